@@ -1,0 +1,29 @@
+"""Strict JAX for every test: ranks never promote silently, and nothing is compiled twice across runs.
+
+`jax_numpy_dtype_promotion="strict"` stays off: optax's Adam raises a Python float to an integer array.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before JAX starts: the workers share the cores, so one thread each
+    os.environ.setdefault("NPROC", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "groove" / "tests"))
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def loose_ranks() -> Iterator[None]:
+    """Lets ranks promote: for tests that call gymnax, jaxued or evosax, which rely on it."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
