@@ -1,0 +1,157 @@
+"""The shape of the source: who imports whom, what may stand as a statement, how long things get."""
+
+import ast
+import builtins
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Each module may import those of lower layers, and those of its own layer.
+LAYERS = (
+    {"levels.base"},
+    {"groove.base", "groove.statistics"},
+    {"groove.agents", "groove.recurrent", "groove.returns", "groove.critic"},
+    {"groove.rules", "groove.buffer", "groove.lifetime"},
+    {"groove.scores", "groove.curricula", "groove.meta"},
+    {"groove.trainer", "groove.protocols", "groove.evaluate"},
+    {"groove.checkpoint", "groove.rulefile", "groove.config", "groove.report"},
+    {"groove.cli"},
+    {"groove"},  # groove/__init__.py, the list of public names
+)
+KNOW_FAMILIES = ("groove", "groove.protocols", "groove.config", "groove.cli", "groove.report")
+TOUCH_FILES = ("groove.checkpoint", "groove.rulefile", "groove.config", "groove.cli", "groove.report", "levels.dataset")
+MOST_LINES_OF_A_FUNCTION = 60
+MOST_LINES_OF_A_FILE = 500
+
+FILES = sorted((*ROOT.glob("groove/**/*.py"), *ROOT.glob("levels/**/*.py")))
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def within(module: str, parents: tuple[str, ...] | set[str]) -> bool:
+    """Whether `module` is one of `parents` or inside one; `groove` itself is only groove/__init__.py."""
+    return any(module == parent or (parent != "groove" and module.startswith(f"{parent}.")) for parent in parents)
+
+
+def layer_of(module: str) -> int:
+    found = [height for height, names in enumerate(LAYERS) if within(module, names)]
+    assert found, f"{module} has no layer: add it to LAYERS in {__file__}, and to DESIGN"
+    return found[0]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Absolute names of every import in the file, wherever it stands; `from a import b` gives a.b where that is a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert node.module is not None
+            yield from (inner if is_module(inner := f"{node.module}.{alias.name}") else node.module for alias in node.names)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+def functions_of(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def body_lines(function: Function) -> int:
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def may_stand_alone(node: ast.Expr) -> bool:
+    """Docstrings, `...`, yields, checks that raise (named check_*, assert_*) and registrations of derivatives."""
+    match node.value:
+        case ast.Yield() | ast.YieldFrom() | ast.Constant(value=str()) | ast.Constant(value=builtins.Ellipsis):
+            return True
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name.lstrip("_").startswith(("check_", "assert_")) or name in ("defvjp", "defjvp")
+    return False
+
+
+def arguments_of(function: Function) -> list[ast.arg]:
+    named = function.args
+    return [*named.posonlyargs, *named.args, *named.kwonlyargs]
+
+
+every_file = pytest.mark.parametrize("path", FILES, ids=module_of)
+
+
+def test_there_are_files():
+    assert len(FILES) > 2
+
+
+@every_file
+def test_arrows_point_one_way(path: Path):
+    module = module_of(path)
+    for name in imports_of(path):
+        if name.split(".")[0] == "levels" and not module.startswith("levels"):
+            assert name == "levels.base" or within(module, KNOW_FAMILIES), f"{module} imports {name}"
+        if name.split(".")[0] == "groove":
+            assert not module.startswith("levels"), f"{module} imports {name}"
+            assert layer_of(name) <= layer_of(module), f"{module} imports {name}, which is above it"
+    if module == "levels.base":
+        assert not any(name.startswith(("levels", "groove")) for name in imports_of(path))
+
+
+@every_file
+def test_siblings_do_not_know_each_other(path: Path):
+    """Rules do not know lifetimes, curricula do not know scores, meta does not know curricula."""
+    apart = ("groove.rules", "groove.lifetime"), ("groove.curricula", "groove.scores"), ("groove.meta", "groove.curricula")
+    for module, other in apart:
+        if within(module_of(path), (module,)):
+            assert not any(within(name, (other,)) for name in imports_of(path)), f"{module} imports {other}"
+
+
+@every_file
+def test_no_expression_stands_alone(path: Path):
+    """In pure code a bare expression is a discarded result, hence a bug."""
+    if within(module_of(path), TOUCH_FILES):
+        return
+    expressions = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Expr))
+    loose = [node.lineno for node in expressions if not may_stand_alone(node)]
+    assert not loose, f"{path}: bare expressions in lines {loose}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("[!.]*/**/*.py")), ids=module_of)
+def test_nothing_is_pickled(path: Path):
+    picklers = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "_pickle"}
+    assert not picklers & {name.split(".")[0] for name in imports_of(path)}
+
+
+@every_file
+def test_public_names_are_documented_and_typed(path: Path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) or not tree.body, f"{path} has no docstring"
+    for node in tree.body:
+        if not isinstance(node, Function | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        where = f"{path}:{node.lineno}: {node.name}"
+        assert ast.get_docstring(node), f"{where} has no docstring"
+        if isinstance(node, Function):
+            assert node.returns is not None, f"{where} has no return type"
+            assert node.args.kwarg is None, f"{where} takes **{node.args.kwarg and node.args.kwarg.arg}"
+            annotations = [argument.annotation for argument in arguments_of(node)]
+            assert None not in annotations, f"{where} has an argument without a type"
+            named = {part.id for one in (*annotations, node.returns) for part in ast.walk(one) if isinstance(part, ast.Name)}
+            assert "Any" not in named, f"{where} has Any in its signature"
+
+
+@every_file
+def test_nothing_is_long(path: Path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MOST_LINES_OF_A_FILE
+    lengths = {function.name: body_lines(function) for function in functions_of(ast.parse(text))}
+    too_long = {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION}
+    assert not too_long
