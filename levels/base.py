@@ -1,0 +1,143 @@
+"""Contracts of a level: what an environment, a generator and a family of levels are.
+
+A *level* is a PyTree of fixed shapes that parametrises one environment. It is always an argument and never part of an
+environment's state, so it can be stacked, stored, edited, replayed and drawn. Everything here is a NamedTuple of pure,
+unbatched functions; `jax.vmap` is the caller's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Level: TypeAlias = chex.ArrayTree
+State: TypeAlias = chex.ArrayTree
+
+TIME_SCALE = 0.001
+"""The time of an episode as an agent sees it: each step adds this much (GROOVE, Jackson et al. 2023)."""
+
+
+class Discrete(NamedTuple):
+    """Observations are integers i32[] in [0, n)."""
+
+    n: int
+
+
+class Array(NamedTuple):
+    """Observations are arrays of this shape, numeric or boolean."""
+
+    shape: tuple[int, ...]
+
+
+class Spec(NamedTuple):
+    """What a learner must know of an environment before it meets one. Static, hashable, equal for all levels of a family."""
+
+    observation: Discrete | Array
+    time: bool  # whether the agent sees the time in the episode; then the limit terminates, else it truncates
+    actions: int  # actions are i32[] in [0, actions)
+    episode_limit: int  # no episode of any level is longer, in steps
+    noise: int  # 32-bit random words that one step consumes
+    reset_noise: int  # 32-bit random words that one reset consumes
+
+
+class TimeStep(NamedTuple):
+    """What an agent receives from a reset or a step."""
+
+    observation: jax.Array  # i32[] or [*shape], as the Spec says; of a final state it is the state before any reset
+    time: jax.Array  # f32[]; steps taken in this episode times TIME_SCALE
+    reward: jax.Array  # f32[]; 0 at reset
+    terminated: jax.Array  # bool[]; the episode ended, nothing follows
+    truncated: jax.Array  # bool[]; the episode was cut off, its value goes on; never together with `terminated`
+
+
+class Environment(NamedTuple):
+    """A level's dynamics: deterministic given noise, and never resetting by itself.
+
+    Attributes:
+        spec: The static description.
+        reset: `(noise u32[spec.reset_noise], level) -> (state, TimeStep)`.
+        step: `(noise u32[spec.noise], level, state, action i32[]) -> (state, TimeStep)`. Stepping an episode that has ended
+            is undefined.
+    """
+
+    spec: Spec
+    reset: Callable[[jax.Array, Level], tuple[State, TimeStep]]
+    step: Callable[[jax.Array, Level, State, jax.Array], tuple[State, TimeStep]]
+
+
+class Generator(NamedTuple):
+    """A source of levels. Only `sample` is required: the smallest generator is `Generator(sample)`.
+
+    Attributes:
+        sample: `(key) -> level`, always valid.
+        mutate: `(key, level) -> level`, one small edit of a valid level, valid again.
+        decode: `(vector f32[dimensions] in [0, 1]) -> level`, deterministic and valid.
+        dimensions: The length of `decode`'s vector.
+        is_valid: `(level) -> bool[]`.
+    """
+
+    sample: Callable[[jax.Array], Level]
+    mutate: Callable[[jax.Array, Level], Level] | None = None
+    decode: Callable[[jax.Array], Level] | None = None
+    dimensions: int = 0
+    is_valid: Callable[[Level], jax.Array] | None = None
+
+
+Policy: TypeAlias = Callable[[jax.Array], jax.Array]
+"""A policy of a family with discrete observations: `(step i32[]) -> probabilities f32[observations, actions]`."""
+
+
+class Family(NamedTuple):
+    """Levels of one kind: how they behave, where they come from and, where it is known, what they are worth.
+
+    Attributes:
+        name: A short identifier, unique among families.
+        environment: The dynamics.
+        generator: The default source of levels.
+        draw: `(level) -> str`, the level as text.
+        image: `(level, state or None) -> u8[height, width, 3]`, a picture of the level, with the agent if a state is given.
+        optimum: `(level) -> f32[]`, the highest expected undiscounted return of one episode over all policies that see the
+            time. Exact.
+        policy: `(level) -> Policy`, one that attains the optimum.
+        value: `(level, Policy) -> f32[]`, the exact expected undiscounted return of one episode.
+        success: `(level, return f32[]) -> bool[]`, whether the return of one episode counts as solving the level.
+        features: `(level) -> {name: f32[]}`, what a person wants to see of a level's distribution.
+    """
+
+    name: str
+    environment: Environment
+    generator: Generator
+    draw: Callable[[Level], str]
+    image: Callable[[Level, State | None], np.ndarray] | None = None
+    optimum: Callable[[Level], jax.Array] | None = None
+    policy: Callable[[Level], Policy] | None = None
+    value: Callable[[Level, Policy], jax.Array] | None = None
+    success: Callable[[Level, jax.Array], jax.Array] | None = None
+    features: Callable[[Level], Mapping[str, jax.Array]] | None = None
+
+
+def uniform(word: jax.Array) -> jax.Array:
+    """Maps random words u32[...] to uniform numbers f32[...] in [0, 1), a multiple of 2^-24 each.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from levels.base import uniform
+        >>> uniform(jnp.array([0, 2**31], jnp.uint32))
+        Array([0. , 0.5], dtype=float32)
+    """
+    return (word >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
+
+
+def words(key: jax.Array, *shape: int) -> jax.Array:
+    """Draws random words u32[*shape] in one call."""
+    return jax.random.bits(key, shape, jnp.uint32)
+
+
+def interval(value: tuple[float, float], name: str, low: float, high: float) -> tuple[float, float]:
+    """Returns `value` if low <= value[0] <= value[1] <= high, else raises a ValueError that names it."""
+    if not low <= value[0] <= value[1] <= high:
+        raise ValueError(f"{name} must be an increasing pair within [{low}, {high}], got {value}.")
+    return value
