@@ -1,0 +1,1 @@
+"""What groove costs: each module prints one JSON object on its last line."""
