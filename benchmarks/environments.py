@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jaxued.environments import Maze
 from jaxued.environments.maze import make_level_generator
 
-import levels
 from benchmarks.timing import interleaved
+from levels.bandit import bernoulli_bandit
 from levels.base import Family, uniform, words
+from levels.gridworld import gridworld
 
 ENVIRONMENTS = 4096
 STEPS = 128
@@ -137,8 +138,8 @@ def looped(contestant: Contestant) -> Callable[[], chex.ArrayTree]:
 
 def main() -> None:
     contestants = {
-        "gridworld": ours(levels.gridworld()),
-        "bandit": ours(levels.bernoulli_bandit(arms=2, pulls=(100, 100))),
+        "gridworld": ours(gridworld()),
+        "bandit": ours(bernoulli_bandit(arms=2, pulls=(100, 100))),
         "gymnax_FourRooms": of_gymnax("FourRooms-misc"),
         "gymnax_BernoulliBandit": of_gymnax("BernoulliBandit-misc"),
         "jaxued_Maze": maze(),

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from levels.bandit import BanditLevel, bernoulli_bandit, gaussian_bandit
+from levels import bandit, gridworld
+from levels.bandit import BanditLevel
 from levels.base import Array, Discrete, Environment, Family, Generator, Level, Policy, Spec, TimeStep
-from levels.gridworld import GridLevel, Thing, from_text, grid_level, gridworld, planes, to_text
+from levels.gridworld import GridLevel, Thing, from_text, grid_level, to_text
 
 FAMILIES: Mapping[str, Callable[..., Family]] = MappingProxyType(
     {
-        "gridworld": gridworld,
-        "gridworld-planes": planes,
-        "bernoulli-bandit": bernoulli_bandit,
-        "gaussian-bandit": gaussian_bandit,
+        "gridworld": gridworld.gridworld,
+        "gridworld-planes": gridworld.planes,
+        "bernoulli-bandit": bandit.bernoulli_bandit,
+        "gaussian-bandit": bandit.gaussian_bandit,
     }
 )
 """Factories of families by name. Read-only."""
@@ -31,11 +32,7 @@ __all__ = [
     "Spec",
     "Thing",
     "TimeStep",
-    "bernoulli_bandit",
     "from_text",
-    "gaussian_bandit",
     "grid_level",
-    "gridworld",
-    "planes",
     "to_text",
 ]

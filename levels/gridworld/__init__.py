@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from levels.base import Family, Generator, interval
-from levels.gridworld import edits, generator
+from levels.gridworld import draw, edits, environment, features, generator, image, optimum, planar
 from levels.gridworld.draw import from_text, to_text
-from levels.gridworld.environment import ACTIONS, GridState, environment
-from levels.gridworld.features import features
+from levels.gridworld.environment import ACTIONS, GridState
 from levels.gridworld.generator import Ranges
-from levels.gridworld.image import image
 from levels.gridworld.level import GridLevel, Thing, grid_level
-from levels.gridworld.optimum import optimum, policy, value
-from levels.gridworld.planes import PlanesState, planes_environment
+from levels.gridworld.planar import PlanesState
 
 __all__ = [
     "ACTIONS",
@@ -97,15 +94,15 @@ def gridworld(
     sizes = {"height": height, "width": width, "objects": objects, "episode_limit": episode_limit}
     return Family(
         name="gridworld",
-        environment=environment(**sizes, time=time),
+        environment=environment.environment(**sizes, time=time),
         generator=_generator(ranges, episode_limit),
-        draw=to_text,
-        image=image,
-        optimum=optimum,
-        policy=functools.partial(policy, episode_limit=episode_limit),
-        value=value,
+        draw=draw.to_text,
+        image=image.image,
+        optimum=optimum.optimum,
+        policy=functools.partial(optimum.policy, episode_limit=episode_limit),
+        value=optimum.value,
         success=success,
-        features=features,
+        features=features.features,
     )
 
 
@@ -155,7 +152,7 @@ def planes(
     sizes = {"height": height, "width": width, "objects": objects, "episode_limit": episode_limit}
     return family._replace(
         name="gridworld-planes",
-        environment=planes_environment(**sizes, time=time),
+        environment=planar.environment(**sizes, time=time),
         optimum=None,
         policy=None,
         value=None,
@@ -165,7 +162,7 @@ def planes(
 
 def success(level: GridLevel, episode_return: jax.Array) -> jax.Array:
     """Whether the return of an episode is at least 0.75 of the optimum, and that is positive: bool[]."""
-    best = optimum(level)
+    best = optimum.optimum(level)
     return (best > 0) & (episode_return >= 0.75 * best)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from levels.gridworld.environment import GridState
 from levels.gridworld.level import GridLevel
-from levels.gridworld.planes import PlanesState
+from levels.gridworld.planar import PlanesState
 
 SIZE = 24
 """The side of a cell in pixels."""

@@ -19,7 +19,7 @@ class PlanesState(NamedTuple):
     step: jax.Array  # i32[]; steps taken
 
 
-def planes_environment(*, height: int, width: int, objects: int, episode_limit: int, time: bool) -> Environment:
+def environment(*, height: int, width: int, objects: int, episode_limit: int, time: bool) -> Environment:
     """The environment of padded grids whose objects reappear in random free cells.
 
     A step is that of `levels.gridworld.environment`, but an object that reappears does so in a cell, each as likely, that
