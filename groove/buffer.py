@@ -1,0 +1,154 @@
+"""A store of scored tasks with a fixed capacity. Every operation is batched: nothing loops over insertions."""
+
+from functools import reduce
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from groove.base import Task
+
+
+class Buffer(NamedTuple):
+    """Scored tasks. The leading axis of every field is `capacity`, but for the clock."""
+
+    task: Task  # PyTree of [capacity, ...]
+    score: jax.Array  # f32[capacity]; -inf where empty
+    fingerprint: jax.Array  # u32[capacity, 2]; of level and lifetime; zeros where empty
+    stamp: jax.Array  # i32[capacity]; writes of a new task to the slot
+    played: jax.Array  # i32[capacity]; clock at the last proposal
+    active: jax.Array  # i32[capacity]; members that live on the task now
+    clock: jax.Array  # i32[]; proposals so far
+
+    @property
+    def held(self) -> jax.Array:
+        """bool[capacity]: the slot holds a scored task."""
+        return self.score > -jnp.inf
+
+
+def init(example: Task, capacity: int) -> Buffer:
+    """An empty buffer for tasks like `example` (arrays or their shapes)."""
+    return Buffer(
+        task=jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape), leaf.dtype), example),
+        score=jnp.full(capacity, -jnp.inf, jnp.float32),
+        fingerprint=jnp.zeros((capacity, 2), jnp.uint32),
+        stamp=jnp.zeros(capacity, jnp.int32),
+        played=jnp.zeros(capacity, jnp.int32),
+        active=jnp.zeros(capacity, jnp.int32),
+        clock=jnp.zeros((), jnp.int32),
+    )
+
+
+def fingerprint(tree: chex.ArrayTree) -> jax.Array:
+    """A 64-bit hash u32[2] of a PyTree's values; equal trees hash alike, others almost surely not."""
+    flat = jnp.concatenate([_as_words(leaf) for leaf in jax.tree.leaves(tree)])
+    place = jnp.arange(flat.size, dtype=jnp.uint32)
+    mixed = [_scramble(_scramble(flat + jnp.uint32(seed)) ^ (place * jnp.uint32(0x9E3779B9))) for seed in (1, 2)]
+    return jnp.stack([jnp.sum(half, dtype=jnp.uint32) for half in mixed])
+
+
+def _as_words(leaf: jax.Array) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32).ravel()
+    return leaf.astype(jnp.uint32).ravel()
+
+
+def _scramble(x: jax.Array) -> jax.Array:
+    """The finaliser of MurmurHash3, a bijection of u32 that flips about half the bits for each one changed."""
+    steps = ((16, 0x85EBCA6B), (13, 0xC2B2AE35))
+    x = reduce(lambda x, step: (x ^ (x >> step[0])) * jnp.uint32(step[1]), steps, x)
+    return x ^ (x >> 16)
+
+
+def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array) -> Buffer:
+    """Writes the reports of a batch: level, score and memory together.
+
+    A task whose slot still carries its stamp, or that equals a stored one, updates that slot's score and memory. Others
+    compete as new: of stored and new tasks the highest scores stay, and of equals the stored. Where several members report
+    one task, the first wins. A score that is not finite is not written.
+
+    Args:
+        buffer: The store.
+        task: [B, ...], as proposed, with the memory to keep.
+        score: f32[B].
+        finished: bool[B]; other rows change nothing.
+    """
+    released = _release(buffer, task, finished)
+    prints = jax.vmap(lambda t: fingerprint((t.level, t.lifetime)))(task)
+    valid = finished & jnp.isfinite(score) & _first(prints, finished & jnp.isfinite(score))
+    slot = _home(released, task, prints)
+    updated = _update(released, task, score, jnp.where(valid, slot, -1))
+    return _compete(updated, task, score, prints, valid & (slot < 0))
+
+
+def _release(buffer: Buffer, task: Task, finished: jax.Array) -> Buffer:
+    """Tells the slots that these members left them."""
+    left = finished & _stands(buffer, task)
+    active = buffer.active.at[_place(buffer, jnp.where(left, task.origin.slot, -1))].add(-1, mode="drop")
+    return buffer._replace(active=active)
+
+
+def _stands(buffer: Buffer, task: Task) -> jax.Array:
+    """bool[B]: the task still occupies the slot that it was drawn from."""
+    slot = task.origin.slot
+    return (slot >= 0) & (buffer.stamp[jnp.maximum(slot, 0)] == task.origin.stamp)
+
+
+def _place(buffer: Buffer, slot: jax.Array) -> jax.Array:
+    """Slots for a scatter that drops: -1, which would count from the end, becomes the capacity."""
+    return jnp.where(slot < 0, buffer.score.size, slot)
+
+
+def _first(prints: jax.Array, valid: jax.Array) -> jax.Array:
+    """bool[B]: no valid row before this one has the same fingerprint."""
+    equal = jnp.all(prints[:, None] == prints[None], axis=-1) & valid[None]
+    return jnp.argmax(equal, axis=1) == jnp.arange(valid.size)
+
+
+def _home(buffer: Buffer, task: Task, prints: jax.Array) -> jax.Array:
+    """i32[B]: the slot that holds this very task, -1 if none."""
+    equal = jnp.all(prints[:, None] == buffer.fingerprint[None], axis=-1) & buffer.held[None]
+    return jnp.where(jnp.any(equal, axis=1), jnp.argmax(equal, axis=1), -1).astype(jnp.int32)
+
+
+def _update(buffer: Buffer, task: Task, score: jax.Array, slot: jax.Array) -> Buffer:
+    place = _place(buffer, slot)
+
+    def write(old, new):
+        return old.at[place].set(new, mode="drop")
+
+    memory = jax.tree.map(write, buffer.task.memory, task.memory)
+    return buffer._replace(score=write(buffer.score, score), task=buffer.task._replace(memory=memory))
+
+
+def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array) -> Buffer:
+    """The best new tasks meet the worst slots, best against worst, and replace what they exceed."""
+    entrants = min(score.size, buffer.score.size)
+    challenge, row = jax.lax.top_k(jnp.where(new, score, -jnp.inf), entrants)
+    defence, slot = jax.lax.top_k(-buffer.score, entrants)
+    place = _place(buffer, jnp.where(challenge > -defence, slot, -1))
+
+    def write(old, new):
+        return old.at[place].set(new[row], mode="drop")
+
+    return buffer._replace(
+        task=jax.tree.map(write, buffer.task, task),
+        score=write(buffer.score, score),
+        fingerprint=write(buffer.fingerprint, prints),
+        stamp=buffer.stamp.at[place].add(1, mode="drop"),
+        played=buffer.played.at[place].set(buffer.clock, mode="drop"),
+        active=buffer.active.at[place].set(0, mode="drop"),
+    )
+
+
+def draw(buffer: Buffer, slot: jax.Array, wanted: jax.Array) -> tuple[Buffer, Task]:
+    """Takes the tasks of `slot` i32[B] for the members `wanted` bool[B], who live on them from now on."""
+    place = _place(buffer, jnp.where(wanted, slot, -1))
+    task = jax.tree.map(lambda leaf: leaf[slot], buffer.task)
+    origin = task.origin._replace(slot=slot, stamp=buffer.stamp[slot])
+    clock = buffer.clock
+    drawn = buffer._replace(
+        active=buffer.active.at[place].add(1, mode="drop"), played=buffer.played.at[place].set(clock, mode="drop")
+    )
+    return drawn, task._replace(origin=origin)

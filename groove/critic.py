@@ -1,0 +1,70 @@
+"""State values: what advantages are measured against."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from groove import agents, returns
+from groove.agents import Architecture, Learner
+from groove.base import Rollout
+from levels.base import Spec
+
+
+class Critic(NamedTuple):
+    """A value function that learns from rollouts.
+
+    Attributes:
+        init: `(key) -> Learner`.
+        advantage: `(learner, rollout) -> (advantage f32[T, E], target f32[T, E])`, by GAE; target = advantage + value.
+        update: `(learner, rollout, target) -> (learner, loss f32[])`, one step towards the targets.
+    """
+
+    init: Callable[[jax.Array], Learner]
+    advantage: Callable[[Learner, Rollout], tuple[jax.Array, jax.Array]]
+    update: Callable[[Learner, Rollout, jax.Array], tuple[Learner, jax.Array]]
+
+
+def critic(spec: Spec, architecture: Architecture, *, gamma: float = 0.99, lambda_: float = 0.95) -> Critic:
+    """A critic of `architecture`, its loss half the mean squared error over steps and environments."""
+    network = architecture.network(spec, 1)
+    apply = over_steps(network.apply)
+
+    def values(parameters, observation, time):
+        return apply(parameters, observation, time)[..., 0]
+
+    def advantage(learner, rollout):
+        value = values(learner.parameters, rollout.observation, rollout.time)
+        next_value = values(learner.parameters, rollout.next_observation, rollout.next_time)
+        result = advantages(rollout, value, next_value, gamma=gamma, lambda_=lambda_)
+        return result, result + value
+
+    def update(learner, rollout, target):
+        def loss(parameters):
+            return 0.5 * jnp.mean(jnp.square(values(parameters, rollout.observation, rollout.time) - target))
+
+        value, gradient = jax.value_and_grad(loss)(learner.parameters)
+        return agents.descend(architecture.critic, learner, gradient), value
+
+    return Critic(lambda key: agents.begin(architecture.critic, network.init(key)), advantage, update)
+
+
+def over_steps(apply: Callable[[agents.Parameters, jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
+    """Maps an unbatched network over the [T, E] axes of a rollout."""
+    return jax.vmap(jax.vmap(apply, (None, 0, 0)), (None, 0, 0))
+
+
+def advantages(
+    rollout: Rollout, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float
+) -> jax.Array:
+    """GAE over the environments of a rollout: f32[T, E] values to f32[T, E] advantages, bootstrapping at truncations."""
+    discount = gamma * (1.0 - rollout.terminated.astype(jnp.float32))
+    continues = 1.0 - rollout.ended.astype(jnp.float32)
+    over_environments = jax.vmap(lambda *columns: returns.gae(*columns, lambda_=lambda_), in_axes=1, out_axes=1)
+    return over_environments(rollout.reward, discount, value, next_value, continues)
+
+
+def normalise(advantage: jax.Array) -> jax.Array:
+    """Shifts and scales advantages to mean 0 and deviation 1 over all their axes."""
+    return (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8)

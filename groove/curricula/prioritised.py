@@ -1,0 +1,164 @@
+"""Prioritised level replay (Jiang et al. 2021, arXiv 2010.03934) over tasks."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from groove import buffer
+from groove.base import Curriculum, Source
+from groove.buffer import Buffer
+from groove.lifetime import choose
+
+Priority: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
+"""`(score f32[C], eligible bool[C]) -> probabilities f32[C]`, 0 where not eligible; all 0 if nothing is."""
+
+
+def _normalised(weight: jax.Array) -> jax.Array:
+    total = jnp.sum(weight)
+    return weight / jnp.where(total > 0, total, 1.0)
+
+
+def _tempered(log_weight: jax.Array, eligible: jax.Array, temperature: float) -> jax.Array:
+    masked = jnp.where(eligible, log_weight / temperature, -jnp.inf)
+    best = jnp.max(masked)
+    return _normalised(jnp.where(eligible, jnp.exp(masked - jnp.where(best > -jnp.inf, best, 0.0)), 0.0))
+
+
+def rank(temperature: float = 0.3) -> Priority:
+    """P proportional to (1 / rank)^(1 / temperature), rank 1 the highest score, equals in order of their slots."""
+    _check_temperature(temperature)
+
+    def priority(score, eligible):
+        order = jnp.argsort(jnp.where(eligible, -score, jnp.inf), stable=True)
+        place = jnp.zeros(score.size, jnp.int32).at[order].set(jnp.arange(1, score.size + 1, dtype=jnp.int32))
+        return _tempered(-jnp.log(place.astype(jnp.float32)), eligible, temperature)
+
+    return priority
+
+
+def proportional(temperature: float = 0.3) -> Priority:
+    """P proportional to max(score, 0)^(1 / temperature); uniform where no score is positive."""
+    _check_temperature(temperature)
+
+    def priority(score, eligible):
+        positive = eligible & (score > 0)
+        weight = _tempered(jnp.log(jnp.where(positive, score, 1.0)), positive, temperature)
+        return jnp.where(jnp.any(positive), weight, _normalised(eligible.astype(jnp.float32)))
+
+    return priority
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}.")
+
+
+class Prioritised(NamedTuple):
+    """The store and what feeds it."""
+
+    source: chex.ArrayTree
+    buffer: Buffer
+    replayed: jax.Array  # i32[]; proposals that came from the buffer
+
+
+def replay_distribution(
+    store: Buffer, priority: Priority, *, staleness: float, needed: int | jax.Array = 1, in_play: bool = False
+) -> jax.Array:
+    """P = (1 - staleness) P_score + staleness P_stale over slots: f32[capacity].
+
+    P_stale is proportional to the proposals since a slot was last played. Slots in play are left out unless fewer than
+    `needed` others remain, or `in_play`.
+    """
+    idle = store.held & (store.active <= 0)
+    enough = jnp.sum(idle) >= needed
+    eligible = jnp.where(in_play | ~enough, store.held, idle)
+    age = jnp.where(eligible, (store.clock - store.played).astype(jnp.float32), 0.0)
+    stale = jnp.where(jnp.any(age > 0), _normalised(age), _normalised(eligible.astype(jnp.float32)))
+    return (1.0 - staleness) * priority(store.score, eligible) + staleness * stale
+
+
+def prioritised(
+    source: Source,
+    *,
+    capacity: int,
+    replay: float = 0.5,
+    minimal_fill: float = 0.5,
+    staleness: float = 0.3,
+    priority: Priority | None = None,
+    replace: bool = True,
+) -> Curriculum:
+    """Replays stored tasks by score and staleness, and takes new ones from a source.
+
+    A member that needs a task replays one with probability `replay`, once the buffer is filled to `minimal_fill`. When its
+    lifetime ends, the task (re)enters the buffer with its score.
+
+    Args:
+        source: Of new tasks.
+        capacity: Tasks stored, at least 1.
+        replay: Probability of a replay, in [0, 1].
+        minimal_fill: Share of the capacity that must be held before the first replay, in [0, 1].
+        staleness: rho, the weight of staleness beside the score, in [0, 1].
+        priority: `rank(temperature)` or `proportional(temperature)`; by default `rank(0.3)`.
+        replace: Whether one proposal may draw a task for several members. Without, a proposal that runs out of tasks takes
+            new ones.
+    """
+    if capacity < 1:
+        raise ValueError(f"capacity must be at least 1 task, got {capacity}.")
+    for name, value in (("replay", replay), ("minimal_fill", minimal_fill), ("staleness", staleness)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}.")
+    priority = priority or rank()
+
+    def init(key):
+        state = source.init(key)
+        example = jax.eval_shape(lambda s: source.take(s, jnp.ones(1, bool))[1], state)
+        example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), example)
+        return Prioritised(state, buffer.init(example, capacity), jnp.zeros((), jnp.int32))
+
+    def pick(key, probability, batch: int):
+        """Slots i32[batch] drawn from `probability`, and bool[batch]: there was one to draw."""
+        if replace:
+            cumulative = jnp.cumsum(probability)
+            points = jax.random.uniform(key, (batch,), jnp.float32) * cumulative[-1]
+            slot = jnp.searchsorted(cumulative, points, side="right").astype(jnp.int32)
+            last = capacity - 1 - jnp.argmax(probability[::-1] > 0)
+            return jnp.minimum(slot, last), jnp.broadcast_to(cumulative[-1] > 0, (batch,))
+        gumbel = jax.random.gumbel(key, (capacity,), jnp.float32)
+        keys, slot = jax.lax.top_k(jnp.log(probability) + gumbel, min(batch, capacity))
+        missing = (0, batch - slot.size)
+        return jnp.pad(slot, missing), jnp.pad(keys > -jnp.inf, missing)
+
+    def propose(key, state, needed):
+        decide_key, draw_key = jax.random.split(key)
+        store = state.buffer
+        probability = replay_distribution(store, priority, staleness=staleness, needed=jnp.sum(needed))
+        filled = jnp.sum(store.held) >= max(1, minimal_fill * capacity)
+        asked = needed & filled & jax.random.bernoulli(decide_key, replay, needed.shape)
+        slot, found = pick(draw_key, probability, needed.size)
+        turn = jnp.maximum(jnp.cumsum(asked, dtype=jnp.int32) - 1, 0)
+        slot, again = slot[turn], asked & found[turn]
+        store = store._replace(clock=store.clock + jnp.sum(needed, dtype=jnp.int32))
+        store, old = buffer.draw(store, slot, again)
+        fed, new = source.take(state.source, needed & ~again)
+        replayed = state.replayed + jnp.sum(again, dtype=jnp.int32)
+        return Prioritised(fed, store, replayed), choose(again, old, new)
+
+    def info(state):
+        held = state.buffer.held
+        scores = jnp.where(held, state.buffer.score, 0.0)
+        filled = {"fill": jnp.mean(held, dtype=jnp.float32), "score": jnp.sum(scores) / jnp.maximum(jnp.sum(held), 1)}
+        return {**source.info(state.source), **filled, "replayed": state.replayed}
+
+    return Curriculum(
+        init=init,
+        propose=propose,
+        report=lambda state, tasks, score, outcomes, finished: state._replace(
+            buffer=buffer.insert(state.buffer, tasks, score, finished)
+        ),
+        refresh=lambda key, state: state._replace(source=source.refresh(key, state.source)),
+        info=info,
+        contents=lambda state: (state.buffer.task, state.buffer.score, state.buffer.held),
+    )

@@ -1,0 +1,93 @@
+"""Where new tasks come from: a pool whose references are computed ahead of need, in blocks."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from groove.base import Origin, Score, Source, Task
+from levels.base import Generator
+
+Lifetimes: TypeAlias = Callable[[jax.Array], jax.Array]
+
+
+def constant(updates: int) -> Lifetimes:
+    """Every lifetime is `updates` agent updates: `(key) -> i32[]`."""
+    if updates < 1:
+        raise ValueError(f"updates must be at least 1, got {updates}.")
+    return lambda key: jnp.full((), updates, jnp.int32)
+
+
+def log_uniform(low: int, high: int) -> Lifetimes:
+    """Lifetimes whose logarithm is uniform, rounded down, from `low` to `high` inclusive: `(key) -> i32[]`."""
+    if not 1 <= low <= high:
+        raise ValueError(f"lifetimes must satisfy 1 <= low <= high, got low {low} and high {high}.")
+
+    def sample(key):
+        power = jax.random.uniform(key, (), jnp.float32, math.log(low), math.log(high + 1))
+        return jnp.clip(jnp.exp(power).astype(jnp.int32), low, high)
+
+    return sample
+
+
+class Pool(NamedTuple):
+    """Tasks waiting to be lived on, handed out in order, round and round."""
+
+    task: Task  # PyTree of [size, ...]
+    key: jax.Array  # typed key[]; what all tasks are drawn from
+    taken: jax.Array  # i32[]; tasks handed out so far
+    filled: jax.Array  # i32[]; tasks made so far; task number s lies in place s mod size
+    reused: jax.Array  # i32[]; tasks handed out although they had been before
+
+
+def pool(generator: Generator, score: Score, lifetimes: Lifetimes, *, size: int, block: int = 32) -> Source:
+    """A pool of `size` tasks with random levels and lifetimes, their references computed in blocks of `block`.
+
+    Task number s depends on the pool's key and s alone, whatever the size, the block or the pace at which tasks are taken.
+
+    Args:
+        generator: Samples levels.
+        score: Whose references are computed, by vmap over a block.
+        lifetimes: `(key) -> i32[]`.
+        size: The most tasks that are taken between two refreshes; with fewer the pool hands out tasks twice and counts them.
+        block: Tasks made at once.
+    """
+    if size < 1 or block < 1:
+        raise ValueError(f"size and block must be at least 1, got {size} and {block}.")
+    block = min(block, size)
+
+    def make(key, serial):
+        level_key, lifetime_key, reference_key = jax.random.split(jax.random.fold_in(key, serial), 3)
+        level, lifetime = generator.sample(level_key), lifetimes(lifetime_key)
+        minus = jnp.full((), -1, jnp.int32)
+        origin = Origin(minus, minus, serial, minus, jnp.zeros(0, jnp.float32), jnp.array(True))
+        memory = jax.tree.map(jnp.asarray, score.memory)
+        return Task(level, lifetime, score.reference(reference_key, level, lifetime), memory, origin)
+
+    def init(key):
+        example = jax.eval_shape(make, key, jax.ShapeDtypeStruct((), jnp.int32))
+        zero = jnp.zeros((), jnp.int32)
+        return Pool(jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), key, zero, zero, zero)
+
+    def fill(state):
+        serial = state.filled + jnp.arange(block, dtype=jnp.int32)
+        wanted = serial < state.taken + size
+        place = jnp.where(wanted, serial % size, size)
+        made = jax.vmap(make, (None, 0))(state.key, serial)
+        task = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task, made)
+        return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
+
+    def refresh(key, state):
+        return jax.lax.while_loop(lambda state: state.filled < state.taken + size, fill, state)
+
+    def take(state, want):
+        number = state.taken + jnp.cumsum(want, dtype=jnp.int32) - want
+        fresh, stale = want & (number < state.filled), want & (number >= state.filled)
+        again = state.reused + jnp.cumsum(stale, dtype=jnp.int32) - stale
+        task = jax.tree.map(lambda leaf: leaf[jnp.where(stale, again, number) % size], state.task)
+        taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
+        return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
+
+    return Source(init, take, refresh, lambda state: {"taken": state.taken, "reused": state.reused})

@@ -1,0 +1,189 @@
+"""An agent's life on a task: roll out, reset, update, evaluate. Unbatched over agents; `jax.vmap` is the caller's."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
+from levels.base import TIME_SCALE, Environment, Level, Policy, State, TimeStep, uniform, words
+
+
+class Member(NamedTuple):
+    """One agent alive on a level. Fields of `state` and `timestep` lead with the axis [E] of its environments."""
+
+    agent: Agent
+    state: State
+    timestep: TimeStep
+    clock: Clock
+
+
+class Lifetime(NamedTuple):
+    """How the agents of one rule live in one environment.
+
+    Attributes:
+        begin: `(key, level, lifetime i32[]) -> Member`, a newborn in freshly reset environments.
+        rollout: `(key, member, level) -> (member, Rollout)`, steps without learning.
+        update: `(key, theta, member, level) -> (member, Rollout, info)`, a rollout and one update by the rule; past the
+            lifetime's end the agent and its clock stay as they are.
+        live: `(key, theta, level, lifetime i32[]) -> agent`, a whole life.
+        evaluate: `(key, agent, level, wanted bool[]) -> Outcome`, what the agent achieves in fresh episodes; work is only
+            done while some member of the batch is wanted, other outcomes are to be ignored.
+    """
+
+    begin: Callable[[jax.Array, Level, jax.Array], Member]
+    rollout: Callable[[jax.Array, Member, Level], tuple[Member, Rollout]]
+    update: Callable[[jax.Array, Theta, Member, Level], tuple[Member, Rollout, Info]]
+    live: Callable[[jax.Array, Theta, Level, jax.Array], Agent]
+    evaluate: Callable[[jax.Array, Agent, Level, jax.Array], Outcome]
+
+
+Evaluate = Callable[[jax.Array, Agent, Level, jax.Array], Outcome]
+
+
+def act(word: jax.Array, logits: jax.Array) -> jax.Array:
+    """Samples an action i32[] from logits f32[n] with one random word u32[]."""
+    cumulative = jnp.cumsum(jax.nn.softmax(logits))
+    return jnp.sum(cumulative[:-1] <= uniform(word), dtype=jnp.int32)
+
+
+def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) -> chex.ArrayTree:
+    """Selects one of two trees by a condition bool[] or, row by row, bool[B]."""
+
+    def leaf(a, b):
+        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
+    return jax.tree.map(leaf, true, false)
+
+
+def lifetime(
+    rule: UpdateRule,
+    environment: Environment,
+    *,
+    steps: int = 20,
+    environments: int = 64,
+    evaluate: Evaluate | None = None,
+) -> Lifetime:
+    """Lives of `rule`'s agents, each update from `steps` steps in `environments` parallel copies of its level.
+
+    Args:
+        rule: How agents learn.
+        environment: Where they live.
+        steps: T, steps of each environment per update; at least 1.
+        environments: E, parallel environments of an agent; at least 1.
+        evaluate: How an agent is measured; by default `sampled(rule, environment)`.
+    """
+    if steps < 1 or environments < 1:
+        raise ValueError(f"steps and environments must be at least 1, got {steps} and {environments}.")
+    spec = environment.spec
+    reset = jax.vmap(environment.reset, (0, None))
+    step = jax.vmap(environment.step, (0, None, 0, 0))
+
+    def begin(key, level, lifetime):
+        agent_key, reset_key = jax.random.split(key)
+        state, timestep = reset(words(reset_key, environments, spec.reset_noise), level)
+        clock = Clock(jnp.zeros((), jnp.int32), jnp.asarray(lifetime, jnp.int32))
+        return Member(rule.init_agent(agent_key), state, timestep, clock)
+
+    def advance(agent, level, now, noise):
+        state, before = now
+        logits = jax.vmap(rule.policy, (None, 0, 0))(agent, before.observation, before.time)
+        action = jax.vmap(act)(noise[:, 0], logits)
+        state, after = step(noise[:, 1 : 1 + spec.noise], level, state, action)
+        ended = after.terminated | after.truncated
+        fresh = reset(noise[:, 1 + spec.noise :], level)
+        row = Rollout(
+            before.observation, before.time, action, after.reward, after.terminated, after.truncated, after.observation, after.time
+        )
+        return choose(ended, fresh, (state, after)), row
+
+    def rollout(key, member, level):
+        agent = jax.lax.stop_gradient(member.agent)
+        noise = words(key, steps, environments, 1 + spec.noise + spec.reset_noise)
+        now = (member.state, member.timestep)
+        now, rows = jax.lax.scan(lambda now, noise: advance(agent, level, now, noise), now, noise)
+        return member._replace(state=now[0], timestep=now[1]), rows
+
+    def update(key, theta, member, level):
+        rollout_key, rule_key = jax.random.split(key)
+        member, rows = rollout(rollout_key, member, level)
+        agent, info = rule.update(rule_key, theta, member.agent, rows, member.clock)
+        alive = member.clock.update < member.clock.lifetime
+        clock = member.clock._replace(update=member.clock.update + alive.astype(jnp.int32))
+        return member._replace(agent=choose(alive, agent, member.agent), clock=clock), rows, info
+
+    def live(key, theta, level, lifetime):
+        begin_key, life_key = jax.random.split(key)
+        return jax.lax.while_loop(
+            lambda member: member.clock.update < member.clock.lifetime,
+            lambda member: update(jax.random.fold_in(life_key, member.clock.update), theta, member, level)[0],
+            begin(begin_key, level, lifetime),
+        ).agent
+
+    return Lifetime(begin, rollout, update, live, evaluate or sampled(rule, environment))
+
+
+def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, block: int = 25) -> Evaluate:
+    """Measures agents by the mean return of `episodes` episodes under their sampled policy.
+
+    Args:
+        rule: Whose agents.
+        environment: Where.
+        episodes: Episodes per agent; at least 1.
+        block: Steps whose random words are drawn at once; changes the numbers drawn, not their law.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}.")
+    spec = environment.spec
+    reset = jax.vmap(environment.reset, (0, None))
+    step = jax.vmap(environment.step, (0, None, 0, 0))
+
+    def advance(agent, level, now, noise):
+        state, timestep, running, total = now
+        logits = jax.vmap(rule.policy, (None, 0, 0))(agent, timestep.observation, timestep.time)
+        following = step(noise[:, 1:], level, state, jax.vmap(act)(noise[:, 0], logits))
+        state, timestep = choose(running, following, (state, timestep))
+        total = total + jnp.where(running, timestep.reward, 0.0)
+        return state, timestep, running & ~(timestep.terminated | timestep.truncated), total
+
+    def evaluate(key, agent, level, wanted):
+        reset_key, step_key = jax.random.split(key)
+
+        def body(now):
+            noise = words(jax.random.fold_in(step_key, now[0]), block, episodes, 1 + spec.noise)
+            episode = jax.lax.scan(lambda e, noise: (advance(agent, level, e, noise), None), now[1], noise)[0]
+            return now[0] + 1, episode
+
+        start = reset(words(reset_key, episodes, spec.reset_noise), level)
+        episode = (*start, jnp.broadcast_to(wanted, (episodes,)), jnp.zeros(episodes, jnp.float32))
+        total = jax.lax.while_loop(lambda now: jnp.any(now[1][2]), body, (jnp.zeros((), jnp.int32), episode))[1][3]
+        error = jnp.std(total, ddof=1) / jnp.sqrt(jnp.float32(episodes)) if episodes > 1 else jnp.zeros((), jnp.float32)
+        return Outcome(jnp.mean(total), error)
+
+    return evaluate
+
+
+def exact(rule: UpdateRule, environment: Environment, value: Callable[[Level, Policy], jax.Array]) -> Evaluate:
+    """Measures agents by their exact expected return, so that a regret has no sampling noise.
+
+    Under vmap the members are measured one after the other, and those that are not wanted cost nothing.
+
+    Args:
+        rule: Whose agents; their observations must be discrete.
+        environment: Where.
+        value: A family's `value`.
+    """
+    observations = jnp.arange(environment.spec.observation.n, dtype=jnp.int32)
+
+    @jax.custom_batching.sequential_vmap
+    def evaluate(key, agent, level, wanted):
+        def policy(step):
+            time = step.astype(jnp.float32) * TIME_SCALE
+            return jax.nn.softmax(jax.vmap(rule.policy, (None, 0, None))(agent, observations, time))
+
+        result = jax.lax.cond(wanted, lambda: value(level, policy), lambda: jnp.zeros((), jnp.float32))
+        return Outcome(result, jnp.zeros((), jnp.float32))
+
+    return evaluate

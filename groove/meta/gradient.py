@@ -1,0 +1,227 @@
+"""Meta-gradients: theta follows the gradient of what its agents achieve, back through their K last updates."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from groove import agents
+from groove.agents import Learner
+from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
+from groove.critic import Critic, normalise, over_steps
+from groove.lifetime import Lifetime, Member
+from groove.rules.a2c import log_probability
+
+
+class Player(NamedTuple):
+    """A member of the batch: its task, its life and the value function that only the meta-loss sees."""
+
+    task: Task
+    member: Member
+    critic: Learner
+
+    @property
+    def finished(self) -> jax.Array:
+        """bool[...]: the lifetime is over."""
+        return self.member.clock.update >= self.member.clock.lifetime
+
+
+class Stage(NamedTuple):
+    """What a family of tasks is played with: one entry per family of a run."""
+
+    rule: UpdateRule
+    life: Lifetime
+    critic: Critic
+
+
+class Weights(NamedTuple):
+    """Weights of the meta-loss's regularisers; defaults are GROOVE's (Jackson et al. 2023)."""
+
+    entropy: float = 0.05  # beta_0, of the policy's entropy
+    prediction_entropy: float = 0.001  # beta_1, of y's entropy
+    policy_target: float = 0.005  # beta_2, of |pi_hat|^2
+    prediction_target: float = 0.001  # beta_3, of |y_hat|^2
+
+
+def regulariser(weights: Weights, diagnosis: Info, updates: Info) -> jax.Array:
+    """beta_2 |pi_hat|^2 + beta_3 |y_hat|^2 - beta_0 H(pi) - beta_1 H(y): f32[]; a rule without one of these adds nothing.
+
+    Args:
+        weights: The betas.
+        diagnosis: The rule's `diagnose` of the agent after its updates: `entropy`, `y_entropy`.
+        updates: Means over the updates of the rule's info: `pi_hat_square`, `y_hat_square`.
+    """
+    bonus = weights.entropy * diagnosis["entropy"] + weights.prediction_entropy * diagnosis.get("y_entropy", 0.0)
+    squares = (updates.get("pi_hat_square", 0.0), updates.get("y_hat_square", 0.0))
+    return weights.policy_target * squares[0] + weights.prediction_target * squares[1] - bonus
+
+
+def policy_loss(rule: UpdateRule, agent: chex.ArrayTree, rollout: Rollout, advantage: jax.Array) -> jax.Array:
+    """-mean(log pi(a|s) A) of a fresh rollout: f32[], whose gradient in the agent is the policy gradient."""
+    logits = over_steps(rule.policy)(agent, rollout.observation, rollout.time)
+    return -jnp.mean(log_probability(logits, rollout.action) * jax.lax.stop_gradient(advantage))
+
+
+def gradient(
+    stages: tuple[Stage, ...],
+    optimizer: optax.GradientTransformation,
+    *,
+    updates: int = 5,
+    weights: Weights | None = None,
+    normalise_advantage: bool = True,
+    rematerialise: bool = False,
+    block: int | None = None,
+) -> MetaOptimizer:
+    """The meta-gradient of LPG (Oh et al. 2020) and GROOVE (Jackson et al. 2023).
+
+    Every member lives K updates, then plays a fresh rollout. The loss is the policy loss of that rollout plus the
+    regulariser; its gradient goes back through all K updates. Rollouts count as constants. Advantages come from a value
+    function that learns from every rollout of its member and is born with it.
+
+    Args:
+        stages: One per family.
+        optimizer: Of theta, from optax, with any clipping chained before it.
+        updates: K, at least 1.
+        weights: Of the regularisers.
+        normalise_advantage: Whether each member's advantages are shifted and scaled to mean 0 and deviation 1.
+        rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
+            more, and other rounding.
+        block: Members computed at once, to bound memory; must divide each family's batch. By default all.
+
+    Returns:
+        A MetaOptimizer; `live` is a tuple of Players over families.
+    """
+    if updates < 1:
+        raise ValueError(f"updates must be at least 1, got {updates}.")
+    weights = weights or Weights()
+    losses = tuple(
+        _member_loss(stage, weights, updates=updates, normalised=normalise_advantage, rematerialise=rematerialise)
+        for stage in stages
+    )
+
+    def begin(key, tasks):
+        keys = jax.random.split(key, len(stages))
+        return tuple(_begin(stage, k, task) for stage, k, task in zip(stages, keys, tasks, strict=True))
+
+    def step(key, state: Learner, live):
+        learn_key, measure_key = jax.random.split(key)
+        keys = jax.random.split(learn_key, len(stages))
+        members = sum(players.task.lifetime.size for players in live)
+        results = [
+            _blocked(loss, k, state.parameters, players, block or players.task.lifetime.size)
+            for loss, k, players in zip(losses, keys, live, strict=True)
+        ]
+        slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
+        live = tuple(result[1] for result in results)
+        outcomes = _measure(stages, measure_key, live)
+        return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, [result[2] for result in results])
+
+    return MetaOptimizer(
+        init=lambda key, theta: agents.begin(optimizer, theta),
+        begin=begin,
+        theta=lambda state: state.parameters,
+        step=step,
+    )
+
+
+def _begin(stage: Stage, key: jax.Array, task: Task) -> Player:
+    def one(key, task):
+        life_key, critic_key = jax.random.split(key)
+        return Player(task, stage.life.begin(life_key, task.level, task.lifetime), stage.critic.init(critic_key))
+
+    return jax.vmap(one)(jax.random.split(key, task.lifetime.size), task)
+
+
+def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]) -> tuple[Outcome, ...]:
+    def family(stage, key, players):
+        keys = jax.random.split(key, players.task.lifetime.size)
+        return jax.vmap(stage.life.evaluate)(keys, players.member.agent, players.task.level, players.finished)
+
+    return tuple(
+        family(stage, k, players)
+        for stage, k, players in zip(stages, jax.random.split(key, len(stages)), live, strict=True)
+    )
+
+
+def _member_loss(
+    stage: Stage, weights: Weights, *, updates: int, normalised: bool, rematerialise: bool
+) -> Callable[[Theta, jax.Array, Player], tuple[jax.Array, tuple[Player, Info]]]:
+    """`(theta, key, player) -> (loss, (player, info))`: one member's K updates and what became of them."""
+
+    def update(theta, player, key):
+        member, rollout, info = stage.life.update(key, theta, player.member, player.task.level)
+        _, target = stage.critic.advantage(player.critic, rollout)
+        critic, error = stage.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
+        return player._replace(member=member, critic=critic), {**info, "value_loss": error}
+
+    update = jax.checkpoint(update) if rematerialise else update
+
+    def loss(theta, key, player):
+        update_key, fresh_key = jax.random.split(key)
+        keys = jax.random.split(update_key, updates)
+        player, info = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys)
+        member, rollout = stage.life.rollout(fresh_key, player.member, player.task.level)
+        advantage, target = stage.critic.advantage(player.critic, rollout)
+        critic, _ = stage.critic.update(player.critic, rollout, target)
+        info, diagnosis = jax.tree.map(jnp.mean, info), stage.rule.diagnose(member.agent, rollout)
+        scaled = normalise(advantage) if normalised else advantage
+        value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
+        seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **diagnosis, **info}
+        return jnp.where(player.task.origin.learn, value, 0.0), (Player(player.task, member, critic), seen)
+
+    return loss
+
+
+def _blocked(loss, key: jax.Array, theta: Theta, players: Player, block: int) -> tuple[Theta, Player, Info]:
+    """Sums the gradients of all members, `block` at a time in a fixed order: (gradient, players, infos [B])."""
+    size = players.task.lifetime.size
+    if size % block:
+        raise ValueError(f"block must divide the batch of {size} members, got {block}.")
+
+    def total(theta, keys, players):
+        values, aux = jax.vmap(loss, (None, 0, 0))(theta, keys, players)
+        return jnp.sum(values), aux
+
+    def one(slope, batch):
+        more, aux = jax.grad(total, has_aux=True)(theta, *batch)
+        return jax.tree.map(jnp.add, slope, more), aux
+
+    batch = (jax.random.split(key, size), players)
+    zeros = jax.tree.map(jnp.zeros_like, theta)
+    if block == size:
+        return _flat(*one(zeros, batch))
+    blocks = jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), batch)
+    slope, aux = jax.lax.scan(one, zeros, blocks)
+    return _flat(slope, jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), aux))
+
+
+def _flat(slope: Theta, aux: tuple[Player, Info]) -> tuple[Theta, Player, Info]:
+    return slope, *aux
+
+
+def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:
+    leaves = jax.tree.leaves(slope)
+    nonfinite = sum(jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in leaves)
+    names = {name for info in infos for name in info}
+    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in sorted(names)}
+    return {**means, "gradient_norm": optax.global_norm(slope), "nonfinite": nonfinite}
+
+
+def adam(rate: float = 1e-4, *, clip: float | None = None, decay_steps: int | None = None) -> optax.GradientTransformation:
+    """Adam for theta; GROOVE's rate by default.
+
+    Args:
+        rate: Learning rate, positive.
+        clip: Largest global norm of the meta-gradient, applied before Adam; None for no clipping.
+        decay_steps: Steps over which the rate falls to 0 along a cosine; None for a constant rate.
+    """
+    if not 0 < rate < math.inf:
+        raise ValueError(f"rate must be positive and finite, got {rate}.")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be positive, got {clip}.")
+    schedule = optax.cosine_decay_schedule(rate, decay_steps) if decay_steps else rate
+    return optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), optax.adam(schedule))

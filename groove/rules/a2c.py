@@ -1,0 +1,108 @@
+"""Advantage actor-critic, written by hand: the antagonist of algorithmic regret and the baseline of every evaluation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from groove import agents
+from groove.agents import Architecture, Learner
+from groove.base import Clock, Rollout, UpdateRule
+from groove.critic import critic, normalise, over_steps
+from levels.base import Spec
+
+
+class ActorCritic(NamedTuple):
+    """An agent with a policy and a value function, trained apart."""
+
+    actor: Learner
+    critic: Learner
+
+
+def entropy(logits: jax.Array) -> jax.Array:
+    """Entropy in nats of categorical distributions: f32[..., n] logits to f32[...]."""
+    log_probability = jax.nn.log_softmax(logits)
+    return -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)
+
+
+def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:
+    """Log-probability of the actions taken: f32[..., n], i32[...] to f32[...]."""
+    return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
+
+
+def a2c(
+    spec: Spec,
+    architecture: Architecture | None = None,
+    *,
+    gamma: float = 0.99,
+    lambda_: float = 0.95,
+    entropy_weight: float = 0.01,
+    normalise_advantage: bool = True,
+) -> UpdateRule:
+    """Advantage actor-critic (Mnih et al. 2016) with GAE; one gradient step per rollout.
+
+    Descends -mean(log pi(a|s) A) - entropy_weight mean(H(pi)) and, apart, half the mean squared error of the value. Defaults
+    are GROOVE's (Jackson et al. 2023).
+
+    Args:
+        spec: The environment's description.
+        architecture: The agent's networks and optimizers; by default `agents.for_spec(spec)`.
+        gamma: Discount, in [0, 1].
+        lambda_: GAE's decay, in [0, 1].
+        entropy_weight: At least 0.
+        normalise_advantage: Whether a rollout's advantages are shifted and scaled to mean 0 and deviation 1.
+
+    Returns:
+        A rule without parameters: theta is ().
+
+    Example:
+        >>> import jax, levels
+        >>> from groove.rules import a2c
+        >>> rule = a2c(levels.bandit.bernoulli_bandit().environment.spec)
+        >>> rule.init(jax.random.key(0))
+        ()
+    """
+    check_discounts(gamma=gamma, lambda_=lambda_)
+    if entropy_weight < 0:
+        raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}.")
+    architecture = architecture or agents.for_spec(spec)
+    network = architecture.network(spec, spec.actions)
+    apply = over_steps(network.apply)
+    value = critic(spec, architecture, gamma=gamma, lambda_=lambda_)
+
+    def init_agent(key):
+        actor_key, critic_key = jax.random.split(key)
+        return ActorCritic(agents.begin(architecture.actor, network.init(actor_key)), value.init(critic_key))
+
+    def update(key, theta, agent: ActorCritic, rollout: Rollout, clock: Clock):
+        advantage, target = value.advantage(agent.critic, rollout)
+        scaled = normalise(advantage) if normalise_advantage else advantage
+
+        def loss(parameters):
+            logits = apply(parameters, rollout.observation, rollout.time)
+            gain = jnp.mean(log_probability(logits, rollout.action) * scaled)
+            spread = jnp.mean(entropy(logits))
+            return -gain - entropy_weight * spread, spread
+
+        gradient, spread = jax.grad(loss, has_aux=True)(agent.actor.parameters)
+        learned, value_loss = value.update(agent.critic, rollout, target)
+        info = {"entropy": spread, "value_loss": value_loss}
+        return ActorCritic(agents.descend(architecture.actor, agent.actor, gradient), learned), info
+
+    def diagnose(agent, rollout):
+        return {"entropy": jnp.mean(entropy(apply(agent.actor.parameters, rollout.observation, rollout.time)))}
+
+    return UpdateRule(
+        init=lambda key: (),
+        init_agent=init_agent,
+        policy=lambda agent, observation, time: network.apply(agent.actor.parameters, observation, time),
+        update=update,
+        diagnose=diagnose,
+    )
+
+
+def check_discounts(*, gamma: float, lambda_: float = 0.0) -> None:
+    """Raises a ValueError unless both lie in [0, 1]."""
+    for name, value in (("gamma", gamma), ("lambda_", lambda_)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}.")

@@ -1,0 +1,31 @@
+"""What a rule may know of the agent's lifetime: functions from the clock to f32[h], fed at every step of an update."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from groove.base import Clock
+
+Horizon: TypeAlias = Callable[[Clock], jax.Array]
+
+
+def none(clock: Clock) -> jax.Array:
+    """Nothing: f32[0]. Such a rule is the same at every age."""
+    return jnp.zeros(0, jnp.float32)
+
+
+def fraction(clock: Clock) -> jax.Array:
+    """The part of the lifetime that has passed, [n / N]: f32[1] in [0, 1)."""
+    return (clock.update / clock.lifetime).astype(jnp.float32)[None]
+
+
+def fraction_and_log(clock: Clock) -> jax.Array:
+    """[n / N, log N]: f32[2], exactly TA-LPG's inputs (Jackson, Lu et al. 2024)."""
+    return jnp.append(fraction(clock), jnp.log(clock.lifetime.astype(jnp.float32)))
+
+
+def remaining(clock: Clock) -> jax.Array:
+    """The updates that are left, [log(N - n)]: f32[1]; the logarithm keeps long lives within the range of short ones."""
+    return jnp.log(jnp.maximum(clock.lifetime - clock.update, 1).astype(jnp.float32))[None]

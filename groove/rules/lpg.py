@@ -1,0 +1,162 @@
+"""Learned policy gradient: a recurrent network says how an agent is to change."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from groove import agents, recurrent
+from groove.agents import Architecture, Learner
+from groove.base import Clock, Rollout, Theta, UpdateRule
+from groove.critic import over_steps
+from groove.recurrent import Cell
+from groove.rules.a2c import check_discounts, entropy, log_probability
+from groove.rules.horizon import Horizon, none
+from levels.base import Spec
+
+
+class TargetNetwork(NamedTuple):
+    """The learned part of LPG.
+
+    Attributes:
+        init: `(key, inputs int) -> theta`.
+        embed: `(theta, y f32[..., Y]) -> f32[..., 1]`, phi, of the agent's prediction as probabilities.
+        apply: `(theta, x f32[T, E, inputs], keep f32[T, E]) -> (pi_hat f32[T, E], y_hat f32[T, E, Y])`, y_hat as logits;
+            backwards in time, forgetting where keep is 0.
+    """
+
+    init: Callable[[jax.Array, int], Theta]
+    embed: Callable[[Theta, jax.Array], jax.Array]
+    apply: Callable[[Theta, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _dense(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
+    weight = jax.nn.initializers.lecun_normal()(key, (inputs, outputs), jnp.float32)
+    return {"weight": weight, "bias": jnp.zeros(outputs, jnp.float32)}
+
+
+def _linear(parameters: Theta, x: jax.Array) -> jax.Array:
+    return x @ parameters["weight"] + parameters["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def recurrent_targets(*, width: int = 256, predictions: int = 8, cell: Cell = recurrent.gru) -> TargetNetwork:
+    """LPG's network (Oh et al. 2020): phi is Dense 16, ReLU, Dense 1; a recurrent layer; two linear heads.
+
+    Args:
+        width: The recurrent layer's width, at least 1.
+        predictions: The width of y, at least 1.
+        cell: `recurrent.gru` or `recurrent.lstm`.
+    """
+    if width < 1 or predictions < 1:
+        raise ValueError(f"width and predictions must be at least 1, got {width} and {predictions}.")
+
+    def init(key, inputs):
+        narrow_key, embed_key, layer_key, policy_key, prediction_key = jax.random.split(key, 5)
+        return {
+            "embed": [_dense(narrow_key, predictions, 16), _dense(embed_key, 16, 1)],
+            "layer": recurrent.init(layer_key, cell, inputs, width)._asdict(),
+            "policy": _dense(policy_key, width, 1),
+            "prediction": _dense(prediction_key, width, predictions),
+        }
+
+    def embed(theta, y):
+        return _linear(theta["embed"][1], jax.nn.relu(_linear(theta["embed"][0], y)))
+
+    def apply(theta, x, keep):
+        hidden = recurrent.backwards(cell, recurrent.Weights(**theta["layer"]), x, keep)
+        return _linear(theta["policy"], hidden)[..., 0], _linear(theta["prediction"], hidden)
+
+    return TargetNetwork(init, embed, apply)
+
+
+def lpg(
+    spec: Spec,
+    architecture: Architecture | None = None,
+    *,
+    targets: TargetNetwork | None = None,
+    predictions: int = 8,
+    gamma: float = 0.99,
+    prediction_weight: float = 0.5,
+    horizon: Horizon = none,
+    stop_inputs: bool = False,
+) -> UpdateRule:
+    """Learned policy gradient (Oh et al. 2020, arXiv 2007.08794).
+
+    At each step the network sees x_t = [r_t, d_t, gamma, pi(a_t|s_t), phi(y(s_t)), phi(y(s_{t+1})), horizon] and answers
+    with pi_hat_t and y_hat_t. The agent descends
+
+        mean_t(-log pi(a_t|s_t) pi_hat_t + prediction_weight KL(y(s_t) || y_hat_t)),
+
+    in which pi_hat and y_hat are constants. The result is differentiable in theta, also through the inputs pi and y.
+
+    Args:
+        spec: The environment's description.
+        architecture: The agent's network and optimizer; by default `agents.for_spec(spec)`.
+        targets: The learned part; by default `recurrent_targets(predictions=predictions)`.
+        predictions: The width of y; that of `targets` if given.
+        gamma: The rule's input of that name, in [0, 1].
+        prediction_weight: alpha_y, at least 0.
+        horizon: What the rule knows of the lifetime; `horizon.fraction_and_log` makes this TA-LPG.
+        stop_inputs: Whether the meta-gradient stops at the inputs pi and y, as it does in GROOVE's public code.
+
+    Example:
+        >>> import jax, levels
+        >>> from groove.rules import lpg
+        >>> rule = lpg(levels.bandit.bernoulli_bandit().environment.spec)
+        >>> theta = rule.init(jax.random.key(0))
+    """
+    check_discounts(gamma=gamma)
+    if prediction_weight < 0:
+        raise ValueError(f"prediction_weight must be at least 0, got {prediction_weight}.")
+    architecture = architecture or agents.for_spec(spec)
+    targets = targets or recurrent_targets(predictions=predictions)
+    network = architecture.network(spec, spec.actions + predictions)
+    apply = over_steps(network.apply)
+    gate = jax.lax.stop_gradient if stop_inputs else lambda x: x
+
+    def outputs(parameters, observation, time) -> tuple[jax.Array, jax.Array]:
+        both = apply(parameters, observation, time)
+        return both[..., : spec.actions], both[..., spec.actions :]
+
+    def inputs(theta, parameters, rollout: Rollout, clock: Clock) -> jax.Array:
+        logits, y = outputs(parameters, rollout.observation, rollout.time)
+        next_y = outputs(parameters, rollout.next_observation, rollout.next_time)[1]
+        known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
+        chosen = gate(jnp.exp(log_probability(logits, rollout.action)))
+        age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
+        scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), chosen], axis=-1)
+        embedded = (targets.embed(theta, gate(jax.nn.softmax(now))) for now in (y, next_y))
+        return jnp.concatenate([scalars, *embedded, age], axis=-1)
+
+    def update(key, theta, agent: Learner, rollout: Rollout, clock: Clock):
+        x = inputs(theta, agent.parameters, rollout, clock)
+        pi_hat, y_hat = targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
+        log_y_hat = jax.nn.log_softmax(y_hat)
+
+        def loss(parameters):
+            logits, y = outputs(parameters, rollout.observation, rollout.time)
+            log_y = jax.nn.log_softmax(y)
+            divergence = jnp.sum(jnp.exp(log_y) * (log_y - log_y_hat), axis=-1)
+            gain = log_probability(logits, rollout.action) * pi_hat
+            return jnp.mean(prediction_weight * divergence - gain)
+
+        gradient = jax.grad(loss)(agent.parameters)
+        info = {
+            "pi_hat_square": jnp.mean(jnp.square(pi_hat)),
+            "y_hat_square": jnp.mean(jnp.sum(jnp.exp(2 * log_y_hat), axis=-1)),
+        }
+        return agents.descend(architecture.actor, agent, gradient), info
+
+    def diagnose(agent, rollout):
+        logits, y = outputs(agent.parameters, rollout.observation, rollout.time)
+        return {"entropy": jnp.mean(entropy(logits)), "y_entropy": jnp.mean(entropy(y))}
+
+    width = 6 + jax.eval_shape(horizon, Clock(*(jax.ShapeDtypeStruct((), jnp.int32),) * 2)).size
+    return UpdateRule(
+        init=lambda key: targets.init(key, width),
+        init_agent=lambda key: agents.begin(architecture.actor, network.init(key)),
+        policy=lambda agent, observation, time: network.apply(agent.parameters, observation, time)[: spec.actions],
+        update=update,
+        diagnose=diagnose,
+    )

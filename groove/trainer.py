@@ -1,0 +1,132 @@
+"""One meta-step, from tasks to tasks, and chunks of them: where curricula, scores and meta-optimisers meet."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
+from groove.lifetime import choose
+
+
+class Class(NamedTuple):
+    """One family's part of a run: what its members live on, and how that is chosen."""
+
+    name: str
+    members: int  # B, lives at a time
+    curriculum: Curriculum
+    score: Score
+
+
+class State(NamedTuple):
+    """Everything a run needs to go on: arrays only."""
+
+    step: jax.Array  # i32[]; meta-steps done
+    key: jax.Array  # typed key[]; of the whole run, never consumed but folded
+    curricula: tuple[chex.ArrayTree, ...]  # one per family
+    meta: chex.ArrayTree
+    live: tuple[chex.ArrayTree, ...]  # one per family
+
+
+class Trainer(NamedTuple):
+    """A training run as pure functions.
+
+    Attributes:
+        init: `(key) -> State`, curricula empty and every member awaiting its first task: refresh before the first chunk.
+        chunk: `(state) -> (state, info)`, meta-steps scanned on the device; info's leaves lead with the axis [steps].
+        refresh: `(state) -> state`, between chunks: curricula replace what they handed out.
+        theta: `(state) -> theta`.
+    """
+
+    init: Callable[[jax.Array], State]
+    chunk: Callable[[State], tuple[State, Info]]
+    refresh: Callable[[State], State]
+    theta: Callable[[State], Theta]
+
+
+def trainer(
+    classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int
+) -> Trainer:
+    """Puts the parts of a run together.
+
+    Args:
+        classes: One per family, in the order of the meta-optimiser's stages.
+        meta: How theta improves.
+        theta: `(key) -> theta`, a rule's `init`.
+        steps: Meta-steps per chunk, at least 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}.")
+
+    def propose(key, curricula, needed):
+        keys = jax.random.split(key, len(classes))
+        results = [
+            part.curriculum.propose(k, state, need)
+            for part, k, state, need in zip(classes, keys, curricula, needed, strict=True)
+        ]
+        return tuple(result[0] for result in results), tuple(result[1] for result in results)
+
+    def refresh_curricula(key, curricula):
+        keys = jax.random.split(key, len(classes))
+        return tuple(part.curriculum.refresh(k, state) for part, k, state in zip(classes, keys, curricula, strict=True))
+
+    def init(key):
+        run_key, theta_key, meta_key, *keys = jax.random.split(key, 3 + len(classes))
+        curricula = tuple(part.curriculum.init(k) for part, k in zip(classes, keys, strict=True))
+        everyone = tuple(jnp.ones(part.members, bool) for part in classes)
+        live = jax.eval_shape(lambda key: meta.begin(key, propose(key, curricula, everyone)[1]), key)
+        nobody = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), live)
+        return State(jnp.zeros((), jnp.int32), run_key, curricula, meta.init(meta_key, theta(theta_key)), nobody)
+
+    def step(state: State, _: None):
+        propose_key, begin_key, step_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+        needed = tuple(players.finished for players in state.live)
+        curricula, tasks = propose(propose_key, state.curricula, needed)
+        live = _renew(meta, begin_key, state.live, tasks, needed)
+        optimizer, live, outcomes, info = meta.step(step_key, state.meta, live)
+        reports = [_report(*row) for row in zip(classes, curricula, live, outcomes, strict=True)]
+        seen = {**info, **{name: value for report in reports for name, value in report[1].items()}}
+        return State(state.step + 1, state.key, tuple(report[0] for report in reports), optimizer, live), seen
+
+    def refresh(state):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+        return state._replace(curricula=refresh_curricula(key, state.curricula))
+
+    return Trainer(
+        init=init,
+        chunk=lambda state: jax.lax.scan(step, state, None, length=steps),
+        refresh=refresh,
+        theta=lambda state: meta.theta(state.meta),
+    )
+
+
+def _report(
+    part: Class, curriculum: chex.ArrayTree, players: chex.ArrayTree, outcome: Outcome
+) -> tuple[chex.ArrayTree, Info]:
+    """Scores the lives that ended and tells the curriculum."""
+    task: Task = players.task
+    score, memory = jax.vmap(part.score.score)(outcome, task.reference, task.memory)
+    finished = players.finished
+    state = part.curriculum.report(curriculum, task._replace(memory=memory), score, outcome, finished)
+    count = jnp.sum(finished, dtype=jnp.int32)
+
+    def mean(values):
+        return jnp.sum(jnp.where(finished, values, 0.0)) / count
+
+    seen = {"return": mean(outcome.episode_return), "score": mean(score), "finished": count}
+    seen |= {f"curriculum_{name}": value for name, value in part.curriculum.info(state).items()}
+    return state, {f"{part.name}/{name}": value for name, value in seen.items()}
+
+
+def _renew(
+    meta: MetaOptimizer, key: jax.Array, live: tuple, tasks: tuple[Task, ...], needed: tuple[jax.Array, ...]
+) -> tuple:
+    """Puts newborn members in the place of those whose lifetime ended; costs nothing while none has."""
+
+    def renew():
+        newborn = meta.begin(key, tasks)
+        return tuple(choose(*row) for row in zip(needed, newborn, live, strict=True))
+
+    return jax.lax.cond(jnp.any(jnp.concatenate(needed)), renew, lambda: live)
