@@ -42,26 +42,33 @@ def environment(*, height: int, width: int, objects: int, episode_limit: int, ti
     cells = height * width
 
     def reset(noise: jax.Array, level: GridLevel) -> tuple[GridState, TimeStep]:
-        bits = jnp.left_shift(jnp.int32(1), jnp.arange(objects, dtype=jnp.int32))
-        exists = jnp.sum(jnp.where(used(level), bits, 0), dtype=jnp.int32)
+        exists = pack(used(level))
         state = GridState(level.start, exists, jnp.int32(0))
         return state, first_timestep(exists * cells + level.start)
 
     def step(noise: jax.Array, level: GridLevel, state: GridState, action: jax.Array) -> tuple[GridState, TimeStep]:
         chance = chances(noise, objects)
         cell = move(level.walls, state.cell, action)
-        exists, reward, ends = state.exists, jnp.float32(0), jnp.float32(0)
-        for i in range(objects):
-            existed = (state.exists & (1 << i)) != 0
-            hit = existed & (level.cell[i] == cell)
-            reward = jnp.where(hit, level.reward[i], reward)
-            ends = jnp.where(hit, level.terminate[i], ends)
-            back = ~existed & (chance[i] < level.respawn[i])
-            exists = exists ^ jnp.where(hit | back, jnp.int32(1 << i), jnp.int32(0))
-        after = GridState(cell, exists, state.step + 1)
-        return after, last_timestep(spec, level, exists * cells + cell, after.step, reward, chance[objects] < ends)
+        existed = unpack(state.exists, objects)
+        hit = existed & (level.cell == cell)
+        back = ~existed & (chance[:-1] < level.respawn)
+        reward = jnp.sum(jnp.where(hit, level.reward, 0.0))
+        ends = chance[-1] < jnp.sum(jnp.where(hit, level.terminate, 0.0))
+        after = GridState(cell, pack((existed & ~hit) | back), state.step + 1)
+        return after, last_timestep(spec, level, after.exists * cells + cell, after.step, reward, ends)
 
     return Environment(spec, reset, step)
+
+
+def pack(exists: jax.Array) -> jax.Array:
+    """The set of objects `exists` bool[M] as bits of an i32[]."""
+    index = jnp.arange(exists.size, dtype=jnp.int32)
+    return jnp.sum(jnp.where(exists, jnp.int32(1) << index, 0), dtype=jnp.int32)
+
+
+def unpack(bits: jax.Array, objects: int) -> jax.Array:
+    """The set of objects in the bits of an i32[] as bool[M]."""
+    return (bits >> jnp.arange(objects, dtype=jnp.int32)) & 1 == 1
 
 
 def noise_words(objects: int) -> int:
@@ -69,8 +76,8 @@ def noise_words(objects: int) -> int:
     return (objects + 3) // 2
 
 
-def chances(noise: jax.Array, objects: int) -> list[jax.Array]:
-    """Uniform numbers f32[] in [0, 1) from the words of a step: one for each object's return, the last for termination."""
+def chances(noise: jax.Array, objects: int) -> jax.Array:
+    """Uniform numbers f32[M + 1] in [0, 1) from the words of a step: one for each object's return, the last for the end."""
     low = noise[-1] >> 16
 
     def number(i: int) -> jax.Array:
@@ -78,17 +85,18 @@ def chances(noise: jax.Array, objects: int) -> list[jax.Array]:
         high = (word & jnp.uint32(0xFFFF0000)) if i % 2 else (word << 16)
         return uniform(high | low)
 
-    return [number(i) for i in range(objects + 1)]
+    return jnp.stack([number(i) for i in range(objects + 1)])
 
 
 def move(walls: jax.Array, cell: jax.Array, action: jax.Array) -> jax.Array:
     """The cell i32[] that `action` i32[] leads to from `cell` i32[]; the same one where a wall or the edge is in the way."""
     height, width = walls.shape
-    row, column = cell // width, cell % width
-    row = row + (action == 2).astype(jnp.int32) - (action == 0).astype(jnp.int32)
-    column = column + (action == 1).astype(jnp.int32) - (action == 3).astype(jnp.int32)
-    within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    target = jnp.where(within, row * width + column, cell)
+    up, right, down, left = (action == i for i in range(4))
+    column = cell % width
+    edge = (up & (cell < width)) | (down & (cell >= (height - 1) * width))
+    edge = edge | (left & (column == 0)) | (right & (column == width - 1))
+    shift = jnp.where(up, -width, 0) + jnp.where(right, 1, 0) + jnp.where(down, width, 0) + jnp.where(left, -1, 0)
+    target = jnp.where(edge, cell, cell + shift.astype(jnp.int32))
     wall = walls.reshape(-1).at[target].get(mode="promise_in_bounds")
     return jnp.where(wall, cell, target)
 

@@ -40,7 +40,7 @@ def environment(*, height: int, width: int, objects: int, episode_limit: int, ti
         return state, first_timestep(observe(level, state))
 
     def step(noise: jax.Array, level: GridLevel, state: PlanesState, action: jax.Array) -> tuple[PlanesState, TimeStep]:
-        chance = jnp.stack(chances(noise[objects:], objects))
+        chance = chances(noise[objects:], objects)
         cell = move(level.walls, state.cell, action)
         hit = state.exists & (state.objects == cell)
         ends = chance[-1] < jnp.sum(jnp.where(hit, level.terminate, 0.0))
