@@ -1,7 +1,7 @@
 """Curricula: which tasks to live on next."""
 
-from groove.curricula.prioritised import prioritised, proportional, rank
+from groove.curricula.prioritised import Priority, prioritised, proportional, rank
 from groove.curricula.source import constant, log_uniform, pool
 from groove.curricula.uniform import frozen, uniform
 
-__all__ = ["constant", "frozen", "log_uniform", "pool", "prioritised", "proportional", "rank", "uniform"]
+__all__ = ["Priority", "constant", "frozen", "log_uniform", "pool", "prioritised", "proportional", "rank", "uniform"]
