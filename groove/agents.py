@@ -82,7 +82,7 @@ def _clipped(limit: float, optimizer: optax.GradientTransformation) -> optax.Gra
     return optax.chain(clip_by_global_norm(limit), optimizer)
 
 
-def _positive(**values: float) -> None:
+def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}.")
@@ -102,7 +102,7 @@ def tabular(
         clip: Largest global norm of a gradient.
         zeros: Start from zeros instead of lecun-normal rows (deviation 1 / sqrt(observations + 1)).
     """
-    _positive(actor_rate=actor_rate, critic_rate=critic_rate, clip=clip)
+    _check_positive(actor_rate=actor_rate, critic_rate=critic_rate, clip=clip)
     initializer = jax.nn.initializers.zeros if zeros else jax.nn.initializers.lecun_normal()
 
     def network(spec: Spec, outputs: int) -> Network:
@@ -142,7 +142,7 @@ def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float =
     """
     if min(widths, default=1) < 1:
         raise ValueError(f"widths must be at least 1 each, got {widths}.")
-    _positive(rate=rate, clip=clip)
+    _check_positive(rate=rate, clip=clip)
 
     def network(spec: Spec, outputs: int) -> Network:
         if isinstance(spec.observation, Discrete):

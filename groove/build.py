@@ -81,7 +81,7 @@ def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
         spec,
         architecture(config, spec, name, actor_rate=sizes.antagonist_rate),
         gamma=config.life.gamma,
-        lambda_=config.life.lambda_,
+        lambda_=config.life.gae_lambda,
         entropy_weight=sizes.antagonist_entropy,
     )
 
@@ -124,7 +124,7 @@ def _part(config: Config, name: str, members: int) -> Part:
     life = _life(config, kind, rule, exactly=config.curriculum.exact)
     rival_life = _life(config, kind, rival, exactly=False)
     score = _score(config, kind, rival_life)
-    value = critic(spec, architecture(config, spec, name), gamma=config.life.gamma, lambda_=config.life.lambda_)
+    value = critic(spec, architecture(config, spec, name), gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     share = Class(name, members, _curriculum(config, kind, score, members), score)
     return Part(kind, rule, life, rival, rival_life, Stage(rule, life, value), share)
 

@@ -81,7 +81,7 @@ class Life:
     """Steps of each environment per update."""
     gamma: float = 0.99
     """Discount."""
-    lambda_: float = 0.95
+    gae_lambda: float = 0.95
     """Decay of generalised advantage estimation."""
     clip: float = 0.5
     """Largest global norm of an agent's gradients."""
@@ -290,7 +290,7 @@ def _check_rates(config: Config) -> None:
         "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
     }
     shares = {name: getattr(config.curriculum, name) for name in ("replay", "minimal_fill", "staleness")}
-    shares |= {"life.gamma": config.life.gamma, "life.lambda_": config.life.lambda_}
+    shares |= {"life.gamma": config.life.gamma, "life.gae_lambda": config.life.gae_lambda}
     for values, good, rule in (
         (rates, lambda x: 0 < x < math.inf, "positive and finite"),
         (weights, lambda x: 0 <= x < math.inf, "at least 0 and finite"),

@@ -1,0 +1,81 @@
+"""What a rule's newborn agents reach on tasks, and how one of them walks."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from groove.base import Agent, Theta, UpdateRule
+from groove.lifetime import Lifetime, act
+from levels.base import Environment, Family, Level, State, words
+
+
+def returns(
+    life: Lifetime,
+    key: jax.Array,
+    theta: Theta,
+    levels: Level,
+    lifetimes: jax.Array,
+    *,
+    agents: int,
+    block: int = 64,
+) -> jax.Array:
+    """Mean episode returns f32[tasks, agents] of newborn agents that live their whole lives on each task.
+
+    Args:
+        life: How the rule's agents live and are measured.
+        key: Consumed.
+        theta: Of the rule.
+        levels: [tasks, ...].
+        lifetimes: i32[tasks].
+        agents: Agents per task.
+        block: Tasks at once, to bound memory; changes no number but by rounding.
+    """
+
+    def one(key, level, lifetime):
+        life_key, measure_key = jax.random.split(key)
+        agent = life.live(life_key, theta, level, lifetime)
+        return life.evaluate(measure_key, agent, level, jnp.array(True)).episode_return
+
+    def task(row):
+        return jax.vmap(one, (0, None, None))(*row)
+
+    keys = jax.random.split(key, (lifetimes.size, agents))
+    return jax.lax.map(task, (keys, levels, lifetimes), batch_size=min(block, lifetimes.size))
+
+
+def optima(family: Family, levels: Level) -> jax.Array:
+    """The exact optimum of each level, f32[tasks]; NaN where the family does not know it."""
+    if family.optimum is None:
+        return jnp.full(jax.tree.leaves(levels)[0].shape[0], jnp.nan, jnp.float32)
+    return jax.lax.map(family.optimum, levels)
+
+
+class Walk(NamedTuple):
+    """One episode, step by step. Leading axis [steps + 1]."""
+
+    state: State  # PyTree; of the environment
+    total: jax.Array  # f32; return so far
+    running: jax.Array  # bool; the episode had not ended yet
+
+
+def walk(
+    rule: UpdateRule, environment: Environment, key: jax.Array, agent: Agent, level: Level, *, steps: int
+) -> Walk:
+    """An agent's first `steps` steps of an episode under its sampled policy; states stay as they are once it ended."""
+    reset_key, step_key = jax.random.split(key)
+    spec = environment.spec
+    state, timestep = environment.reset(words(reset_key, spec.reset_noise), level)
+    start = Walk(state, timestep.reward, jnp.array(True))
+
+    def step(now, noise):
+        walked, timestep = now
+        action = act(noise[0], rule.policy(agent, timestep.observation, timestep.time))
+        state, after = environment.step(noise[1:], level, walked.state, action)
+        ended = after.terminated | after.truncated
+        following = (Walk(state, walked.total + after.reward, ~ended), after)
+        chosen = jax.tree.map(lambda new, old: jnp.where(walked.running, new, old), following, now)
+        return chosen, chosen[0]
+
+    rows = jax.lax.scan(step, (start, timestep), words(step_key, steps, 1 + spec.noise))[1]
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, rows)
