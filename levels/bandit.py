@@ -194,11 +194,13 @@ def mutate(key: jax.Array, level: BanditLevel, ranges: Ranges) -> BanditLevel:
     slots = jnp.arange(ranges.arms[1], dtype=jnp.int32)
     mean = draw_mean(jax.random.uniform(mean_key, dtype=jnp.float32), ranges)
     u = jax.random.uniform(number_key, dtype=jnp.float32)
+    pulls, (fewest, most) = draw_pulls(u, ranges), ranges.pulls
+    following = jnp.where(level.pulls < most, level.pulls + 1, fewest)
     edits = (
         level._replace(mean=jnp.where(slots == jax.random.randint(arm_key, (), 0, level.arms), mean, level.mean)),
         level._replace(mean=jnp.where(slots == level.arms, mean, level.mean), arms=level.arms + 1),
         level._replace(mean=jnp.where(slots == level.arms - 1, 0.0, level.mean), arms=level.arms - 1),
-        level._replace(pulls=draw_pulls(u, ranges)),
+        level._replace(pulls=jnp.where(pulls == level.pulls, following, pulls)),
         level._replace(deviation=draw_deviation(u, ranges)),
     )
     fixed = [jnp.bool_(low < high) for low, high in (ranges.pulls, ranges.deviation)]
@@ -297,8 +299,7 @@ def _ranges(
         raise ValueError(f"arms must be at least 2, got {arms}.")
     if not 2 <= fewest <= arms:
         raise ValueError(f"fewest_arms must be between 2 and arms = {arms}, got {fewest}.")
-    low, high = interval(pulls, "pulls", 1, 2**24)
-    return Ranges((fewest, arms), (int(low), int(high)), mean, deviation)
+    return Ranges((fewest, arms), interval(pulls, "pulls", 1, 2**24), mean, deviation)
 
 
 def _family(name: str, ranges: Ranges, reward: Callable[[jax.Array, jax.Array, jax.Array], jax.Array], time: bool) -> Family:

@@ -6,7 +6,7 @@ unbatched functions; `jax.vmap` is the caller's.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import chex
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 
 Level: TypeAlias = chex.ArrayTree
 State: TypeAlias = chex.ArrayTree
+Number = TypeVar("Number", int, float)
 
 TIME_SCALE = 0.001
 """The time of an episode as an agent sees it: each step adds this much (GROOVE, Jackson et al. 2023)."""
@@ -136,7 +137,7 @@ def words(key: jax.Array, *shape: int) -> jax.Array:
     return jax.random.bits(key, shape, jnp.uint32)
 
 
-def interval(value: tuple[float, float], name: str, low: float, high: float) -> tuple[float, float]:
+def interval(value: tuple[Number, Number], name: str, low: float, high: float) -> tuple[Number, Number]:
     """Returns `value` if low <= value[0] <= value[1] <= high, else raises a ValueError that names it."""
     if not low <= value[0] <= value[1] <= high:
         raise ValueError(f"{name} must be an increasing pair within [{low}, {high}], got {value}.")

@@ -29,6 +29,8 @@ __all__ = [
 MAX_OBJECTS = 16
 """The state counts 2^objects sets; more would not fit memory."""
 
+SMALLEST, LARGEST = float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max)
+
 
 def gridworld(
     *,
@@ -77,20 +79,26 @@ def gridworld(
         >>> bool(family.optimum(level) >= 0)
         True
     """
+    check_sizes(height, width, objects, episode_limit)
+    longest = min(height, width) if square else max(height, width)
+    drawn = round(0.15 * height * width) if walls is None else walls
+    if not 0 <= drawn <= height * width:
+        raise ValueError(f"walls must be between 0 and the {height * width} cells of the padding, got {walls}.")
+    if reward[1] < 0:
+        raise ValueError(f"reward must reach 0, since the first object's is not negative, got {reward}.")
     ranges = Ranges(
         height=height,
         width=width,
         objects=objects,
-        side=side or _default_side(height, width, square),
+        side=interval(side or (min(4, height, width), longest), "side", 2, longest),
         square=square,
-        number=number or (1, objects),
-        reward=reward,
-        terminate=terminate,
-        respawn=respawn,
-        limit=limit or (min(20, episode_limit), episode_limit),
-        walls=round(0.15 * height * width) if walls is None else walls,
+        number=interval(number or (1, objects), "number", 1, objects),
+        reward=interval(reward, "reward", -LARGEST, LARGEST),
+        terminate=interval(terminate, "terminate", SMALLEST, 1.0),
+        respawn=interval(respawn, "respawn", SMALLEST, 1.0),
+        limit=interval(limit or (min(20, episode_limit), episode_limit), "limit", 1, episode_limit),
+        walls=drawn,
     )
-    check(ranges, episode_limit)
     sizes = {"height": height, "width": width, "objects": objects, "episode_limit": episode_limit}
     return Family(
         name="gridworld",
@@ -166,34 +174,15 @@ def success(level: GridLevel, episode_return: jax.Array) -> jax.Array:
     return (best > 0) & (episode_return >= 0.75 * best)
 
 
-def check(ranges: Ranges, episode_limit: int) -> None:
-    """Raises a ValueError that names the first argument out of its range."""
-    height, width, objects = ranges.height, ranges.width, ranges.objects
+def check_sizes(height: int, width: int, objects: int, episode_limit: int) -> None:
+    """Raises a ValueError that names the first size out of its range."""
     if min(height, width) < 2:
         raise ValueError(f"height and width must be at least 2 cells, got {(height, width)}.")
-    if not 1 <= objects <= min(MAX_OBJECTS, height * width - 1):
-        raise ValueError(f"objects must be between 1 and {min(MAX_OBJECTS, height * width - 1)}, got {objects}.")
+    most = min(MAX_OBJECTS, height * width - 1)
+    if not 1 <= objects <= most:
+        raise ValueError(f"objects must be between 1 and {most}, got {objects}.")
     if episode_limit < 1:
         raise ValueError(f"episode_limit must be at least 1 step, got {episode_limit}.")
-    if not 0 <= ranges.walls <= height * width:
-        raise ValueError(f"walls must be between 0 and the {height * width} cells of the padding, got {ranges.walls}.")
-    if ranges.reward[1] < 0:
-        raise ValueError(f"reward must reach 0, for the first object's is not negative, got {ranges.reward}.")
-    tiny = float(jnp.finfo(jnp.float32).tiny)
-    checked = (
-        interval(ranges.side, "side", 2, min(height, width) if ranges.square else max(height, width)),
-        interval(ranges.number, "number", 1, objects),
-        interval(ranges.reward, "reward", -float(jnp.finfo(jnp.float32).max), float(jnp.finfo(jnp.float32).max)),
-        interval(ranges.terminate, "terminate", tiny, 1.0),
-        interval(ranges.respawn, "respawn", tiny, 1.0),
-        interval(ranges.limit, "limit", 1, episode_limit),
-    )
-    assert len(checked) == 6
-
-
-def _default_side(height: int, width: int, square: bool) -> tuple[int, int]:
-    largest = min(height, width) if square else max(height, width)
-    return min(4, height, width), largest
 
 
 def _generator(ranges: Ranges, episode_limit: int) -> Generator:

@@ -112,8 +112,8 @@ def rewards(u: jax.Array, bounds: tuple[float, float]) -> jax.Array:
 
 def build(chosen: Numbers, key: jax.Array, ranges: Ranges) -> GridLevel:
     """Lays a level out: walls, start and objects at random, then repaired so that an object can be reached."""
-    wall_key, place_key, repair_key = jax.random.split(key, 3)
     shape, entries = (ranges.height, ranges.width), jnp.arange(ranges.objects, dtype=jnp.int32)
+    noise = words(key, 3, ranges.height * ranges.width)  # orders walls, then places; one more word for the repair
     count = jnp.minimum(chosen.number, chosen.height * chosen.width - 1)
     keep = entries < count
     blank = GridLevel(
@@ -128,22 +128,27 @@ def build(chosen: Numbers, key: jax.Array, ranges: Ranges) -> GridLevel:
         respawn=jnp.where(keep, chosen.respawn, 0.0),
         limit=chosen.limit,
     )
-    walls = random_walls(wall_key, inside(blank), ranges.walls, count)
-    order = jnp.argsort(jnp.where(walls.reshape(-1), 2.0, jax.random.uniform(place_key, (walls.size,)))).astype(jnp.int32)
+    walls = random_walls(noise[0], inside(blank), ranges.walls, count)
+    order = shuffled(noise[1], ~walls.reshape(-1))
     cells = jnp.where(keep, order[1 : ranges.objects + 1], 0)
-    return repair(repair_key, blank._replace(walls=walls, start=order[0], cell=cells))
+    return repair(noise[2, 0], blank._replace(walls=walls, start=order[0], cell=cells))
 
 
-def random_walls(key: jax.Array, grid: jax.Array, drawn: int, count: jax.Array) -> jax.Array:
+def shuffled(noise: jax.Array, mask: jax.Array) -> jax.Array:
+    """Indices i32[n] in random order, those where `mask` bool[n] first; `noise` u32[n] decides."""
+    return jnp.argsort(jnp.where(mask, noise >> 1, noise | jnp.uint32(2**31))).astype(jnp.int32)
+
+
+def random_walls(noise: jax.Array, grid: jax.Array, drawn: int, count: jax.Array) -> jax.Array:
     """Walls bool[H, W]: of `drawn` distinct cells of the padding those inside, leaving room for start and objects."""
-    order = jax.random.permutation(key, jnp.arange(grid.size, dtype=jnp.int32))[:drawn]
+    order = shuffled(noise, jnp.ones(grid.size, bool))[:drawn]
     hit = grid.reshape(-1)[order]
     room = jnp.sum(grid, dtype=jnp.int32) - 1 - count
     stand = hit & (jnp.cumsum(hit, dtype=jnp.int32) <= room)
     return ~grid | jnp.zeros(grid.size, bool).at[order].set(stand).reshape(grid.shape)
 
 
-def repair(key: jax.Array, level: GridLevel) -> GridLevel:
+def repair(word: jax.Array, level: GridLevel) -> GridLevel:
     """Clears the neighbours of an enclosed start; if no object is in reach, moves object 0 to a random cell that is."""
     at_start = (jnp.arange(level.walls.size, dtype=jnp.int32) == level.start).reshape(level.walls.shape)
     beside = neighbours(at_start) & inside(level)
@@ -151,7 +156,7 @@ def repair(key: jax.Array, level: GridLevel) -> GridLevel:
     walls = level.walls & ~(beside & enclosed)
     reached = distances(walls, level.start).reshape(-1) >= 0
     lost = ~jnp.any(reached[level.cell] & used(level))
-    near = choose(words(key), reached & ~at_start.reshape(-1))
+    near = choose(word, reached & ~at_start.reshape(-1))
     return level._replace(walls=walls, cell=level.cell.at[0].set(jnp.where(lost, near, level.cell[0])))
 
 
