@@ -108,8 +108,9 @@ def bernoulli(word: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Arr
 
 
 def gaussian(word: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Array:
-    """A normal reward f32[], by the inverse of the distribution function at the middle of one of 2^24 equal parts."""
-    centred = 2.0 * uniform(word) + jnp.float32(2.0**-24) - 1.0
+    """A normal reward f32[], by the inverse of the distribution function at the middle of one of 2^23 equal parts."""
+    odd = (word >> 8) | jnp.uint32(1)
+    centred = (odd.astype(jnp.int32) - 2**23).astype(jnp.float32) * jnp.float32(2.0**-23)  # exact, within (-1, 1)
     return mean + deviation * math.sqrt(2) * jax.lax.erf_inv(centred)
 
 

@@ -17,7 +17,7 @@ every_environment = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAM
 
 
 def play(family, seed=0, steps=None):
-    """Random actions from reset, without later resets: levels, first time steps [B, ...], (states, time steps) [T, B, ...]."""
+    """Random actions, never reset again: levels, first time steps [B, ...], (states, time steps) [T, B, ...]."""
     spec, reset, step = family.environment
     levels = sample(family, BATCH, seed)
     steps = spec.episode_limit if steps is None else steps
