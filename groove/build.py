@@ -57,14 +57,14 @@ def family(config: Config, name: str) -> Family:
     return FAMILIES[name](arms=config.bandits.arms, pulls=config.bandits.pulls)
 
 
-def learned_rule(config: Config, spec: Spec, name: str) -> UpdateRule:
-    """The configuration's rule for an environment of the family `name`."""
+def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> UpdateRule:
+    """The configuration's rule for agents of an architecture."""
     targets = rules.recurrent_targets(
         width=config.rule.width, predictions=config.rule.predictions, cell=CELLS[config.rule.cell]
     )
     return rules.lpg(
         spec,
-        architecture(config, spec, name),
+        architecture,
         targets=targets,
         predictions=config.rule.predictions,
         gamma=config.life.gamma,
@@ -120,7 +120,8 @@ def build(config: Config) -> Run:
 def _part(config: Config, name: str, members: int) -> Part:
     kind = family(config, name)
     spec = kind.environment.spec
-    rule, rival = learned_rule(config, spec, name), antagonist(config, spec, name)
+    rule = learned_rule(config, spec, architecture(config, spec, name))
+    rival = antagonist(config, spec, name)
     life = _life(config, kind, rule, exactly=config.curriculum.exact)
     rival_life = _life(config, kind, rival, exactly=False)
     score = _score(config, kind, rival_life)

@@ -68,12 +68,14 @@ def _finish(result, terminal) -> int:
     from groove.report import write
 
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
-    rows = protocols.finish(result)
-    terminal.print_table(rows, protocols.caption(result.run.config))
+    terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
+    picture = host.draw_walk(result)
     page = write(result.folder)
     print(f"rule        {rule}")
     for path in curricula:
         print(f"curriculum  {path}")
+    if picture:
+        print(f"walk        {picture}")
     print(f"report      {page}")
     return 0
 
@@ -123,7 +125,7 @@ def _parse_train(words: list[str]):
         wandb: bool = False
         """Log to Weights & Biases as well; needs the extra `wandb`."""
 
-    options = tyro.cli(Options, args=words, prog="groove train", config=(tyro.conf.FlagConversionOff,)[:0])
+    options = tyro.cli(Options, args=words, prog="groove train")
     settings = config.check(options.config)
     if stored and settings != stored:
         raise ValueError(f"{resumed} was written by another configuration: {_difference(stored, settings)}.")

@@ -203,6 +203,23 @@ def preset(name: str) -> Config:
     return PRESETS[check_name("preset", name, PRESETS)]
 
 
+def smoke(config: Config) -> Config:
+    """The same run, shrunk until it takes seconds: for tests of what users run."""
+    return dataclasses.replace(
+        config,
+        members=(2,) * len(config.families),
+        meta_steps=4,
+        chunk=2,
+        checkpoint_every=1,
+        grids=dataclasses.replace(config.grids, side=(3, 4), objects=2, limit=(5, 10)),
+        bandits=dataclasses.replace(config.bandits, arms=3, pulls=(5, 5)),
+        rule=dataclasses.replace(config.rule, width=4, predictions=3),
+        life=dataclasses.replace(config.life, updates=(4, 4), environments=2, steps=5),
+        meta=dataclasses.replace(config.meta, updates=2),
+        curriculum=dataclasses.replace(config.curriculum, capacity=4, antagonists=2, episodes=2),
+    )
+
+
 def check_name(kind: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
     """Returns `name` if it is known, else raises a ValueError that suggests the nearest known one."""
     if name in known:
@@ -316,10 +333,21 @@ def load(path: Path) -> Config:
         ValueError: The file is no configuration of this version of groove.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["config"]
-        return check(_rebuild(Config, values))
+        return from_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["config"]))
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
+
+
+def from_json(text: str) -> Config:
+    """A checked configuration from the JSON of its fields.
+
+    Raises:
+        ValueError: It has other fields, or values that no run can have.
+    """
+    try:
+        return check(_rebuild(Config, json.loads(text)))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not a configuration of this version of groove: {error}.") from error
 
 
 def _rebuild(kind, values):

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -16,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import checkpoint, config, rulefile
+from groove import checkpoint, config, protocols, rulefile
 from groove.build import Run, build
 from groove.config import Config
+from groove.evaluate import walk as walk_of
 from groove.trainer import State
 from levels import dataset
 
@@ -26,6 +28,7 @@ Metrics: TypeAlias = Mapping[str, float | None]
 Sink: TypeAlias = Callable[[list[Metrics]], None]
 """Receives the metrics of a chunk's meta-steps, a row each, in order."""
 
+WALK_STEPS = 60
 PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "orbax-checkpoint", "numpy")
 
 
@@ -208,9 +211,7 @@ def read_metrics(path: Path) -> list[Metrics]:
 def cut_metrics(path: Path, step: int) -> None:
     """Drops the rows after a meta-step, as they will be written again."""
     rows = [row for row in read_metrics(path) if (row["step"] or 0) <= step]
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 @contextmanager
@@ -264,6 +265,42 @@ def save_rule(result: Result) -> Path:
         },
     )
     return path
+
+
+def evaluate(result: Result) -> list[protocols.Row]:
+    """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
+    settings = result.run.config
+    untrained = jax.jit(lambda key: result.run.trainer.theta(result.run.trainer.init(key)))(jax.random.key(settings.seed))
+    key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
+    rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
+    about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
+    lines = [{"family": row.family, "rule": row.rule, **row.interval._asdict()} for row in rows]
+    page = {"protocol": {**about, "caption": protocols.caption(settings)}, "rows": lines}
+    write_text(result.folder / "evaluation.json", json.dumps(page, indent=2) + "\n")
+    return rows
+
+
+def draw_walk(result: Result) -> Path | None:
+    """Lets the live agent that is nearest to its end walk its level once: `walk.gif`; None where no family has pictures."""
+    for part, players in zip(result.run.parts, result.state.live, strict=True):
+        if part.family.image is None or not np.any(players.member.clock.lifetime):
+            continue
+        age = players.member.clock.update / players.member.clock.lifetime
+        agent, level = jax.tree.map(lambda leaf, row=int(jnp.argmax(age)): leaf[row], (players.member.agent, players.task.level))
+        walk = jax.jit(partial(walk_of, part.rule, part.family.environment, steps=WALK_STEPS))
+        from groove.report.gif import save_walk
+
+        path = result.folder / "walk.gif"
+        save_walk(path, part.family, level, walk(jax.random.key(result.run.config.seed), agent, level))
+        return path
+    return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def save_curriculum(result: Result) -> list[Path]:

@@ -1,5 +1,6 @@
 """What a trained rule is compared with, and on which tasks."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,11 @@ import numpy as np
 
 from groove import evaluate, rules
 from groove.base import Theta, UpdateRule
-from groove.build import Run, measure
+from groove.build import Part, Run, measure
+from groove.config import Config
 from groove.lifetime import lifetime
 from groove.statistics import Interval, stratified_bootstrap
+from levels.base import Family, Level
 
 HELD_OUT_SEED = 20_402
 """Of the held-out levels; training draws its levels from other keys, whatever its seed."""
@@ -31,56 +34,86 @@ class HeldOut(NamedTuple):
     returns: dict[str, np.ndarray]  # by rule, f32[tasks, agents]
 
 
-def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta, *, tasks: int, agents: int) -> list[HeldOut]:
+class Protocol(NamedTuple):
+    """How large a comparison is."""
+
+    tasks: int  # held-out levels per family
+    agents: int  # agents per level and rule, which differ by seed
+    lifetime: int  # agent updates
+
+
+def protocol(config: Config) -> Protocol:
+    """What a run of this configuration ends with: 48 levels and 4 agents, the longest lifetime of training.
+
+    Fewer where the run is tiny.
+    """
+    tiny = sum(config.members) < 16
+    return Protocol(tasks=4 if tiny else 48, agents=2 if tiny else 4, lifetime=config.life.updates[1])
+
+
+def caption(config: Config) -> str:
+    """One paragraph on what the held-out table shows."""
+    sizes = protocol(config)
+    return (
+        f"{sizes.tasks} held-out levels per family (seed {HELD_OUT_SEED}; training used seed {config.seed}), {sizes.agents} "
+        f"agents each, {sizes.lifetime} updates of {config.life.environments} x {config.life.steps} steps. Return of one "
+        "episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. A2C's learning rate "
+        "and entropy weight were tuned on other levels (python -m benchmarks.tune_a2c)."
+    )
+
+
+def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta) -> list[HeldOut]:
     """Lives newborn agents on tasks that training never saw: random policy, untrained and trained rule, A2C, optimum.
 
-    Returns are exact expectations where the family knows them, else means over episodes. The tasks are `tasks` levels per
-    family from `HELD_OUT_SEED`, with the longest lifetime of training; a rule's `agents` agents per task differ by seed.
+    Returns are exact expectations where the family knows them, else means over episodes.
 
     Args:
         run: Which families, lives and antagonists.
         key: Of the agents.
         untrained: Theta before training.
         trained: Theta after it.
-        tasks: Levels per family.
-        agents: Agents per level.
     """
-    return [_family(run, index, key, untrained, trained, tasks, agents) for index in range(len(run.parts))]
+    keys = jax.random.split(key, len(run.parts))
+    return [_family(run, part, k, untrained, trained) for part, k in zip(run.parts, keys, strict=True)]
 
 
-def _family(
-    run: Run, index: int, key: jax.Array, untrained: Theta, trained: Theta, tasks: int, agents: int
-) -> HeldOut:
-    part = run.parts[index]
-    level_key = jax.random.fold_in(jax.random.key(HELD_OUT_SEED), index)
-    levels = jax.jit(jax.vmap(part.family.generator.sample))(jax.random.split(level_key, tasks))
-    lifetimes = jnp.full(tasks, run.config.life.updates[1], jnp.int32)
+def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Level:
+    """`tasks` levels of a family's generator, from a seed of their own: [tasks, ...]."""
+    name = sum(family.name.encode())  # so that families draw from different keys
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), name), tasks)
+    return jax.jit(jax.vmap(family.generator.sample))(keys)
 
-    def assess(rule: UpdateRule):
-        life = lifetime(
-            rule,
-            part.family.environment,
-            steps=run.config.life.steps,
-            environments=run.config.life.environments,
-            evaluate=measure(run.config, part.family, rule, exactly=True),
-        )
 
-        def apply(theta):
-            return evaluate.returns(life, jax.random.fold_in(key, index), theta, levels, lifetimes, agents=agents)
-
-        return jax.jit(apply)
-
-    learned = assess(part.rule)
-    spec = part.family.environment.spec
-    results = {
-        "random policy": assess(rules.random_policy(spec))(()),
-        "untrained rule": learned(untrained),
-        "trained rule": learned(trained),
-        "tuned A2C": assess(part.antagonist)(()),
+def _family(run: Run, part: Part, key: jax.Array, untrained: Theta, trained: Theta) -> HeldOut:
+    sizes = protocol(run.config)
+    levels = held_out_levels(part.family, sizes.tasks)
+    learned = assessment(run.config, part.family, part.rule, levels, sizes)
+    drifter = rules.random_policy(part.family.environment.spec)
+    found = {
+        "random policy": assessment(run.config, part.family, drifter, levels, sizes)(key, ()),
+        "untrained rule": learned(key, untrained),
+        "trained rule": learned(key, trained),
+        "tuned A2C": assessment(run.config, part.family, part.antagonist, levels, sizes)(key, ()),
     }
     if part.family.optimum is not None:
-        results["optimum"] = jnp.broadcast_to(jax.jit(evaluate.optima, static_argnums=0)(part.family, levels)[:, None], (tasks, agents))
-    return HeldOut(part.family.name, {name: np.asarray(value) for name, value in results.items()})
+        best = jax.jit(lambda levels: evaluate.optima(part.family, levels))(levels)
+        found["optimum"] = jnp.broadcast_to(best[:, None], (sizes.tasks, sizes.agents))
+    return HeldOut(part.family.name, {name: np.asarray(value) for name, value in found.items()})
+
+
+def assessment(
+    config: Config, family: Family, rule: UpdateRule, levels: Level, sizes: Protocol
+) -> Callable[[jax.Array, Theta], jax.Array]:
+    """`(key, theta) -> returns f32[tasks, agents]`, compiled: newborn agents of a rule on all levels."""
+    life = lifetime(
+        rule,
+        family.environment,
+        steps=config.life.steps,
+        environments=config.life.environments,
+        evaluate=measure(config, family, rule, exactly=True),
+    )
+    lifetimes = jnp.full(sizes.tasks, sizes.lifetime, jnp.int32)
+    return jax.jit(lambda key, theta: evaluate.returns(life, key, theta, levels, lifetimes, agents=sizes.agents))
 
 
 def rows(results: list[HeldOut]) -> list[Row]:

@@ -1,0 +1,46 @@
+"""Numbers behind the curves."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from groove.host import Metrics
+
+Numbers = npt.NDArray[np.float64]
+BANDWIDTH = 0.025
+"""Deviation of the smoothing kernel, as a share of the run's length."""
+
+
+class Series(NamedTuple):
+    """A metric where it is known, against meta-steps. Fields are f64[points]."""
+
+    step: Numbers
+    value: Numbers
+    weight: Numbers
+
+
+def series(metrics: Sequence[Metrics], name: str, weight: str | None = None) -> Series:
+    """The rows in which `name` has a value; they count as much as their `weight` says, by default 1."""
+    rows = [
+        (row["step"], row[name], row.get(weight, 1.0) if weight else 1.0) for row in metrics if row.get(name) is not None
+    ]
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return Series(table[:, 0], table[:, 1], table[:, 2])
+
+
+def smooth(points: Series, at: Numbers, bandwidth: float) -> Numbers:
+    """Means f64[at] of a series around each place, weighted by a normal kernel (Nadaraya and Watson 1964)."""
+    distance = (at[:, None] - points.step[None, :]) / bandwidth
+    exponent = -0.5 * np.square(distance)
+    kernel = points.weight * np.exp(exponent - np.max(exponent, axis=1, keepdims=True))  # the nearest point has 1
+    return np.sum(kernel * points.value, axis=1) / np.maximum(np.sum(kernel, axis=1), 1e-300)
+
+
+def line(points: Series) -> tuple[Numbers, Numbers]:
+    """A smoothed curve through a series of at least one point: places and values."""
+    first, last = points.step[0], points.step[-1]
+    at = np.linspace(first, last, 200) if last > first else points.step[:1]
+    spacing = (last - first) / max(len(points.step) - 1, 1)
+    return at, smooth(points, at, max(BANDWIDTH * (last - first), spacing, 1.0))

@@ -1,0 +1,185 @@
+"""What a person at the terminal sees of a run, and what a log file gets instead."""
+
+import os
+import sys
+import time
+from collections import deque
+from types import TracebackType
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from groove.config import Config
+from groove.host import Metrics
+from groove.protocols import Row
+
+QUIET_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
+WIDEST_BAR = 40
+
+
+class Progress:
+    """Shows how a run gets on: a line that stays on a terminal, plain lines now and then anywhere else.
+
+    Example:
+        >>> from groove import config, terminal
+        >>> settings = config.smoke(config.preset("quick"))
+        >>> with terminal.Progress(settings) as progress:
+        ...     progress.update([{"step": 2, "gridworld/return": 0.5, "gridworld/finished": 2}])
+    """
+
+    def __init__(self, config: Config):
+        """Args: config: Of the run."""
+        self._config = config
+        self._console = _console()
+        self._live: Live | None = None
+        self._begun = self._spoke = time.perf_counter()  # `spoke`: when the last plain line was printed
+        self._updated = 0.0
+        self._step = 0
+        self._paces: deque[float] = deque(maxlen=6)  # seconds per meta-step of the last chunks
+        self._ended: dict[str, deque[Metrics]] = {name: deque(maxlen=200) for name in config.families}
+
+    def __enter__(self) -> "Progress":
+        """Begins to show."""
+        self._begun = self._spoke = time.perf_counter()
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._picture, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Leaves the last state on the terminal, or says where a plain run stands."""
+        if self._live is not None:
+            self._live.stop()
+        elif self._step and self._spoke < self._updated:
+            self._say(self._plain())
+
+    def announce(self, text: str) -> None:
+        """Shows a message of one line."""
+        self._say(text)
+
+    def update(self, rows: list[Metrics]) -> None:
+        """Takes note of the metrics of a chunk."""
+        self._step, self._updated = int(rows[-1]["step"] or 0), time.perf_counter()
+        seconds = rows[-1].get("chunk_seconds")
+        if seconds is not None:
+            self._paces.append(seconds / len(rows))
+        for name, ended in self._ended.items():
+            ended.extend(row for row in rows if row.get(f"{name}/finished"))
+        if self._live is None and self._updated - self._spoke >= QUIET_SECONDS:
+            self._spoke = time.perf_counter()
+            self._say(self._plain())
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def _remaining(self) -> float | None:
+        """Seconds still to go; the first chunk compiles, so it counts only while there is no other."""
+        paces = sorted(list(self._paces)[1:] or self._paces)
+        return paces[len(paces) // 2] * (self._config.meta_steps - self._step) if paces else None
+
+    def _recent(self, family: str, name: str) -> float | None:
+        """The mean over the lives that ended last, about as many as there are members."""
+        wanted = self._config.members[self._config.families.index(family)]
+        total = count = 0.0
+        for row in reversed(self._ended[family]):
+            value, lives = row.get(f"{family}/{name}"), row[f"{family}/finished"] or 0
+            total, count = (total + value * lives, count + lives) if value is not None else (total, count)
+            if count >= wanted:
+                break
+        return total / count if count else None
+
+    def _families(self) -> list[str]:
+        """What each family's agents achieve."""
+        scored = self._config.curriculum.score != "uniform"
+        lines = []
+        for name in self._config.families:
+            reached, regret = self._recent(name, "return"), self._recent(name, "score") if scored else None
+            if reached is not None:
+                lines.append(f"{name} return {reached:.3f}" + (f" regret {regret:+.3f}" if regret is not None else ""))
+        return lines
+
+    def _times(self) -> str:
+        left = self._remaining
+        done = clock(time.perf_counter() - self._begun)
+        return f"{done}, {clock(left)} left" if left is not None else done
+
+    def _picture(self) -> Text:
+        """The live lines: one of progress, one for each family."""
+        total = self._config.meta_steps
+        ends = f"{self._config.name} {self._step}/{total} ", f" {self._times()}"
+        width = min(WIDEST_BAR, self._console.width - sum(map(len, ends)) - 1)
+        filled = round(width * self._step / total)
+        bar = (("━" * filled, "cyan"), ("━" * (width - filled), "bright_black")) if width >= 5 else ()
+        lines = Text("\n" + "\n".join(f"  {line}" for line in self._families())) if self._families() else Text()
+        return Text.assemble((ends[0], "bold"), *bar, ends[1], lines, no_wrap=True, overflow="ellipsis")
+
+    def _plain(self) -> str:
+        return "  ".join([f"{self._config.name} meta-step {self._step}/{self._config.meta_steps}", self._times(), *self._families()])
+
+
+def clock(seconds: float) -> str:
+    """A duration as m:ss or h:mm:ss.
+
+    Example:
+        >>> from groove.terminal import clock
+        >>> clock(62.4), clock(3723)
+        ('1:02', '1:02:03')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def print_table(rows: list[Row], caption: str) -> None:
+    """Prints the held-out table, a block for each family.
+
+    Args:
+        rows: Results, in the order to print.
+        caption: What they are.
+    """
+    console = _console()
+    for family in dict.fromkeys(row.family for row in rows):
+        console.print(_table(family, [row for row in rows if row.family == family], console.is_terminal))
+        console.print()
+    console.print(Text(caption, style="dim"))
+
+
+def ask(question: str) -> bool:
+    """Asks yes or no at the terminal; anything but yes is no.
+
+    Raises:
+        ValueError: There is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise ValueError(f"nobody is at the terminal to answer {question!r}; agree beforehand with --yes.")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def _table(family: str, rows: list[Row], framed: bool) -> Table:
+    table = Table(title=Text(f"held-out {family}"), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD if framed else None)
+    table.add_column("rule")
+    table.add_column("return", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for row in rows:
+        low, point, high = (f"{number:.3f}" for number in row.interval)
+        chosen = "bold cyan" if row.rule == "trained rule" else ""
+        table.add_row(Text(row.rule), Text(point), Text(f"{low} to {high}"), style=chosen)
+    return table
+
+
+def _console() -> Console:
+    """Standard output, without colours or control characters unless a person looks at it."""
+    watched = _watched()
+    return Console(force_terminal=watched, no_color=not watched, highlight=False)
+
+
+def _watched() -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("CI") or os.environ.get("TERM") in ("dumb", "unknown")
+    return sys.stdout.isatty() and not plain
