@@ -61,7 +61,9 @@ def _extra(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f'--{name} needs a package that is missing; install it with: pip install "groove-rl[{name}]".') from error
+        raise ValueError(
+            f'--{name} needs a package that is missing; install it with: pip install "groove-rl[{name}]".'
+        ) from error
 
 
 def _identifier(path: Path) -> str:

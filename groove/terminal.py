@@ -6,7 +6,6 @@ import time
 from collections import deque
 from types import TracebackType
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -116,10 +115,12 @@ class Progress:
         filled = round(width * self._step / total)
         bar = (("━" * filled, "cyan"), ("━" * (width - filled), "bright_black")) if width >= 5 else ()
         lines = Text("\n" + "\n".join(f"  {line}" for line in self._families())) if self._families() else Text()
-        return Text.assemble((ends[0], "bold"), *bar, ends[1], lines, no_wrap=True, overflow="ellipsis")
+        return Text.assemble((ends[0], "bold"), *bar, ends[1], lines)
 
     def _plain(self) -> str:
-        return "  ".join([f"{self._config.name} meta-step {self._step}/{self._config.meta_steps}", self._times(), *self._families()])
+        return "  ".join(
+            [f"{self._config.name} meta-step {self._step}/{self._config.meta_steps}", self._times(), *self._families()]
+        )
 
 
 def clock(seconds: float) -> str:
@@ -143,7 +144,7 @@ def print_table(rows: list[Row], caption: str) -> None:
     """
     console = _console()
     for family in dict.fromkeys(row.family for row in rows):
-        console.print(_table(family, [row for row in rows if row.family == family], console.is_terminal))
+        console.print(_table(family, [row for row in rows if row.family == family]))
         console.print()
     console.print(Text(caption, style="dim"))
 
@@ -162,8 +163,9 @@ def ask(question: str) -> bool:
         return False
 
 
-def _table(family: str, rows: list[Row], framed: bool) -> Table:
-    table = Table(title=Text(f"held-out {family}"), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD if framed else None)
+def _table(family: str, rows: list[Row]) -> Table:
+    title = Text(f"held-out {family}")
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("rule")
     table.add_column("return", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -177,7 +179,7 @@ def _table(family: str, rows: list[Row], framed: bool) -> Table:
 def _console() -> Console:
     """Standard output, without colours or control characters unless a person looks at it."""
     watched = _watched()
-    return Console(force_terminal=watched, no_color=not watched, highlight=False)
+    return Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)
 
 
 def _watched() -> bool:

@@ -17,10 +17,13 @@ LAYERS = (
     {"groove.rules", "groove.buffer", "groove.lifetime"},
     {"groove.scores", "groove.curricula", "groove.meta"},
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate"},
-    {"groove.checkpoint", "groove.rulefile", "groove.host", "groove.report"},
+    {
+        "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
+        "groove.terminal", "groove.logs", "groove.cost",
+    },
     {"groove.cli"},
     {"groove"},  # groove/__init__.py, the list of public names
-)
+)  # fmt: skip
 KNOW_FAMILIES = (
     "groove", "groove.protocols", "groove.build", "groove.config", "groove.host", "groove.cli", "groove.report",
 )  # fmt: skip
@@ -31,6 +34,9 @@ TOUCH_FILES = (
     "groove.host",
     "groove.cli",
     "groove.report",
+    "groove.terminal",
+    "groove.logs",
+    "groove.cost",
     "levels.dataset",
 )
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place

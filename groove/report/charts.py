@@ -6,14 +6,14 @@ from types import MappingProxyType
 from groove.config import Config
 from groove.protocols import Row
 from groove.report import gallery
-from groove.report.figures import Picture, curve, drift as draw_drift, intervals, panels
+from groove.report.figures import Picture, curve, drift, intervals, panels
 from groove.report.record import Record
 from groove.report.series import Series, series
-from levels.base import Family
+from groove.statistics import Interval
 
 SCORES: Mapping[str, str] = MappingProxyType(
     {
-        "regret": "A level's score is its algorithmic regret: the return of the antagonist, an A2C agent, minus the learner's.",
+        "regret": "A level's score is its algorithmic regret: the return of A2C, the antagonist, minus the learner's.",
         "normalised-regret": "A level's score is its regret against the antagonist, as a share of what there is to gain.",
         "exact-regret": "A level's score is its exact regret: the optimum minus the learner's return.",
         "uniform": "Levels are not scored: all count alike.",
@@ -22,13 +22,13 @@ SCORES: Mapping[str, str] = MappingProxyType(
 """What ranks levels, by the name in the configuration."""
 
 LEARNING = (
-    "Means over the lives that ended in a meta-step (dots) and their smoothed course (line). Return: the sum of rewards of one "
-    "episode, at the end of an agent's life, on the levels it was trained on. Regret: how much more the reference reaches there."
+    "Dots: means over the lives that ended in a meta-step. Line: their smoothed course. Return is the sum of rewards of one "
+    "episode at the end of an agent's life, on the levels it was trained on; regret is how much more the reference reaches."
 )
 DRIFT = (
     "Line: mean over the levels that agents lived on. Dashed: mean over random levels of the generator. Diamond: mean over "
-    "the levels that the curriculum held in the end. Features that never vary are left out; terminate and respawn are decimal "
-    "logarithms of probabilities."
+    "the levels that the curriculum held in the end. Features that never vary are left out; those named terminate and "
+    "respawn are decimal logarithms of probabilities."
 )
 WALK = (
     "An agent that the trained rule taught, late in its life, walks the level it lives on under its sampled policy. Green "
@@ -40,22 +40,21 @@ def facts(config: Config) -> Iterator[tuple[str, str]]:
     """The configuration in a few lines: name and value."""
     rule, life, meta, chosen = config.rule, config.life, config.meta, config.curriculum
     known = "" if rule.horizon == "none" else f"; knows of the lifetime: {rule.horizon}"
-    clip = f", gradient clipped at {meta.clip:g}" if meta.clip else ""
-    low, high = life.updates
     yield "Rule", f"LPG, {rule.cell.upper()} of width {rule.width}, predictions of width {rule.predictions}{known}"
-    yield "Families", "; ".join(f"{count} lives on {name}" for name, count in zip(config.families, config.members, strict=True))
-    yield "Lives", (
-        f"{low if low == high else f'{low} to {high}'} updates of {life.environments} environments × {life.steps} steps, "
-        f"discount {life.gamma:g}"
+    yield (
+        "Families",
+        "; ".join(f"{count} lives on {name}" for name, count in zip(config.families, config.members, strict=True)),
     )
-    yield "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{', cosine decay' if meta.decay else ''}{clip}"
-    if chosen.kind == "uniform":
-        yield "Curriculum", "uniform: random levels (domain randomisation)"
-    else:
-        yield "Curriculum", (
-            f"prioritised by {chosen.score}: {chosen.capacity} levels kept per family, replayed with probability "
-            f"{chosen.replay:g}, {chosen.priority} priorities at temperature {chosen.temperature:g}"
-        )
+    low, high = life.updates
+    updates = f"{low}" if low == high else f"{low} to {high}"
+    yield "Lives", f"{updates} updates of {life.environments} environments × {life.steps} steps, discount {life.gamma:g}"
+    decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
+    yield "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}"
+    replayed = (
+        f"replayed with probability {chosen.replay:g}, {chosen.priority} priorities at temperature {chosen.temperature:g}"
+    )
+    kept = f"prioritised by {chosen.score}: {chosen.capacity} levels kept per family, {replayed}"
+    yield "Curriculum", "uniform: random levels (domain randomisation)" if chosen.kind == "uniform" else kept
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -63,15 +62,23 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     found = []
     for family in dict.fromkeys(row.family for row in rows):
         reached = {row.rule: row.interval for row in rows if row.family == family}
-        if "trained rule" not in reached or "untrained rule" not in reached:
-            continue
-        trained, before = reached["trained rule"], reached["untrained rule"]
-        apart = "more than" if trained.low > before.high else "less than" if trained.high < before.low else "not clearly apart from"
-        text = f"On held-out {family} tasks the trained rule reaches {trained.point:.2f}, {apart} the untrained rule's {before.point:.2f}"
-        rival = reached.get("tuned A2C")
-        share = f", {trained.point / rival.point:.0%} of tuned A2C's {rival.point:.2f}" if rival and rival.point > 0 else ""
-        found.append(f"{text}{share}.")
+        if "trained rule" in reached and "untrained rule" in reached:
+            found.append(_verdict(family, reached))
     return found
+
+
+def _verdict(family: str, reached: Mapping[str, Interval]) -> str:
+    trained, before, rival = reached["trained rule"], reached["untrained rule"], reached.get("tuned A2C")
+    apart = (
+        "more than" if trained.low > before.high else "less than" if trained.high < before.low else "not clearly apart from"
+    )
+    share = (
+        f", {100 * trained.point / rival.point:.0f} % of tuned A2C's {rival.point:.2f}" if rival and rival.point > 0 else ""
+    )
+    return (
+        f"On held-out {family} tasks the trained rule reaches {trained.point:.2f}, {apart} the untrained rule's "
+        f"{before.point:.2f}{share}."
+    )
 
 
 def held_out(run: Record, family: str, rows: Sequence[Row]) -> Picture:
@@ -95,7 +102,7 @@ def curves(run: Record) -> list[Picture]:
 
 def _unit(score: str) -> str:
     """Of the axis of scores; nothing where they do not say anything."""
-    return {"normalised-regret": "normalised regret", "uniform": ""}.get(score, "regret, in return")
+    return {"normalised-regret": "normalised regret", "uniform": ""}.get(score, "difference of returns")
 
 
 def signals(run: Record) -> list[Picture]:
@@ -105,11 +112,13 @@ def signals(run: Record) -> list[Picture]:
     found = {title: points for title, points in courses.items() if len(points.step)}
     seconds = series(run.metrics, "chunk_seconds")
     if len(seconds.step):
-        found["seconds per meta-step"] = Series(seconds.step, seconds.value / run.config.chunk, seconds.weight)
+        pace = seconds.value / run.config.chunk
+        later = 1 if len(seconds.step) > 2 else 0  # the first chunk compiles
+        found["seconds per meta-step"] = Series(*(values[later:] for values in seconds._replace(value=pace)))
     return [panels("signals", found)] if found else []
 
 
-def drift(run: Record, family: Family, index: int) -> list[Picture]:
-    """How a family's features moved, as one picture; none where nothing did."""
-    found = gallery.drifts(run, family)
-    return [draw_drift(family.name, found, index)] if found else []
+def drifts(run: Record) -> list[Picture]:
+    """How the features of each family's levels moved; nothing of families where none did."""
+    found = ((index, family, gallery.drifts(run, family)) for index, family in enumerate(run.families))
+    return [drift(family.name, features, index) for index, family, features in found if features]

@@ -59,7 +59,7 @@ def curve(name: str, title: str, unit: str, points: Series, index: int, *, zero:
     figure, axes = _canvas(4.4, 2.6)
     if zero:
         axes.axhline(0, color=GREY, linewidth=0.8)
-    axes.plot(points.step, points.value, ".", color=colour(index), alpha=0.3, markersize=4, markeredgewidth=0)
+    axes.plot(points.step, points.value, ".", color=colour(index), alpha=0.35, markersize=5, markeredgewidth=0)
     at, values = line(points)
     axes.plot(at, values, color=colour(index), linewidth=2)
     axes.set_xlabel("meta-steps")
@@ -81,7 +81,8 @@ class Drift(NamedTuple):
 def drift(family: str, features: Mapping[str, Drift], index: int) -> Picture:
     """Small charts of a family's features against meta-steps, beside the means of random and of kept levels."""
     rows = -(-len(features) // 3)
-    figure, grid = _grid(4.6, 0.25 + 1.25 * rows, rows, 3)
+    figure, grid = _grid(4.6, 0.45 + 1.15 * rows, rows, 3)
+    figure.suptitle(family, x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
     for axes, (name, feature) in zip(grid, features.items(), strict=False):
         if feature.random is not None:
             axes.axhline(feature.random, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
@@ -93,8 +94,7 @@ def drift(family: str, features: Mapping[str, Drift], index: int) -> Picture:
         axes.margins(x=0.03, y=0.12)
     for axes in grid[len(features) :]:
         axes.set_axis_off()
-    for axes in grid[max(len(features) - 3, 0) : len(features)]:
-        axes.set_xlabel("meta-steps", fontsize=7)
+    figure.supxlabel("meta-steps", fontsize=7.5, color=GREY)
     moved = ", ".join(f"{name} {f.lived.value[0]:.3g} to {f.lived.value[-1]:.3g}" for name, f in features.items())
     return Picture(f"features-{family}", _png(figure), f"Mean features of the {family} levels lived on: {moved}.")
 
@@ -107,8 +107,8 @@ def panels(name: str, courses: Mapping[str, Series]) -> Picture:
         axes.plot(points.step, points.value, ".", color=GREY, alpha=0.3, markersize=3, markeredgewidth=0)
         axes.plot(*line(points), color=INK, linewidth=1.3)
         axes.set_title(title, fontsize=8, loc="left", color=INK)
-        axes.set_xlabel("meta-steps", fontsize=7)
         axes.tick_params(labelsize=6.5)
+    figure.supxlabel("meta-steps", fontsize=7.5, color=GREY)
     for axes in grid[len(courses) :]:
         axes.set_axis_off()
     ends = ", ".join(f"{title} {line(points)[1][-1]:.3g}" for title, points in courses.items())

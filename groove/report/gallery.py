@@ -26,9 +26,9 @@ class Ends(NamedTuple):
     lowest: list[Picture]
 
 
-def ends(family: Family, kept: Kept) -> Ends | None:
-    """The levels of highest and of lowest score, none twice; None where the family has no pictures."""
-    if family.image is None:
+def ends(family: Family, kept: Kept | None) -> Ends | None:
+    """The levels of highest and of lowest score, none twice; None where there are none, or no pictures of them."""
+    if family.image is None or kept is None:
         return None
     order = np.flatnonzero(np.isfinite(kept.score)).tolist()
     most = min(SHOWN, (len(order) + 1) // 2)
@@ -46,7 +46,7 @@ def _level(family: Family, kept: Kept, row: int, place: str) -> Picture:
     alt = f"A level of {family.name}, score {score:.3f}:\n{family.draw(level)}"
     file = io.BytesIO()
     Image.fromarray(family.image(level, None)).quantize(64).save(file, "PNG", optimize=True)
-    return Picture(f"{family.name}-{place}", file.getvalue(), alt, f"score {score:+.3f}, lifetime {lifetime}", chart=False)
+    return Picture(f"{family.name}-{place}", file.getvalue(), alt, f"score {score:+.3f}\nlifetime {lifetime}", chart=False)
 
 
 def drifts(record: Record, family: Family) -> dict[str, Drift]:
@@ -69,7 +69,7 @@ def _means(family: Family, kept: Kept | None) -> tuple[dict[str, float], dict[st
     if features is None:
         return {}, {}
     held = 0 if kept is None else min(len(kept.score), SAMPLES)
-    chosen = np.linspace(0, len(kept.score) - 1, held).round().astype(int) if kept is not None else []
+    chosen = np.linspace(0, max(len(kept.score) - 1, 0), held).round().astype(int) if kept is not None else np.empty(0, int)
 
     @jax.jit
     def measure(keys, levels):

@@ -42,7 +42,9 @@ def _frames(family: Family, level: Level, walk: Walk) -> list[Image.Image]:
     level, walk = jax.tree.map(np.asarray, (level, walk))
     last = min(int(np.sum(walk.running)), len(walk.running) - 1, MOST_FRAMES)
     states = [jax.tree.map(lambda leaf, i=i: leaf[i], walk.state) for i in range(last + 1)]
-    frames = [_labelled(family.image(level, state), f"step {i}   return {walk.total[i]:+.2f}") for i, state in enumerate(states)]
+    frames = [
+        _labelled(family.image(level, state), f"step {i}   return {walk.total[i]:+.2f}") for i, state in enumerate(states)
+    ]
     palette = _mosaic(frames).quantize(COLOURS)
     return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 

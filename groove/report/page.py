@@ -51,7 +51,9 @@ def _document(run: Record, body: str) -> str:
 
 def _about(run: Record, pictures: list[Picture]) -> str:
     done = int(run.metrics[-1]["step"] or 0) if run.metrics else 0
-    lede = f"A run of groove's preset {run.config.name}: {done} of {run.config.meta_steps} meta-steps, seed {run.config.seed}."
+    lede = (
+        f"A run of groove's preset {run.config.name}: {done} of {run.config.meta_steps} meta-steps, seed {run.config.seed}."
+    )
     parts = [_paragraph(lede, "lede"), _verdicts(run), _missing(run.missing), _facts(charts.facts(run.config))]
     config = json.dumps(dataclasses.asdict(run.config), indent=2)
     versions = "\n".join(f"{name} {version}" for name, version in run.versions.items())
@@ -90,8 +92,9 @@ def _held_out(run: Record, pictures: list[Picture]) -> str:
 
 def _table(family: str, rows: Sequence[Row]) -> str:
     lines = "".join(_table_row(row) for row in rows)
-    heads = '<th scope="col">rule</th><th scope="col" class="number">return</th><th scope="col" class="number">95 % interval</th>'
-    return f"<table><caption>{escape(family)}</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table>"
+    numbers = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("return", "95 % interval"))
+    head = f'<thead><tr><th scope="col">rule</th>{numbers}</tr></thead>'
+    return f"<table><caption>{escape(family)}</caption>{head}<tbody>{lines}</tbody></table>"
 
 
 def _table_row(row: Row) -> str:
@@ -108,25 +111,28 @@ def _learning(run: Record, pictures: list[Picture]) -> str:
         return ""
     shown = f'<div class="pair">{"".join(map(_figure, curves))}</div>' if curves else _paragraph("No life has ended yet.")
     folded = "".join(map(_figure, signals))
-    health = f'<details><summary>Signals of the training</summary><div class="pair">{folded}</div></details>' if signals else ""
+    health = (
+        f'<details><summary>Signals of the training</summary><div class="pair">{folded}</div></details>' if signals else ""
+    )
     return "\n".join(["<h2>Learning</h2>", shown, _paragraph(charts.LEARNING, "note") if curves else "", health])
 
 
 def _curriculum(run: Record, pictures: list[Picture]) -> str:
-    blocks = []
-    for index, family in enumerate(run.families):
-        ends = gallery.ends(family, run.kept[family.name]) if family.name in run.kept else None
-        drawn = charts.drift(run, family, index)
-        pictures.extend([*(ends.highest + ends.lowest if ends else []), *drawn])
-        if ends:
-            kept = len(run.kept[family.name].score)
-            blocks.append(_row_of_levels(f"{family.name}: highest scores of {kept} levels kept", ends.highest))
-            blocks.append(_row_of_levels(f"{family.name}: lowest scores", ends.lowest))
-        if drawn:
-            note = _paragraph(charts.DRIFT, "note")
-            blocks.append(f"<h3>{escape(family.name)}: what its levels are like</h3>")
-            blocks.append(f'<div class="pair">{"".join(map(_figure, drawn))}{note}</div>')
-    return "\n".join(["<h2>Curriculum</h2>", _paragraph(charts.SCORES[run.config.curriculum.score]), *blocks]) if blocks else ""
+    rows = [(family, ends) for family in run.families if (ends := gallery.ends(family, run.kept.get(family.name)))]
+    drifts = charts.drifts(run)
+    pictures.extend([*(picture for _, ends in rows for picture in (*ends.highest, *ends.lowest)), *drifts])
+    if not rows and not drifts:
+        return ""
+    blocks = ["<h2>Curriculum</h2>", _paragraph(charts.SCORES[run.config.curriculum.score])]
+    for family, ends in rows:
+        blocks.append(
+            _row_of_levels(f"{family.name}: highest scores of {len(run.kept[family.name].score)} levels", ends.highest)
+        )
+        blocks.append(_row_of_levels(f"{family.name}: lowest scores", ends.lowest))
+    if drifts:
+        blocks.append(f'<h3>How levels drift</h3>\n<div class="pair">{"".join(map(_figure, drifts))}</div>')
+        blocks.append(_paragraph(charts.DRIFT, "note"))
+    return "\n".join(blocks)
 
 
 def _row_of_levels(title: str, pictures: Sequence[Picture]) -> str:
@@ -151,7 +157,8 @@ def _embedded(kind: str, content: bytes) -> str:
 
 
 def _paragraph(text: str, kind: str = "") -> str:
-    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
+    opening = f'<p class="{kind}">' if kind else "<p>"
+    return f"{opening}{escape(text)}</p>"
 
 
 def _folded(title: str, text: str) -> str:

@@ -55,10 +55,7 @@ def read(folder: Path) -> Record:
     versions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {})
     families = tuple(build.family(config, name) for name in config.families)
     missing: list[str] = []
-    metrics = host.read_metrics(folder / "metrics.jsonl")
-    done = int(metrics[-1]["step"] or 0) if metrics else 0
-    if done < config.meta_steps:
-        missing.append(f"The run has {'done ' + str(done) if done else 'not finished any'} of {config.meta_steps} meta-steps.")
+    metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
     kept = {family.name: found for family in families if (found := _kept(folder, config, family, missing)) is not None}
     walk = folder / "walk.gif"
@@ -66,6 +63,18 @@ def read(folder: Path) -> Record:
         missing.append("No agent's walk was drawn yet (walk.gif).")
     picture = walk.read_bytes() if walk.is_file() else None
     return Record(folder.resolve().name, config, versions, metrics, evaluation, families, kept, picture, tuple(missing))
+
+
+def _metrics(path: Path, config: Config, missing: list[str]) -> list[host.Metrics]:
+    try:
+        rows = host.read_metrics(path)
+        done = int(rows[-1]["step"] or 0) if rows else 0
+    except (KeyError, TypeError, ValueError) as error:
+        missing.append(f"The curves cannot be drawn: metrics.jsonl is damaged ({type(error).__name__}: {error}).")
+        return []
+    if done < config.meta_steps:
+        missing.append(f"Only {done} of {config.meta_steps} meta-steps are done; to go on: groove train --resume FOLDER")
+    return rows
 
 
 def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from groove.host import Metrics
 
 Numbers = npt.NDArray[np.float64]
-BANDWIDTH = 0.025
+BANDWIDTH = 0.04
 """Deviation of the smoothing kernel, as a share of the run's length."""
 
 

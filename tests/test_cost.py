@@ -1,0 +1,100 @@
+"""Estimates of cost, and who is asked."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from groove import build, config, cost
+
+BIG, SLOW = config.GROOVE, 1e9
+
+
+def never(question: str) -> bool:
+    raise AssertionError(f"was asked: {question}")
+
+
+def resized(settings: config.Config, **meta: object) -> config.Config:
+    return dataclasses.replace(settings, meta=dataclasses.replace(settings.meta, **meta))
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of one gigaflop per second."""
+    monkeypatch.setattr(cost, "_speed", lambda: SLOW)
+
+
+def test_operations_by_hand():
+    settings = dataclasses.replace(config.LPG, members=(2,), meta_steps=3)
+    settings = resized(
+        dataclasses.replace(settings, rule=config.Rule(width=4, predictions=2)), updates=1, rematerialise=False
+    )
+    settings = dataclasses.replace(settings, life=config.Life(environments=5, steps=7))
+    token = 2 * (4 * 12 + 6 * 12 + 4 * 3)  # hidden to 3 gates, 6 inputs to 3 gates, two heads
+    assert cost.operations(settings) == 3 * token * (2 * 5 * 7) * 3
+    assert cost.operations(resized(settings, rematerialise=True)) == 4 * token * (2 * 5 * 7) * 3
+
+
+@pytest.mark.parametrize("horizon", build.HORIZONS)
+def test_every_horizon_has_its_width(horizon: str):
+    rule = config.Rule(horizon=horizon)  # type: ignore[arg-type]
+    settings = dataclasses.replace(config.smoke(config.QUICK), rule=rule)
+    spec = build.family(settings, "gridworld").environment.spec
+    learned = build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))
+    theta = jax.eval_shape(learned.init, jax.random.key(0))
+    assert theta["layer"]["input"].shape[0] == cost._inputs(settings)
+
+
+def test_less_is_kept_in_blocks_and_with_rematerialisation():
+    plain = resized(BIG, rematerialise=False)
+    assert cost.memory(resized(plain, block=64)) < cost.memory(plain)
+    assert cost.memory(resized(plain, rematerialise=True)) < cost.memory(plain)
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_compiled_program_within_a_factor_of_three():
+    settings = dataclasses.replace(config.QUICK, meta_steps=1, chunk=1, families=("gridworld",), members=(64,))
+    run = build.build(dataclasses.replace(settings, rule=config.Rule(width=64)))
+    state = jax.eval_shape(run.trainer.init, jax.random.key(0))
+    compiled = jax.jit(run.trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
+    estimated = cost.memory(run.config)
+    assert estimated / 3 < compiled.temp_size_in_bytes + compiled.argument_size_in_bytes < 3 * estimated
+
+
+def test_planes_have_networks_to_hold():
+    settings = dataclasses.replace(config.LPG, families=("gridworld-planes",))
+    assert cost.memory(settings) > cost._agents(settings) > 0
+
+
+def test_an_estimate_is_positive_and_measured():
+    found = cost.estimate(BIG)
+    assert found.hours > 0 and found.bytes > 0
+    assert 1e8 < cost._speed(0.0) < 1e16
+
+
+def test_hours_follow_the_speed(slow: None):
+    assert cost.estimate(BIG).hours == pytest.approx(cost.operations(BIG) / (0.3 * SLOW) / 3600)
+
+
+@pytest.mark.parametrize("settings", [config.QUICK, config.smoke(config.GROOVE)], ids=["quick", "smoke"])
+def test_small_runs_never_ask(slow: None, capsys: pytest.CaptureFixture[str], settings: config.Config):
+    cost.confirm(settings, agreed=False, ask=never)
+    assert capsys.readouterr().out == ""
+
+
+def test_fast_machines_do_not_ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(cost, "_speed", lambda: 1e18)
+    cost.confirm(BIG, agreed=False, ask=never)
+    assert capsys.readouterr().out == ""
+
+
+def test_agreement_is_not_asked_for_twice(slow: None, capsys: pytest.CaptureFixture[str]):
+    cost.confirm(BIG, agreed=True, ask=never)
+    assert "groove: about" in (shown := capsys.readouterr().out) and "hours" in shown and "GiB" in shown
+
+
+def test_yes_starts_and_no_does_not(slow: None, capsys: pytest.CaptureFixture[str]):
+    cost.confirm(BIG, agreed=False, ask=lambda question: True)
+    with pytest.raises(ValueError, match="the run of groove was not confirmed; start it with --yes"):
+        cost.confirm(BIG, agreed=False, ask=lambda question: False)
+    assert capsys.readouterr().out.count("GiB") == 2

@@ -1,0 +1,232 @@
+"""The page of a run: complete, self-contained, and honest about what is missing."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from groove import build, config, host, report
+from groove.evaluate import walk
+from groove.report import charts, record
+from groove.report.gif import save_walk
+from groove.report.series import Series, line, series, smooth
+from groove.rules import random_policy
+from levels import dataset
+
+SETTINGS = dataclasses.replace(config.smoke(config.QUICK), meta_steps=6)
+RULES = ("random policy", "untrained rule", "trained rule", "tuned A2C", "optimum")
+
+
+def metrics(steps: int) -> list[host.Metrics]:
+    """Rows as `host.train` writes them: a life ends at every other meta-step."""
+    rows = []
+    for step in range(1, steps + 1):
+        row: dict[str, float | None] = {"step": step, "entropy": 1.0, "gradient_norm": 0.1, "meta_loss": -0.2 * step}
+        for name in SETTINGS.families:
+            ended = step % 2 == 0
+            row |= {f"{name}/finished": 2 * ended, f"{name}/return": 0.1 * step if ended else None}
+            row |= {f"{name}/score": 0.5 if ended else None, f"{name}/feature_{'walls' if 'grid' in name else 'arms'}": step}
+        rows.append(row | ({"chunk_seconds": 0.5} if step % SETTINGS.chunk == 0 else {}))
+    return rows
+
+
+def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
+    """A run folder with some of its files, as though a run had written them."""
+    host.create(settings, folder)
+    families = [build.family(settings, name) for name in settings.families]
+    if "metrics" in parts:
+        host.append_metrics(folder / "metrics.jsonl", metrics(settings.meta_steps))
+    if "curriculum" in parts:
+        for family in families:
+            levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(1), 5))
+            columns = {"lifetime": np.full(5, 4), "serial": np.arange(5), "score": np.float32([0.5, -1, 3, 1, 2])}
+            suffix = "" if len(families) == 1 else f"-{family.name}"
+            assert dataset.save(folder / f"curriculum{suffix}.parquet", levels, columns, family=family.name)
+    if "evaluation" in parts:
+        rows = [
+            {"family": family.name, "rule": rule, "low": place - 0.1, "point": place, "high": place + 0.1}
+            for family in families
+            for place, rule in enumerate(RULES)
+        ]
+        protocol = {"tasks": 4, "agents": 2, "lifetime": 4, "held_out_seed": 7, "caption": "Four levels, <b>two</b> agents."}
+        host.write_text(folder / "evaluation.json", json.dumps({"protocol": protocol, "rows": rows}))
+    if "walk" in parts:
+        draw_walk(folder / "walk.gif")
+    return folder
+
+
+def draw_walk(path: Path, steps: int = 12) -> int:
+    """Draws a drifter's walk on a grid; returns the number of states until it ended."""
+    family = build.family(SETTINGS, "gridworld")
+    level = family.generator.sample(jax.random.key(0))
+    rule = random_policy(family.environment.spec)
+    walked = walk(rule, family.environment, jax.random.key(1), rule.init_agent(jax.random.key(2)), level, steps=steps)
+    save_walk(path, family, level, walked)
+    return int(jnp.sum(walked.running)) + (not bool(walked.running[-1]))
+
+
+class Page(HTMLParser):
+    """Tags and attributes of a page; checks that what opens is closed."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.text = path.read_text(encoding="utf-8")
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(self.text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report.write(fill(tmp_path_factory.mktemp("runs") / "R&D <run>", "metrics", "curriculum", "evaluation", "walk"))
+
+
+def test_the_page_shows_everything(complete: Path):
+    page = Page(complete)
+    for heading in ("What was trained", "On held-out tasks", "Learning", "Curriculum", "How levels drift", "A walk"):
+        assert f">{heading}</h" in page.text
+    assert "Not here yet" not in page.text
+    for name in (*SETTINGS.families, *RULES, "jaxlib", "&quot;meta_steps&quot;: 6", "score +3.000\nlifetime 4"):
+        assert name in page.text
+    assert "1.900 to 2.100" in page.text
+    assert "reaches 2.00, more than the untrained rule&#x27;s 1.00, 67 % of tuned A2C&#x27;s 3.00" in page.text
+
+
+def test_the_page_needs_nothing_else(complete: Path):
+    page = Page(complete)
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "video", "base"}
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!data:)\s*[\w/]""", page.text)
+    for image in page.named("img"):
+        kind, content = re.fullmatch(r"data:image/(png|gif);base64,(.*)", image["src"] or "").groups()  # type: ignore[union-attr]
+        assert Image.open(io.BytesIO(base64.b64decode(content))).format == kind.upper()
+        assert image["alt"]
+
+
+def test_names_are_escaped(complete: Path):
+    page = Page(complete)
+    assert "<h1>R&amp;D &lt;run&gt;</h1>" in page.text
+    assert "&lt;b&gt;two&lt;/b&gt;" in page.text
+    assert not page.named("run") and not page.named("b")
+
+
+def test_pictures_are_also_files(complete: Path):
+    page, files = Page(complete), sorted((complete.parent / "figures").glob("*.png"))
+    assert len(files) == len(page.named("img")) - 1  # the walk
+    assert {"held-out-gridworld.png", "return-gridworld.png", "gridworld-highest-1.png"} <= {file.name for file in files}
+
+
+def test_levels_stand_in_the_order_of_their_scores(complete: Path):
+    scores = re.findall(r"score ([+-][\d.]+)\n", Page(complete).text)
+    assert scores[:5] == ["+3.000", "+2.000", "+1.000", "-1.000", "+0.500"]
+
+
+def test_a_run_that_just_began_gets_a_page(tmp_path: Path):
+    page = Page(report.write(fill(tmp_path / "run")))
+    for sentence in ("Only 0 of 6 meta-steps are done", "has not met held-out tasks yet", "was not written yet", "No agent"):
+        assert sentence in page.text
+    assert not page.named("img")
+
+
+def test_a_run_under_way_shows_what_there_is(tmp_path: Path):
+    folder = fill(tmp_path / "run", "metrics")
+    host.cut_metrics(folder / "metrics.jsonl", 1)  # no life has ended
+    page = Page(report.write(folder))
+    assert "Only 1 of 6 meta-steps are done" in page.text and "No life has ended yet." in page.text
+    host.cut_metrics(folder / "metrics.jsonl", 0)
+    assert "<h2>Learning</h2>" not in Page(report.write(folder)).text
+
+
+def test_drawing_again_replaces_the_page(tmp_path: Path):
+    folder = fill(tmp_path / "run", "metrics")
+    assert report.write(folder).read_text() == report.write(folder).read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("evaluation.json", "{}", "evaluation.json is damaged"),
+        ("evaluation.json", '{"protocol": {"caption": ""}, "rows": [{"family": "x"}]}', "evaluation.json is damaged"),
+        ("metrics.jsonl", "nonsense\n", "metrics.jsonl is damaged"),
+        ("metrics.jsonl", '{"a": 1}\n', "metrics.jsonl is damaged"),
+        ("curriculum-gridworld.parquet", "nonsense", "The curriculum of gridworld cannot be read"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: str, sentence: str):
+    folder = fill(tmp_path / "run")
+    (folder / name).write_text(content)
+    assert any(sentence in found for found in record.read(folder).missing)
+    assert "Not here yet" in report.write(folder).read_text()
+
+
+def test_one_family_has_one_curriculum(tmp_path: Path):
+    settings = dataclasses.replace(SETTINGS, families=("gridworld",), members=(2,))
+    assert len(record.read(fill(tmp_path / "run", "curriculum", settings=settings)).kept["gridworld"].score) == 5
+
+
+def test_no_curriculum_is_missed_where_there_is_none(tmp_path: Path):
+    uniform = dataclasses.replace(SETTINGS.curriculum, kind="uniform", score="uniform")
+    folder = fill(tmp_path / "run", "metrics", settings=dataclasses.replace(SETTINGS, curriculum=uniform))
+    assert not any("curriculum" in sentence for sentence in record.read(folder).missing)
+    page = Page(report.write(folder)).text
+    assert "Levels are not scored" in page and "regret</" not in page
+
+
+@pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()])
+def test_no_run_is_refused(tmp_path: Path, make: Callable[[Path], None]):
+    make(tmp_path / "no-run")
+    with pytest.raises(ValueError, match="no-run is not a run folder: it has no config.json"):
+        report.write(tmp_path / "no-run")
+
+
+def test_every_score_has_its_sentence():
+    choices = {field.name: field.type for field in dataclasses.fields(config.Curriculum)}["score"].__args__  # type: ignore[union-attr]
+    assert set(charts.SCORES) == set(choices)
+
+
+def test_a_walk_has_a_frame_a_step(tmp_path: Path):
+    states = draw_walk(tmp_path / "walk.gif", steps=12)
+    with Image.open(tmp_path / "walk.gif") as movie:
+        assert movie.n_frames == states and max(movie.size) >= 240
+        durations = [movie.seek(frame) or movie.info["duration"] for frame in range(movie.n_frames)]
+    assert set(durations[:-1]) == {150} and durations[-1] == 2000
+    assert (tmp_path / "walk.gif").stat().st_size < 100_000
+
+
+def test_a_family_without_pictures_cannot_be_walked(tmp_path: Path):
+    family = build.family(SETTINGS, "gridworld")._replace(image=None)
+    with pytest.raises(ValueError, match="family must have an image to be drawn, got 'gridworld'"):
+        save_walk(tmp_path / "walk.gif", family, {}, None)  # type: ignore[arg-type]
+
+
+def test_series_leave_out_what_is_not_known():
+    points = series([{"step": 1, "x": None}, {"step": 2}, {"step": 3, "x": 5.0, "n": 2}], "x", "n")
+    assert [column.tolist() for column in points] == [[3.0], [5.0], [2.0]]
+    assert [column.tolist() for column in line(points)] == [[3.0], [5.0]]
+
+
+def test_smoothing_is_a_weighted_mean():
+    points = Series(*np.float64([[0, 1], [1, 3], [1, 3]]))
+    np.testing.assert_allclose(smooth(points, np.float64([0.5]), 1.0), [2.5])
+    np.testing.assert_allclose(smooth(points, np.float64([1e6, -1e6]), 1.0), [3.0, 1.0])  # far away: the nearest

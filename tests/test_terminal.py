@@ -1,0 +1,155 @@
+"""What is shown: alive on a terminal, plain elsewhere."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from groove import config, terminal
+from groove.host import Metrics
+from groove.protocols import Row
+from groove.statistics import Interval
+
+ROWS = [
+    Row(family, rule, Interval(low, low + 0.1, low + 0.25))
+    for family in ("gridworld", "[bold]bandit[/bold]")
+    for rule, low in (("untrained rule", -0.125), ("trained rule", 1.0))
+]
+
+
+class Screen(io.StringIO):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal, 40 columns wide."""
+    for name in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", "COLUMNS": "40", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+    made = Screen()
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(stdout=made, stdin=made))
+    return made
+
+
+def chunk(step: int, reached: float = 0.5, lives: int = 48) -> list[Metrics]:
+    ended = {"gridworld/return": reached, "gridworld/score": 0.25, "gridworld/finished": lives}
+    nothing = {"gridworld/return": None, "gridworld/score": None, "gridworld/finished": 0}
+    return [{"step": step - 1, **nothing}, {"step": step, **ended, "chunk_seconds": 1.0}]
+
+
+def test_a_terminal_gets_a_live_line(screen: Screen):
+    with terminal.Progress(config.QUICK) as progress:
+        progress.announce("compiling [1/2]")
+        progress.update(chunk(100))
+    shown = screen.getvalue()
+    assert "compiling [1/2]" in shown and "\x1b[" in shown and "━" in shown
+    assert "quick 100/400" in shown and "gridworld return 0.500 regret +0.250" in shown
+    assert "2:30 left" in shown  # 300 meta-steps, half a second each
+    assert shown.endswith("\x1b[?25h")  # the cursor is back
+
+
+def test_lines_fit_a_narrow_terminal(screen: Screen):
+    progress = terminal.Progress(config.QUICK)
+    progress.update(chunk(100))
+    assert all(len(line) <= 40 for line in progress._picture().plain.split("\n"))
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
+def test_a_terminal_can_ask_for_plain_lines(screen: Screen, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "1")
+    with terminal.Progress(config.QUICK) as progress:
+        progress.update(chunk(100))
+    terminal.print_table(ROWS, "caption")
+    assert "\x1b" not in screen.getvalue() and "meta-step 100/400" in screen.getvalue()
+
+
+def test_a_pipe_gets_few_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "perf_counter", lambda: now)
+    with terminal.Progress(config.QUICK) as progress:
+        progress.announce("compiling")
+        for step in range(2, 52, 2):
+            now += 1.0
+            progress.update(chunk(step, step / 10))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "compiling"
+    assert [line.split("  ")[0] for line in lines[1:]] == [f"quick meta-step {step}/400" for step in (20, 40, 50)]
+    assert lines[1].split("  ")[1:] == ["0:10, 3:10 left", "gridworld return 2.000 regret +0.250"]
+    assert all(character.isprintable() for line in lines for character in line)
+
+
+def test_a_pipe_gets_the_last_line_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "perf_counter", lambda: now)
+    with terminal.Progress(config.QUICK) as progress:
+        now = 11.0
+        progress.update(chunk(400))
+    assert capsys.readouterr().out.count("400/400") == 1
+
+
+def test_nothing_is_said_of_a_run_that_did_nothing(capsys: pytest.CaptureFixture[str]):
+    with terminal.Progress(config.QUICK):
+        pass
+    assert capsys.readouterr().out == ""
+
+
+def test_recent_lives_count_by_their_number():
+    progress = terminal.Progress(config.QUICK)  # 48 members on grids
+    progress.update([*chunk(2, 100.0), *chunk(4, 1.0, lives=16), *chunk(6, 2.0, lives=32)])
+    assert progress._recent("gridworld", "return") == pytest.approx((1.0 * 16 + 2.0 * 32) / 48)
+    assert progress._recent("bernoulli-bandit", "return") is None
+
+
+def test_the_first_chunk_does_not_count_once_there_is_another():
+    progress = terminal.Progress(config.QUICK)
+    progress.update([{"step": 20, "chunk_seconds": 60.0}])
+    assert progress._remaining == 60.0 * 380
+    progress.update([{"step": 40, "chunk_seconds": 2.0}])
+    assert progress._remaining == 2.0 * 360
+
+
+def test_an_unscored_run_has_no_regret(capsys: pytest.CaptureFixture[str]):
+    with terminal.Progress(config.LPG) as progress:
+        progress.update(chunk(10))
+    assert "gridworld return 0.500" in (shown := capsys.readouterr().out) and "regret" not in shown
+
+
+@pytest.mark.parametrize("kind", ["pipe", "screen"])
+def test_the_table_is_aligned(kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]):
+    screen = request.getfixturevalue("screen") if kind == "screen" else None
+    terminal.print_table(ROWS, "what it shows")
+    shown = screen.getvalue() if screen else capsys.readouterr().out
+    lines = [line.split("\x1b[0m")[0] for line in shown.splitlines()] if screen else shown.splitlines()
+    assert any(line.startswith("untrained rule  -0.025  -0.125 to 0.125") for line in lines)
+    assert "held-out [bold]bandit[/bold]" in shown and "what it shows" in shown
+    if not screen:
+        assert "trained rule     1.100   1.000 to 1.250" in lines
+        assert all(character.isprintable() for line in lines for character in line)
+
+
+@pytest.mark.parametrize(("answer", "want"), [("y", True), ("YES", True), ("", False), ("no", False), ("yesterday", False)])
+def test_only_yes_is_yes(monkeypatch: pytest.MonkeyPatch, answer: str, want: bool):
+    monkeypatch.setattr(sys, "stdin", Screen(f"{answer}\n"))
+    assert terminal.ask("Start?") is want
+
+
+def test_the_end_of_input_is_no(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", Screen(""))
+    assert terminal.ask("Start?") is False
+
+
+def test_nobody_to_ask_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with pytest.raises(ValueError, match="nobody is at the terminal to answer 'Start\\?'; agree beforehand with --yes"):
+        terminal.ask("Start?")
+
+
+@pytest.mark.parametrize(("seconds", "want"), [(0, "0:00"), (59.6, "1:00"), (3599.6, "1:00:00"), (90061, "25:01:01")])
+def test_clock(seconds: float, want: str):
+    assert terminal.clock(seconds) == want
