@@ -159,7 +159,8 @@ def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float =
             apply=lambda parameters, observation, time: module.apply({"params": parameters}, flat(observation, time)),
         )
 
-    optimizer = _clipped(clip, optax.adam(rate))
+    # a root of zero has an infinite slope, which a meta-gradient through an idle weight would turn into NaN
+    optimizer = _clipped(clip, optax.adam(rate, eps_root=1e-16))
     return Architecture(network, optimizer, optimizer)
 
 
