@@ -5,9 +5,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+
+import tyro
+
+from groove import config
 
 USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove train --help` explains every flag
        groove train --resume FOLDER      continue a run that was stopped
@@ -17,6 +21,23 @@ presets: quick (the default; three minutes on two cores), lpg, groove (both of p
 """
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """Meta-trains a rule on a curriculum. Presets: quick (the default), lpg, groove; flags override their fields."""
+
+    run: Annotated[config.Config, tyro.conf.arg(name="")] = config.QUICK
+    output: Path | None = None
+    """Folder of the run; by default runs/PRESET-SEED, with a number behind it if that exists."""
+    resume: Path | None = None
+    """Continue the run in this folder."""
+    yes: bool = False
+    """Start long runs without asking."""
+    tensorboard: bool = False
+    """Log to FOLDER/tensorboard as well; needs the extra `tensorboard`."""
+    wandb: bool = False
+    """Log to Weights & Biases as well; needs the extra `wandb`."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -24,10 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if words else 2
-    from groove.config import check_name
-
     try:
-        return commands[check_name("command", words[0], commands)](words[1:])
+        return commands[config.check_name("command", words[0], commands)](words[1:])
     except (ValueError, FileNotFoundError) as error:
         return _fail(error, 2)
     except (OSError, RuntimeError) as error:
@@ -42,9 +61,10 @@ def _fail(error: Exception, code: int) -> int:
 def train(words: list[str]) -> int:
     """`groove train`: everything from flags to report."""
     options, settings, folder = _parse_train(words)
-    _cache()
-    from groove import host, terminal
+    from groove import host, memory, terminal
 
+    _cache()
+    memory.keep()
     if options.resume is None:
         from groove.cost import confirm
 
@@ -98,9 +118,7 @@ def _each(sinks, rows) -> None:
 
 
 def _parse_train(words: list[str]):
-    import tyro
-
-    from groove import config, host
+    from groove import host
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = _value_of("--resume", words)
@@ -109,24 +127,8 @@ def _parse_train(words: list[str]):
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
 
-    @dataclass(frozen=True)
-    class Options:
-        """Meta-trains a rule on a curriculum. Presets: quick (default), lpg, groove; flags override their fields."""
-
-        config: Annotated[config.Config, tyro.conf.arg(name="")] = field(default_factory=lambda: default)
-        output: Path | None = None
-        """Folder of the run; by default runs/PRESET-SEED, with a number behind it if that exists."""
-        resume: Path | None = None
-        """Continue the run in this folder."""
-        yes: bool = False
-        """Start long runs without asking."""
-        tensorboard: bool = False
-        """Log to FOLDER/tensorboard as well; needs the extra `tensorboard`."""
-        wandb: bool = False
-        """Log to Weights & Biases as well; needs the extra `wandb`."""
-
-    options = tyro.cli(Options, args=words, prog="groove train")
-    settings = config.check(options.config)
+    options = tyro.cli(TrainOptions, args=words, prog="groove train", default=TrainOptions(default))
+    settings = config.check(options.run)
     if stored and settings != stored:
         raise ValueError(f"{resumed} was written by another configuration: {_difference(stored, settings)}.")
     if options.resume and options.output:
@@ -163,8 +165,6 @@ def _free_folder(settings) -> Path:
 
 def _smoke(settings):
     """Shrinks a preset while the environment variable GROOVE_SMOKE is set: for tests of what users run."""
-    from groove import config
-
     return config.smoke(settings) if os.environ.get("GROOVE_SMOKE") else settings
 
 

@@ -182,9 +182,10 @@ QUICK = Config(
     meta_steps=400,
     chunk=20,
     checkpoint_every=2,
-    grids=Grids(side=(4, 6), objects=3, limit=(20, 50)),
+    grids=Grids(side=(4, 6), objects=3, limit=(20, 50), antagonist_rate=20.0, antagonist_entropy=0.0),
+    bandits=Bandits(actor_rate=8.0, antagonist_rate=16.0, antagonist_entropy=0.01),
     rule=Rule(width=32),
-    life=Life(updates=(100, 100), environments=8),
+    life=Life(updates=(50, 100), environments=8),
     meta=Meta(rate=1e-3, clip=0.5),
     curriculum=Curriculum(capacity=200),
 )

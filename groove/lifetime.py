@@ -78,22 +78,22 @@ def lifetime(
     if steps < 1 or environments < 1:
         raise ValueError(f"steps and environments must be at least 1, got {steps} and {environments}.")
     spec = environment.spec
-    reset = jax.vmap(environment.reset, (0, None))
-    step = jax.vmap(environment.step, (0, None, 0, 0))
+    reset = jax.vmap(environment.reset, (1, None))
+    step = jax.vmap(environment.step, (1, None, 0, 0))
 
     def begin(key, level, lifetime):
         agent_key, reset_key = jax.random.split(key)
-        state, timestep = reset(words(reset_key, environments, spec.reset_noise), level)
+        state, timestep = reset(words(reset_key, spec.reset_noise, environments), level)
         clock = Clock(jnp.zeros((), jnp.int32), jnp.asarray(lifetime, jnp.int32))
         return Member(rule.init_agent(agent_key), state, timestep, clock)
 
     def advance(agent, level, now, noise):
         state, before = now
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, before.observation, before.time)
-        action = jax.vmap(act)(noise[:, 0], logits)
-        state, after = step(noise[:, 1 : 1 + spec.noise], level, state, action)
+        action = jax.vmap(act)(noise[0], logits)
+        state, after = step(noise[1 : 1 + spec.noise], level, state, action)
         ended = after.terminated | after.truncated
-        fresh = reset(noise[:, 1 + spec.noise :], level)
+        fresh = reset(noise[1 + spec.noise :], level)
         row = Rollout(
             before.observation, before.time, action, after.reward, after.terminated, after.truncated, after.observation, after.time
         )
@@ -101,7 +101,7 @@ def lifetime(
 
     def rollout(key, member, level):
         agent = jax.lax.stop_gradient(member.agent)
-        noise = words(key, steps, environments, 1 + spec.noise + spec.reset_noise)
+        noise = words(key, steps, 1 + spec.noise + spec.reset_noise, environments)
         now = (member.state, member.timestep)
         now, rows = jax.lax.scan(lambda now, noise: advance(agent, level, now, noise), now, noise)
         return member._replace(state=now[0], timestep=now[1]), rows
@@ -137,13 +137,13 @@ def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, bl
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
     spec = environment.spec
-    reset = jax.vmap(environment.reset, (0, None))
-    step = jax.vmap(environment.step, (0, None, 0, 0))
+    reset = jax.vmap(environment.reset, (1, None))
+    step = jax.vmap(environment.step, (1, None, 0, 0))
 
     def advance(agent, level, now, noise):
         state, timestep, running, total = now
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, timestep.observation, timestep.time)
-        following = step(noise[:, 1:], level, state, jax.vmap(act)(noise[:, 0], logits))
+        following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
         state, timestep = choose(running, following, (state, timestep))
         total = total + jnp.where(running, timestep.reward, 0.0)
         return state, timestep, running & ~(timestep.terminated | timestep.truncated), total
@@ -152,11 +152,11 @@ def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, bl
         reset_key, step_key = jax.random.split(key)
 
         def body(now):
-            noise = words(jax.random.fold_in(step_key, now[0]), block, episodes, 1 + spec.noise)
+            noise = words(jax.random.fold_in(step_key, now[0]), block, 1 + spec.noise, episodes)
             episode = jax.lax.scan(lambda e, noise: (advance(agent, level, e, noise), None), now[1], noise)[0]
             return now[0] + 1, episode
 
-        start = reset(words(reset_key, episodes, spec.reset_noise), level)
+        start = reset(words(reset_key, spec.reset_noise, episodes), level)
         episode = (*start, jnp.broadcast_to(wanted, (episodes,)), jnp.zeros(episodes, jnp.float32))
         total = jax.lax.while_loop(lambda now: jnp.any(now[1][2]), body, (jnp.zeros((), jnp.int32), episode))[1][3]
         error = jnp.std(total, ddof=1) / jnp.sqrt(jnp.float32(episodes)) if episodes > 1 else jnp.zeros((), jnp.float32)

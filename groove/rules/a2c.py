@@ -63,7 +63,7 @@ def a2c(
         ()
     """
     check_discounts(gamma=gamma, lambda_=lambda_)
-    if entropy_weight < 0:
+    if not entropy_weight >= 0:
         raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}.")
     architecture = architecture or agents.for_spec(spec)
     network = architecture.network(spec, spec.actions)
