@@ -1,13 +1,23 @@
-"""Small members of every contract of `levels`, which the law tests iterate over, and what they are run with."""
+"""Small members of every contract, which the law tests iterate over, and what they are run with."""
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from groove import agents, recurrent
+from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
+from groove.curricula import frozen, log_uniform, pool, prioritised, proportional, uniform
+from groove.lifetime import Lifetime, exact, lifetime
+from groove.rules import a2c, horizon, lpg, recurrent_targets
+from groove.rules import random_policy as drifting
+from groove.scores import algorithmic_regret, exact_regret, normalised_regret
+from groove.scores import uniform as indifferent
 from levels.bandit import bernoulli_bandit, gaussian_bandit
-from levels.base import Family, Level, Policy, uniform, words
+from levels.base import Family, Level, Policy, Spec, words
+from levels.base import uniform as unit
 from levels.gridworld import gridworld, planes
 
 FAMILIES: dict[str, Family] = {
@@ -59,7 +69,7 @@ def returns(family: Family, level: Level, policy: Policy, key: jax.Array, episod
         def one(carry, word):
             state, timestep, total, running = carry
             odds = policy(state.step)[timestep.observation]
-            action = jnp.sum(jnp.cumsum(odds)[:-1] <= uniform(word[-1]), dtype=jnp.int32)
+            action = jnp.sum(jnp.cumsum(odds)[:-1] <= unit(word[-1]), dtype=jnp.int32)
             state, timestep = step(word[:-1], level, state, action)
             total = total + jnp.where(running, timestep.reward, 0.0)
             return (state, timestep, total, running & ~(timestep.terminated | timestep.truncated)), None
@@ -83,3 +93,93 @@ def random_policy(family: Family, key: jax.Array) -> Policy:
     logits = 2 * jax.random.normal(key, (spec.episode_limit, spec.observation.n, spec.actions))
     table = jax.nn.softmax(logits)
     return lambda step: table[step]
+
+
+class RuleMember(NamedTuple):
+    """A rule and the family that its law tests run in."""
+
+    make: Callable[[Spec], UpdateRule]
+    family: str
+
+
+def _lpg(cell: recurrent.Cell = recurrent.gru, **options) -> Callable[[Spec], UpdateRule]:
+    small = agents.mlp(widths=(8,))
+    targets = recurrent_targets(width=5, predictions=3, cell=cell)
+    return lambda spec: lpg(
+        spec, small if hasattr(spec.observation, "shape") else None, targets=targets, predictions=3, **options
+    )
+
+
+RULES: dict[str, RuleMember] = {
+    "a2c": RuleMember(a2c, "gridworld"),
+    "a2c-bandit": RuleMember(lambda spec: a2c(spec, agents.tabular(actor_rate=1.0, critic_rate=0.5)), "bernoulli-bandit"),
+    "a2c-mlp": RuleMember(lambda spec: a2c(spec, agents.mlp(widths=(8,))), "gridworld-planes"),
+    "lpg-gru": RuleMember(_lpg(), "gridworld-blind-oblong"),
+    "lpg-lstm": RuleMember(_lpg(recurrent.lstm), "gridworld"),
+    "lpg-fraction-and-log": RuleMember(_lpg(horizon=horizon.fraction_and_log), "bernoulli-bandit"),
+    "lpg-remaining-stopped": RuleMember(_lpg(horizon=horizon.remaining, stop_inputs=True), "gaussian-bandit"),
+    "lpg-mlp": RuleMember(_lpg(horizon=horizon.fraction), "gridworld-planes"),
+    "random": RuleMember(drifting, "gridworld"),
+}
+
+
+@functools.cache
+def rule_of(name: str) -> UpdateRule:
+    """A member of RULES, made for its family."""
+    return RULES[name].make(FAMILIES[RULES[name].family].environment.spec)
+
+
+@functools.cache
+def life_of(name: str) -> Lifetime:
+    """How its agents live: updates from 5 steps in 3 environments."""
+    return lifetime(rule_of(name), FAMILIES[RULES[name].family].environment, steps=5, environments=3)
+
+
+BANDIT = FAMILIES["bernoulli-bandit"]
+
+
+@functools.cache
+def antagonist(*, exactly: bool = False) -> Lifetime:
+    """A2C on bandits, which the scores below compare with."""
+    rule, environment = rule_of("a2c-bandit"), BANDIT.environment
+    measure = exact(rule, environment, BANDIT.value) if exactly else None
+    return lifetime(rule, environment, steps=5, environments=3, evaluate=measure)
+
+
+SCORES: dict[str, Score] = {
+    "uniform": indifferent(),
+    "algorithmic-regret": algorithmic_regret(antagonist(), agents=2),
+    "normalised-regret": normalised_regret(
+        antagonist(), lifetime(drifting(BANDIT.environment.spec), BANDIT.environment), agents=1, scale=5.0
+    ),
+    "exact-regret": exact_regret(BANDIT.optimum),
+}
+
+
+def tasks(count: int, seed: int = 0, lifetimes: tuple[int, int] = (2, 9)) -> Task:
+    """That many new tasks of the bandit family, stacked: references are (), memory counts from 0."""
+    levels = sample(BANDIT, count, seed)
+    minus = jnp.full(count, -1, jnp.int32)
+    life = sampler(log_uniform(*lifetimes))(jax.random.split(jax.random.key(seed + 1), count))
+    origin = Origin(
+        minus, minus, jnp.arange(count, dtype=jnp.int32), minus, jnp.zeros((count, 0), jnp.float32), jnp.ones(count, bool)
+    )
+    return Task(levels, life, (), jnp.zeros(count, jnp.float32), origin)
+
+
+def source(size: int = 64, block: int = 32) -> Source:
+    """A pool of bandit tasks without references, with a memory."""
+    score = indifferent()._replace(memory=jnp.zeros((), jnp.float32))
+    return pool(BANDIT.generator, score, log_uniform(2, 9), size=size, block=block)
+
+
+CURRICULA: dict[str, Callable[[], Curriculum]] = {
+    "uniform": lambda: uniform(source()),
+    "frozen": lambda: frozen(tasks(11)),
+    "frozen-smaller-than-the-batch": lambda: frozen(tasks(3)),
+    "prioritised": lambda: prioritised(source(), capacity=24, minimal_fill=0.25),
+    "prioritised-smaller-than-the-batch": lambda: prioritised(source(), capacity=3, minimal_fill=0.0, replay=0.9),
+    "prioritised-without-duplicates": lambda: prioritised(
+        source(), capacity=24, minimal_fill=0.25, priority=proportional(1.0), replace=False
+    ),
+}

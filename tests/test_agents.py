@@ -1,0 +1,146 @@
+"""Agents' networks and optimizers."""
+
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from groove import agents
+from levels.base import Array, Discrete, Spec
+
+TABLE = Spec(Discrete(6), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
+PLANES = Spec(Array((2, 2, 3)), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
+
+
+def norm(tree):
+    return float(optax.tree.norm(tree))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 0.4, 1.0, 1e6, 1e12])
+def test_clipping_equals_optax(scale):
+    gradient = {"a": scale * jax.random.normal(jax.random.key(0), (3, 2)), "b": jnp.full(4, -0.1 * scale)}
+    ours, _ = agents.clip_by_global_norm(0.5).update(gradient, optax.EmptyState())
+    theirs, _ = optax.clip_by_global_norm(0.5).update(gradient, optax.EmptyState())
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-6)  # a reciprocal root and a product: a few units in the last place
+    assert norm(ours) <= 0.5 * (1 + 1e-6)
+
+
+def test_clipping_can_be_differentiated_at_zero():
+    """There the identity: the clip does not bind. optax's gives NaN."""
+
+    def clipped(gradient, clip):
+        return clip.update({"w": gradient}, optax.EmptyState())[0]["w"]
+
+    jacobian = jax.jacobian(lambda g: clipped(g, agents.clip_by_global_norm(0.5)))(jnp.zeros(3))
+    chex.assert_trees_all_equal(jacobian, jnp.eye(3))
+    theirs = jax.jacobian(lambda g: clipped(g, optax.clip_by_global_norm(0.5)))(jnp.zeros(3))
+    assert bool(jnp.any(jnp.isnan(theirs)))  # when this fails, optax has repaired it, and ours may go
+
+
+def test_clipping_has_the_slope_of_a_projection():
+    """Beyond the limit x -> x c / |x|, whose derivative is c (I - u u^T) / |x|: at (3, 4) with c = 1, by hand."""
+    clip = agents.clip_by_global_norm(1.0)
+    jacobian = jax.jacobian(lambda g: clip.update(g, optax.EmptyState())[0])(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(jacobian, np.array([[16, -12], [-12, 9]]) / 125, atol=1e-6)
+
+
+def test_tables_start_lecun_normal():
+    """Deviation 1 / sqrt(observations + 1), of a normal cut off at two deviations and scaled back to unit variance."""
+    spec = TABLE._replace(observation=Discrete(999))
+    parameters = agents.tabular().network(spec, 50).init(jax.random.key(1))
+    weights = np.concatenate([np.asarray(parameters["table"]), np.asarray(parameters["time"])[None]])
+    count, want = weights.size, 1 / math.sqrt(1000)
+    # the sample variance has a relative error of at most sqrt(2 / n), the deviation of half that
+    assert abs(weights.std() / want - 1) < 5 * math.sqrt(0.5 / count)
+    assert abs(weights.mean()) < 5 * want / math.sqrt(count)
+    assert np.abs(weights).max() < 2.3 * want
+
+
+def test_tables_are_row_look_ups():
+    network = agents.tabular().network(TABLE, 4)
+    parameters = network.init(jax.random.key(0))
+    assert jax.tree.map(jnp.shape, parameters) == {"table": (6, 4), "time": (4,)}
+    got = network.apply(parameters, jnp.int32(2), jnp.float32(0.25))
+    chex.assert_trees_all_equal(got, parameters["table"][2] + 0.25 * parameters["time"])
+    blind = agents.tabular().network(TABLE._replace(time=False), 4)
+    chex.assert_trees_all_equal(
+        blind.apply(parameters, jnp.int32(2), jnp.float32(0.25)), parameters["table"][2]
+    )  # the time changes nothing
+    zeros = agents.tabular(zeros=True).network(TABLE, 4).init(jax.random.key(0))
+    assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(zeros))
+
+
+def test_tables_descend_as_groove_says():
+    """SGD with learning rate 40 on a gradient clipped to 0.5."""
+    architecture = agents.tabular()
+    learner = agents.begin(architecture.actor, {"w": jnp.zeros(2)})
+    small = agents.descend(architecture.actor, learner, {"w": jnp.array([0.3, 0.0])})
+    large = agents.descend(architecture.actor, learner, {"w": jnp.array([3.0, 4.0])})
+    np.testing.assert_allclose(small.parameters["w"], [-12.0, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(large.parameters["w"], [-12.0, -16.0], rtol=1e-6)
+    critic = agents.begin(architecture.critic, {"w": jnp.zeros(1)})
+    np.testing.assert_allclose(
+        agents.descend(architecture.critic, critic, {"w": jnp.array([0.1])}).parameters["w"], [-0.4], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("spec", [TABLE, PLANES], ids=["table", "mlp"])
+def test_every_leaf_gets_a_gradient(spec):
+    network = agents.for_spec(spec).network(spec, 4)
+    parameters = network.init(jax.random.key(0))
+    size = () if isinstance(spec.observation, Discrete) else spec.observation.shape
+    dtype = jnp.int32 if isinstance(spec.observation, Discrete) else jnp.float32
+    slope = jax.grad(lambda p: jnp.sum(network.apply(p, jnp.ones(size, dtype), jnp.float32(0.5))))(parameters)
+    assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(slope))
+
+
+def test_perceptrons_see_the_time_where_the_spec_shows_it():
+    seeing = agents.mlp(widths=(5,)).network(PLANES, 4)
+    blind = agents.mlp(widths=(5,)).network(PLANES._replace(time=False), 4)
+    observation = jnp.ones((2, 2, 3), bool)
+    for network, sees in ((seeing, True), (blind, False)):
+        parameters = network.init(jax.random.key(0))
+        assert parameters["Dense_0"]["kernel"].shape == (12 + sees, 5)
+        early, late = (network.apply(parameters, observation, jnp.float32(t)) for t in (0.0, 9.0))
+        assert early.shape == (4,) and early.dtype == jnp.float32
+        assert bool(jnp.any(early != late)) == sees
+
+
+def test_default_architectures():
+    assert "table" in agents.for_spec(TABLE).network(TABLE, 2).init(jax.random.key(0))
+    assert "Dense_2" in agents.for_spec(PLANES).network(PLANES, 2).init(jax.random.key(0))  # 64, 64, outputs
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: agents.tabular(actor_rate=0.0), "actor_rate must be positive and finite, got 0.0"),
+        (lambda: agents.tabular(critic_rate=math.nan), "critic_rate must be positive and finite, got nan"),
+        (lambda: agents.tabular(clip=math.inf), "clip must be positive and finite, got inf"),
+        (lambda: agents.mlp(rate=-1.0), "rate must be positive and finite, got -1.0"),
+        (lambda: agents.mlp(widths=(4, 0)), r"widths must be at least 1 each, got \(4, 0\)"),
+        (lambda: agents.tabular().network(PLANES, 2), r"use mlp\(\)"),
+        (lambda: agents.mlp().network(TABLE, 2), r"use tabular\(\)"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_adam_can_be_differentiated_where_a_weight_is_idle():
+    """A weight whose gradient is zero, as behind a dead ReLU, must not turn a meta-gradient into NaN."""
+    architecture = agents.mlp(widths=(3,))
+
+    def after(scale):
+        learner = agents.begin(architecture.actor, {"w": jnp.zeros(2)})
+        for _ in range(2):
+            learner = agents.descend(architecture.actor, learner, {"w": jnp.array([0.0, 1.0]) * scale})
+        return learner.parameters["w"]
+
+    assert bool(jnp.all(jnp.isfinite(jax.jacobian(after)(jnp.float32(0.3)))))
+    np.testing.assert_allclose(after(0.3), [0.0, -1e-3], rtol=1e-5)  # two steps of 5e-4, as plain Adam's
