@@ -16,8 +16,8 @@ from groove.config import QUICK, Config
 from groove.statistics import interquartile_mean
 
 TUNING_SEED = 31_007
-RATES = {"gridworld": (10.0, 20.0, 40.0), "bernoulli-bandit": (2.0, 4.0, 8.0, 16.0)}
-ENTROPIES = (0.0, 0.003, 0.01)
+RATES = {"gridworld": (10.0, 20.0, 40.0), "bernoulli-bandit": (4.0, 8.0, 16.0, 32.0)}
+ENTROPIES = (0.0, 0.003, 0.01, 0.03)
 SIZES = protocols.Protocol(tasks=48, agents=4, lifetime=QUICK.life.updates[1])
 
 
@@ -37,7 +37,9 @@ def main() -> None:
         for rate, entropy in itertools.product(RATES[name], ENTROPIES):
             sizes = dataclasses.replace(getattr(QUICK, field), antagonist_rate=rate, antagonist_entropy=entropy)
             results[f"rate {rate:g}, entropy {entropy:g}"] = measure(dataclasses.replace(QUICK, **{field: sizes}), name)
-            print(name, f"rate {rate:g}, entropy {entropy:g}: {results[f'rate {rate:g}, entropy {entropy:g}']:.3f}", flush=True)
+            print(
+                name, f"rate {rate:g}, entropy {entropy:g}: {results[f'rate {rate:g}, entropy {entropy:g}']:.3f}", flush=True
+            )
         found[name] = {"best": max(results, key=results.__getitem__), "results": results}
     print(json.dumps({"seed": TUNING_SEED, **SIZES._asdict(), "families": found}))
 

@@ -88,9 +88,7 @@ def _check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
-def tabular(
-    *, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float = 0.5, zeros: bool = False
-) -> Architecture:
+def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float = 0.5, zeros: bool = False) -> Architecture:
     """One row of parameters per discrete observation, plus time times a vector where the spec shows time. No bias.
 
     Learning rates and the clipping of the actor's and the critic's gradient are GROOVE's (Jackson et al. 2023); they

@@ -129,11 +129,12 @@ class Curriculum(NamedTuple):
         init: `(key) -> state`; refresh before the first proposal.
         propose: `(key, state, needed bool[B]) -> (state, tasks [B, ...])`; only members that need a task count as proposals,
             the other rows are to be ignored.
-        report: `(state, tasks, score f32[B], outcomes, finished bool[B]) -> state`; `tasks` as proposed, with the memory that
-            the score returned. Members that have not finished change nothing.
+        report: `(state, tasks, score f32[B], outcomes, finished bool[B]) -> state`; `tasks` as proposed, with the
+            memory that the score returned. Members that have not finished change nothing.
         refresh: `(key, state) -> state`, what the host does between chunks of steps.
         info: `(state) -> info`.
-        contents: `(state) -> (tasks [C, ...], score f32[C], held bool[C])`, what the curriculum keeps, for files and pictures.
+        contents: `(state) -> (tasks [C, ...], score f32[C], held bool[C])`, what the curriculum keeps, for files and
+            pictures.
     """
 
     init: Callable[[jax.Array], chex.ArrayTree]

@@ -91,9 +91,7 @@ def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | N
     if not isinstance(spec.observation, Discrete):
         return agents.mlp(clip=config.life.clip)
     sizes = config.grids if name.startswith("gridworld") else config.bandits
-    return agents.tabular(
-        actor_rate=actor_rate or sizes.actor_rate, critic_rate=sizes.critic_rate, clip=config.life.clip
-    )
+    return agents.tabular(actor_rate=actor_rate or sizes.actor_rate, critic_rate=sizes.critic_rate, clip=config.life.clip)
 
 
 def build(config: Config) -> Run:
@@ -161,7 +159,11 @@ def _score(config: Config, kind: Family, rival_life: Lifetime) -> Score:
 
 def _curriculum(config: Config, kind: Family, score: Score, members: int) -> Curriculum:
     source = curricula.pool(
-        kind.generator, score, curricula.log_uniform(*config.life.updates), size=pool_size(config, members)
+        kind.generator,
+        score,
+        curricula.log_uniform(*config.life.updates),
+        size=pool_size(config, members),
+        block=max(8, members // 4),
     )
     settings = config.curriculum
     if settings.kind == "uniform":

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from levels import FAMILIES
 
@@ -242,7 +242,9 @@ def check(config: Config) -> Config:
     if not 1 <= low <= high:
         raise ValueError(f"life.updates must satisfy 1 <= low <= high, got {config.life.updates}.")
     if config.meta.updates > low:
-        raise ValueError(f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}.")
+        raise ValueError(
+            f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}."
+        )
     block = config.meta.block
     if block < 0 or (block and any(members % block for members in config.members)):
         raise ValueError(f"meta.block must be 0 or divide every batch of members {config.members}, got {block}.")
@@ -258,10 +260,9 @@ def _check_families(config: Config) -> None:
         check_name("family", name, FAMILIES)
         if config.curriculum.score == "exact-regret" and name == "gridworld-planes":
             raise ValueError("curriculum.score 'exact-regret' needs a known optimum, which 'gridworld-planes' lacks.")
-    for part, name in ((config.curriculum, "score"), (config.curriculum, "kind"), (config.curriculum, "priority")):
-        known = dataclasses.fields(Curriculum)
-        choices = next(f.type.__args__ for f in known if f.name == name)
-        check_name(name, getattr(part, name), choices)
+    choices = get_type_hints(Curriculum)
+    for name in ("score", "kind", "priority"):
+        check_name(name, getattr(config.curriculum, name), get_args(choices[name]))
 
 
 def _check_counts(config: Config) -> None:
@@ -286,7 +287,9 @@ def _check_counts(config: Config) -> None:
         raise ValueError(f"chunk must divide meta_steps ({config.meta_steps}), got {config.chunk}.")
     if config.curriculum.kind == "prioritised" and config.curriculum.capacity < max(config.members):
         least = max(config.members)
-        raise ValueError(f"curriculum.capacity must hold at least a batch of {least} tasks, got {config.curriculum.capacity}.")
+        raise ValueError(
+            f"curriculum.capacity must hold at least a batch of {least} tasks, got {config.curriculum.capacity}."
+        )
 
 
 def _check_rates(config: Config) -> None:

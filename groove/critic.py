@@ -55,9 +55,7 @@ def over_steps(apply: Callable[[agents.Parameters, jax.Array, jax.Array], jax.Ar
     return jax.vmap(jax.vmap(apply, (None, 0, 0)), (None, 0, 0))
 
 
-def advantages(
-    rollout: Rollout, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float
-) -> jax.Array:
+def advantages(rollout: Rollout, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float) -> jax.Array:
     """GAE over the environments of a rollout: f32[T, E] values to f32[T, E] advantages, bootstrapping at truncations."""
     discount = gamma * (1.0 - rollout.terminated.astype(jnp.float32))
     continues = 1.0 - rollout.ended.astype(jnp.float32)

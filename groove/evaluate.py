@@ -59,9 +59,7 @@ class Walk(NamedTuple):
     running: jax.Array  # bool; the episode had not ended yet
 
 
-def walk(
-    rule: UpdateRule, environment: Environment, key: jax.Array, agent: Agent, level: Level, *, steps: int
-) -> Walk:
+def walk(rule: UpdateRule, environment: Environment, key: jax.Array, agent: Agent, level: Level, *, steps: int) -> Walk:
     """An agent's first `steps` steps of an episode under its sampled policy; states stay as they are once it ended."""
     reset_key, step_key = jax.random.split(key)
     spec = environment.spec

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from groove.evaluate import walk as walk_of
 from groove.trainer import State
 from levels import dataset
 
+Tree = TypeVar("Tree")
 Metrics: TypeAlias = Mapping[str, float | None]
 Sink: TypeAlias = Callable[[list[Metrics]], None]
 """Receives the metrics of a chunk's meta-steps, a row each, in order."""
@@ -174,7 +175,7 @@ class _Loop:
 
 def describe(run: Run, state: State) -> dict[str, jax.Array]:
     """Means over the tasks being lived on of their levels' features: `<family>/feature_<name>`, f32[]."""
-    found = {}
+    found: dict[str, jax.Array] = {}
     for part, players in zip(run.parts, state.live, strict=True):
         if part.family.features is not None:
             features = jax.vmap(part.family.features)(players.task.level)
@@ -280,13 +281,18 @@ def evaluate(result: Result) -> list[protocols.Row]:
     return rows
 
 
+def take(row: int | jax.Array, tree: Tree) -> Tree:
+    """One row of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[row], tree)
+
+
 def draw_walk(result: Result) -> Path | None:
     """Lets the live agent that is nearest to its end walk its level once: `walk.gif`; None where no family has pictures."""
     for part, players in zip(result.run.parts, result.state.live, strict=True):
         if part.family.image is None or not np.any(players.member.clock.lifetime):
             continue
-        age = players.member.clock.update / players.member.clock.lifetime
-        agent, level = jax.tree.map(lambda leaf, row=int(jnp.argmax(age)): leaf[row], (players.member.agent, players.task.level))
+        oldest = jnp.argmax(players.member.clock.update / players.member.clock.lifetime)
+        agent, level = take(oldest, (players.member.agent, players.task.level))
         walk = jax.jit(partial(walk_of, part.rule, part.family.environment, steps=WALK_STEPS))
         from groove.report.gif import save_walk
 
@@ -312,7 +318,9 @@ def save_curriculum(result: Result) -> list[Path]:
             continue
         suffix = "" if len(result.run.parts) == 1 else f"-{part.family.name}"
         path = result.folder / f"curriculum{suffix}.parquet"
-        kept = jax.tree.map(lambda leaf, rows=held: np.asarray(leaf)[rows], (tasks.level, tasks.lifetime, tasks.origin.serial))
+        kept = jax.tree.map(
+            lambda leaf, rows=held: np.asarray(leaf)[rows], (tasks.level, tasks.lifetime, tasks.origin.serial)
+        )
         columns = {"lifetime": kept[1], "serial": kept[2], "score": score[held]}
         paths.append(path)
         content = dataset.save(

@@ -11,9 +11,7 @@ from groove.base import UpdateRule
 from levels.base import Spec
 
 
-def load_rule(
-    path: str | Path, spec: Spec | None = None, architecture: Architecture | None = None
-) -> UpdateRule:
+def load_rule(path: str | Path, spec: Spec | None = None, architecture: Architecture | None = None) -> UpdateRule:
     """A learned rule as an `UpdateRule`, whose `init` gives the learned theta whatever the key.
 
     Args:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
-from levels.base import TIME_SCALE, Environment, Level, Policy, State, TimeStep, uniform, words
+from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
 
 
 class Member(NamedTuple):
@@ -95,7 +95,14 @@ def lifetime(
         ended = after.terminated | after.truncated
         fresh = reset(noise[1 + spec.noise :], level)
         row = Rollout(
-            before.observation, before.time, action, after.reward, after.terminated, after.truncated, after.observation, after.time
+            before.observation,
+            before.time,
+            action,
+            after.reward,
+            after.terminated,
+            after.truncated,
+            after.observation,
+            after.time,
         )
         return choose(ended, fresh, (state, after)), row
 
@@ -175,7 +182,10 @@ def exact(rule: UpdateRule, environment: Environment, value: Callable[[Level, Po
         environment: Where.
         value: A family's `value`.
     """
-    observations = jnp.arange(environment.spec.observation.n, dtype=jnp.int32)
+    shown = environment.spec.observation
+    if not isinstance(shown, Discrete):
+        raise ValueError(f"exact evaluation needs discrete observations, got {shown}; use sampled().")
+    observations = jnp.arange(shown.n, dtype=jnp.int32)
 
     @jax.custom_batching.sequential_vmap
     def evaluate(key, agent, level, wanted):

@@ -9,9 +9,8 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # parameters of glibc's mal
 def keep() -> bool:
     """Asks the C library to keep freed memory for the process instead of giving it back to the system.
 
-    XLA's CPU backend allocates its temporary memory anew for every call; large blocks then come from the system page by page,
-    zeroed, which costs a CPU meta-step about a fifth of its time. Call it before the first computation. The process's memory
-    does not shrink after that. Without effect, and False, where the C library is not glibc.
+    XLA's CPU backend allocates its temporary memory anew for every call; large blocks then come from the system page by
+    page, zeroed. Call it before the first computation. The process's memory does not shrink after that. Without effect, and False, where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

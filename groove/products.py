@@ -13,7 +13,7 @@ _product = Primitive("groove_product")
 
 
 def product(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """x @ weight, for f32[T, E, inputs] and f32[inputs, outputs]: f32[T, E, outputs]. Differentiable, and may be mapped.
+    """The product x @ weight, for f32[T, E, inputs] and f32[inputs, outputs]: f32[T, E, outputs].
 
     Example:
         >>> import jax.numpy as jnp

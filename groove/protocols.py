@@ -57,8 +57,8 @@ def caption(config: Config) -> str:
     return (
         f"{sizes.tasks} held-out levels per family (seed {HELD_OUT_SEED}; training used seed {config.seed}), {sizes.agents} "
         f"agents each, {sizes.lifetime} updates of {config.life.environments} x {config.life.steps} steps. Return of one "
-        "episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. A2C's learning rate "
-        "and entropy weight were tuned on other levels (python -m benchmarks.tune_a2c)."
+        "episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. A2C's learning "
+        "rate and entropy weight were tuned on other levels (python -m benchmarks.tune_a2c)."
     )
 
 

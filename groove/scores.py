@@ -45,9 +45,7 @@ def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2) -> Score:
     return Score(reference, lambda outcome, reference, memory: (reference.episode_return - outcome.episode_return, memory))
 
 
-def normalised_regret(
-    antagonist: Lifetime, random: Lifetime, *, agents: int = 2, scale: float = 1.0
-) -> Score:
+def normalised_regret(antagonist: Lifetime, random: Lifetime, *, agents: int = 2, scale: float = 1.0) -> Score:
     """(A - V) / max(A - random, 0.05 scale), so that levels rich in reward do not dominate.
 
     Args:

@@ -46,9 +46,7 @@ class Trainer(NamedTuple):
     theta: Callable[[State], Theta]
 
 
-def trainer(
-    classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int
-) -> Trainer:
+def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
     """Puts the parts of a run together.
 
     Args:

@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"levels.base"},
     {"groove.base", "groove.statistics"},
-    {"groove.agents", "groove.recurrent", "groove.returns", "groove.critic"},
+    {"groove.agents", "groove.products", "groove.recurrent", "groove.returns", "groove.critic"},
     {"groove.rules", "groove.buffer", "groove.lifetime"},
     {"groove.scores", "groove.curricula", "groove.meta"},
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate"},
     {
-        "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
+        "groove.checkpoint", "groove.rulefile", "groove.memory", "groove.library", "groove.host", "groove.report",
         "groove.terminal", "groove.logs", "groove.cost",
     },
     {"groove.cli"},
@@ -40,6 +40,7 @@ TOUCH_FILES = (
     "levels.dataset",
 )
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place
+REGISTRATIONS = ("defvjp", "defjvp", "def_impl", "def_abstract_eval", "defbilinear", "register_lowering")  # with JAX
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LINES_OF_A_FILE = 500
 
@@ -95,7 +96,7 @@ def may_stand_alone(node: ast.Expr) -> bool:
         case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="append" | "extend")):
             return owner not in ("np", "jnp")
         case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
-            return name.lstrip("_").startswith(("check", "assert_")) or name in ("defvjp", "defjvp")
+            return name.lstrip("_").startswith(("check", "assert_")) or name in REGISTRATIONS
     return False
 
 

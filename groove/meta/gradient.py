@@ -142,8 +142,7 @@ def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]
         return jax.vmap(stage.life.evaluate)(keys, players.member.agent, players.task.level, players.finished)
 
     return tuple(
-        family(stage, k, players)
-        for stage, k, players in zip(stages, jax.random.split(key, len(stages)), live, strict=True)
+        family(stage, k, players) for stage, k, players in zip(stages, jax.random.split(key, len(stages)), live, strict=True)
     )
 
 
@@ -208,7 +207,7 @@ def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:
     nonfinite = sum(jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in leaves)
     names = {name for info in infos for name in info}
     means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in sorted(names)}
-    return {**means, "gradient_norm": optax.global_norm(slope), "nonfinite": nonfinite}
+    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite}
 
 
 def adam(rate: float = 1e-4, *, clip: float | None = None, decay_steps: int | None = None) -> optax.GradientTransformation:

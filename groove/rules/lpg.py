@@ -152,7 +152,8 @@ def lpg(
         logits, y = outputs(agent.parameters, rollout.observation, rollout.time)
         return {"entropy": jnp.mean(entropy(logits)), "y_entropy": jnp.mean(entropy(y))}
 
-    width = 6 + jax.eval_shape(horizon, Clock(*(jax.ShapeDtypeStruct((), jnp.int32),) * 2)).size
+    now = Clock(jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
+    width = 6 + jax.eval_shape(horizon, now).size
     return UpdateRule(
         init=lambda key: targets.init(key, width),
         init_agent=lambda key: agents.begin(architecture.actor, network.init(key)),
