@@ -1,8 +1,8 @@
 """Insert and draw 512 tasks in a store of 4000, beside jaxued's sampler.
 
-`python -m benchmarks.buffer` prints one JSON object on its last line: seconds of each operation and `insert_speedup`, the time
-of jaxued's insertion over ours. Both hold the same gridworld levels, are full, meet 512 new levels of which half are
-better than what they hold, and look for duplicates. jaxued 0.0.1 calls `jax.tree_map`, which this process alone gives back to it.
+`python -m benchmarks.buffer` prints one JSON object on its last line: seconds of each operation and `insert_speedup`, the
+time of jaxued's insertion over ours. Both hold the same gridworld levels, are full, meet 512 new levels of which half are
+better than what they hold, and look for duplicates. jaxued 0.0.1 calls `jax.tree_map`, which this process gives back to it.
 """
 
 import json

@@ -172,7 +172,7 @@ def _cache() -> None:
     """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
     import jax
 
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groove" / "jax"
         try:
             base.mkdir(parents=True, exist_ok=True)

@@ -310,7 +310,7 @@ def _check_rates(config: Config) -> None:
         "grids.antagonist_entropy": config.grids.antagonist_entropy,
         "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
     }
-    shares = {name: getattr(config.curriculum, name) for name in ("replay", "minimal_fill", "staleness")}
+    shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in ("replay", "minimal_fill", "staleness")}
     shares |= {"life.gamma": config.life.gamma, "life.gae_lambda": config.life.gae_lambda}
     for values, good, rule in (
         (rates, lambda x: 0 < x < math.inf, "positive and finite"),

@@ -10,7 +10,10 @@ def keep() -> bool:
     """Asks the C library to keep freed memory for the process instead of giving it back to the system.
 
     XLA's CPU backend allocates its temporary memory anew for every call; large blocks then come from the system page by
-    page, zeroed. Call it before the first computation. The process's memory does not shrink after that. Without effect, and False, where the C library is not glibc.
+    page, zeroed. Call it before the first computation. The process's memory does not shrink after that.
+
+    Returns:
+        Whether it did; not where the C library is another than glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

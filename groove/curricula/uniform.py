@@ -60,7 +60,9 @@ def frozen(tasks: Task) -> Curriculum:
         return state._replace(proposed=proposed), jax.tree.map(lambda leaf: leaf[row], state.task)
 
     def report(state, tasks, score, outcomes, finished):
-        place = jnp.where(finished, tasks.origin.serial, size)
+        place = jnp.where(finished & jnp.isfinite(score), tasks.origin.serial, size)
+        first = jnp.argmax(place[:, None] == place[None], axis=1) == jnp.arange(place.size)
+        place = jnp.where(first, place, size)  # of several reports on one task the first wins, score and memory together
         memory = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task.memory, tasks.memory)
         score = state.score.at[place].set(score, mode="drop")
         return state._replace(task=state.task._replace(memory=memory), score=score)

@@ -1,0 +1,140 @@
+"""The command line: bad input is one line before any work, and the whole of `groove train` runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import groove
+from groove import cli, config, host
+
+ROOT = Path(__file__).parents[1]
+
+
+def groove_command(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", "import sys; from groove.cli import main; sys.exit(main())", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "GROOVE_SMOKE": "1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+BAD = {
+    "unknown command": (["trian"], "did you mean 'train'"),
+    "unknown preset": (["train", "quik"], "did you mean 'quick'"),
+    "unknown family": (["train", "--families", "gridwrld", "--members", "2"], "did you mean 'gridworld'"),
+    "unpaired families": (["train", "--families", "gridworld", "--members", "2", "3"], "families and members must pair up"),
+    "lifetime of 0": (["train", "--life.updates", "0", "4"], "life.updates must satisfy"),
+    "K longer than a lifetime": (["train", "--meta.updates", "9"], "meta.updates (K) must not exceed"),
+    "block that does not divide": (["train", "--members", "4", "4", "--meta.block", "3"], "meta.block must be 0 or divide"),
+    "small capacity": (["train", "--members", "8", "8", "--curriculum.capacity", "4"], "curriculum.capacity must hold"),
+    "negative rate": (["train", "--meta.rate", "-1"], "meta.rate must be positive and finite, got -1.0"),
+    "rate that is no number": (["train", "--meta.rate", "nan"], "meta.rate must be positive and finite, got nan"),
+    "share above 1": (["train", "--curriculum.replay", "1.5"], "curriculum.replay must be between 0 and 1"),
+    "chunk that does not divide": (["train", "--chunk", "3"], "chunk must divide meta_steps"),
+    "no run to resume": (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
+    "no run to report": (["report", "nowhere"], "nowhere is not a run folder"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(case, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    words, message = BAD[case]
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unknown_score_is_refused_with_the_nearest_name(tmp_path):
+    done = groove_command("train", "--curriculum.score", "regert", folder=tmp_path)
+    assert done.returncode == 2
+    assert "regret" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    kept = tmp_path / "notes.txt"
+    assert kept.write_text("mine") == 4
+    assert cli.main(["train", "--output", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    blocked = tmp_path / "file"
+    assert blocked.write_text("") == 0
+    assert cli.main(["train", "--output", str(blocked / "run")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_full_disk_is_met_before_work(tmp_path, monkeypatch):
+    small = config.smoke(config.QUICK)
+    host.create(small, tmp_path / "run")
+    monkeypatch.setattr(host.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
+    with pytest.raises(OSError, match="of disk for checkpoints"):
+        host.train(tmp_path / "run", lambda rows: None)
+
+
+def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    host.create(config.smoke(config.QUICK), tmp_path / "run")
+    assert cli.main(["train", "--resume", str(tmp_path / "run"), "--meta.rate", "0.5"]) == 2
+    assert "meta.rate is 0.001 there, 0.5 here" in capsys.readouterr().err
+    assert cli.main(["train", "groove", "--resume", str(tmp_path / "run")]) == 2
+    assert "is a run of the preset 'quick'" in capsys.readouterr().err
+
+
+def test_a_meta_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    small = config.smoke(config.QUICK)
+    host.create(small, tmp_path / "run")
+    real = host.table
+
+    def poisoned(first, info, steps):
+        rows = real(first, info, steps)
+        return [{**row, "nonfinite": 1} if row["step"] == 4 else row for row in rows]
+
+    monkeypatch.setattr(host, "table", poisoned)
+    with pytest.raises(host.NotFinite, match="step 4 .* the checkpoint of step 2 is kept"):
+        host.train(tmp_path / "run", lambda rows: None)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step_*")] == ["step_00000002"]
+
+
+@pytest.mark.slow
+def test_train_leaves_a_run_that_can_be_used(tmp_path):
+    done = groove_command("train", "quick", "--seed", "3", "--output", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for rule in ("random policy", "untrained rule", "trained rule", "tuned A2C", "optimum"):
+        assert rule in done.stdout
+    folder = tmp_path / "run"
+    assert len(host.read_metrics(folder / "metrics.jsonl")) == 4
+    assert json.loads((folder / "evaluation.json").read_text())["rows"]
+    for name in ("report.html", "walk.gif", "rule.safetensors", "curriculum-gridworld.parquet"):
+        assert (folder / name).stat().st_size > 0
+    rule = groove.load_rule(folder)
+    agent = rule.init_agent(jax.random.key(0))
+    assert jax.tree.leaves(rule.init(jax.random.key(1))) and jax.tree.leaves(agent)
+    one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    again = groove_command("train", "--resume", "run", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+
+
+def test_help_explains_flags():
+    done = groove_command("train", "--help", folder=ROOT)
+    assert done.returncode == 0
+    for word in ("--seed", "--output", "--resume", "--meta.rate", "Adam's learning rate", "presets"):
+        assert word.lower() in done.stdout.lower()

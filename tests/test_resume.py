@@ -1,0 +1,126 @@
+"""Real processes, really killed: a resumed run ends bit for bit like one that was never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from groove import config, host
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = """
+import dataclasses
+from groove import config, host
+small = config.smoke(config.QUICK)
+settings = dataclasses.replace(small, families=("gridworld",), members=(2,), meta_steps=24, chunk=2, checkpoint_every=1)
+"""
+TRAIN = SETTINGS + """
+import sys
+from pathlib import Path
+folder = Path(sys.argv[1])
+if not (folder / "config.json").exists():
+    host.create(settings, folder)
+result = host.train(folder, lambda rows: None)
+if result.finished:
+    path = host.save_rule(result)
+sys.exit(0 if result.finished else 130)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(folder)], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+
+def rows(folder: Path) -> list[dict]:
+    """The metrics, without what depends on the clock."""
+    found = host.read_metrics(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
+
+
+def wait_for(process: subprocess.Popen, happened) -> bool:
+    """Waits until something has happened; False if the process ended before."""
+    while process.poll() is None:
+        if happened():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    assert start(folder).wait(timeout=600) == 0
+    return folder
+
+
+def equal(folder: Path, other: Path) -> bool:
+    assert rows(folder) == rows(other)
+    return (folder / "rule.safetensors").read_bytes() == (other / "rule.safetensors").read_bytes()
+
+
+MOMENTS = {
+    "before the first step": lambda folder: (folder / "config.json").exists(),
+    "after some steps": lambda folder: len(host.read_metrics(folder / "metrics.jsonl")) >= 4,
+    "while a checkpoint is written": lambda folder: (
+        len(host.read_metrics(folder / "metrics.jsonl")) >= 8
+        and any(path for path in (folder / "checkpoints").glob("*") if not path.name.startswith("step_"))
+    ),
+    "late": lambda folder: len(host.read_metrics(folder / "metrics.jsonl")) >= 18,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_run_ends_as_if_it_had_not_been(moment, undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder)
+    if wait_for(process, lambda: MOMENTS[moment](folder)):
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=60) == -signal.SIGKILL
+        assert len(rows(folder)) < 24
+    assert start(folder).wait(timeout=600) == 0
+    assert equal(folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_a_damaged_checkpoint_is_skipped(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder)
+    assert wait_for(process, lambda: len(host.read_metrics(folder / "metrics.jsonl")) >= 8)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    checkpoints = sorted((folder / "checkpoints").glob("step_*"))
+    assert len(rows(folder)) == int(checkpoints[-1].name.removeprefix("step_"))
+    victim = max((path for path in checkpoints[-1].rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-7])
+    assert start(folder).wait(timeout=600) == 0
+    assert equal(folder, undisturbed)
+
+
+def test_a_run_goes_on_only_in_its_own_folder(tmp_path):
+    with pytest.raises(ValueError, match="is not a run folder"):
+        host.open_folder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"config": {"name": "old"}}))
+    with pytest.raises(ValueError, match="not a configuration of this version"):
+        host.open_folder(tmp_path)
+    with pytest.raises(ValueError, match="exists already"):
+        host.create(config.QUICK, tmp_path)
+
+
+def test_two_processes_cannot_share_a_folder(tmp_path):
+    with host._owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), host._owned(tmp_path):
+        pass
+
+
+def test_metrics_are_cut_back_to_a_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    host.append_metrics(path, [{"step": i, "x": i / 3} for i in range(1, 6)])
+    with path.open("a") as file:
+        assert file.write('{"step": 6, "x"') > 0
+    host.cut_metrics(path, 3)
+    assert host.read_metrics(path) == [{"step": i, "x": i / 3} for i in range(1, 4)]
