@@ -58,7 +58,9 @@ def rows(tree: Level, count: int) -> list[Level]:
 def signature(tree: Level) -> list[tuple[str, tuple[int, ...], str, bool]]:
     """Path, shape, dtype and weakness of every leaf."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype), leaf.weak_type) for path, leaf in leaves]
+    return [
+        (jax.tree_util.keystr(path), leaf.shape, str(leaf.dtype), getattr(leaf, "weak_type", False)) for path, leaf in leaves
+    ]
 
 
 def returns(family: Family, level: Level, policy: Policy, key: jax.Array, episodes: int) -> jax.Array:

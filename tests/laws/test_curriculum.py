@@ -1,0 +1,178 @@
+"""What every curriculum promises."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from members import CURRICULA, signature, source
+
+from groove.base import Outcome
+
+BATCH = 8
+
+every_curriculum = pytest.mark.parametrize("name", CURRICULA)
+
+
+@functools.cache
+def compiled(name):
+    curriculum = CURRICULA[name]()
+    jitted = {field: jax.jit(getattr(curriculum, field)) for field in ("propose", "report", "refresh")}
+    return curriculum._replace(**jitted)
+
+
+def outcomes(score):
+    return Outcome(-score, jnp.zeros(BATCH))
+
+
+def bits(tree):
+    data = (jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(tree))
+    return [np.asarray(leaf).tobytes() for leaf in data]
+
+
+def one(name, state, seed, needed=None, finished=None):
+    """A proposal and a report, with random scores."""
+    curriculum = compiled(name)
+    propose_key, refresh_key, score_key, end_key = jax.random.split(jax.random.key(seed), 4)
+    needed = jnp.ones(BATCH, bool) if needed is None else needed
+    state, tasks = curriculum.propose(propose_key, state, needed)
+    score = jax.random.normal(score_key, (BATCH,))
+    finished = jax.random.bernoulli(end_key, 0.7, (BATCH,)) if finished is None else finished
+    state = curriculum.report(state, tasks, score, outcomes(score), finished)
+    return curriculum.refresh(refresh_key, state), tasks
+
+
+@functools.cache
+def used(name):
+    """A curriculum in the midst of a run."""
+    curriculum = compiled(name)
+    state = curriculum.refresh(jax.random.key(1), curriculum.init(jax.random.key(0)))
+    for seed in range(6):
+        state, _ = one(name, state, seed)
+    return state
+
+
+@every_curriculum
+def test_signatures(name):
+    arguments = {
+        "init": ["key"],
+        "propose": ["key", "state", "needed"],
+        "report": ["state", "tasks", "score", "outcomes", "finished"],
+        "refresh": ["key", "state"],
+        "info": ["state"],
+        "contents": ["state"],
+    }
+    curriculum = CURRICULA[name]()
+    found = {field: list(inspect.signature(getattr(curriculum, field)).parameters) for field in curriculum._fields}
+    assert found == arguments
+
+
+def test_signatures_of_a_source():
+    pool = source()
+    arguments = {"init": ["key"], "take": ["state", "want"], "refresh": ["key", "state"], "info": ["state"]}
+    assert {field: list(inspect.signature(getattr(pool, field)).parameters) for field in pool._fields} == arguments
+
+
+@every_curriculum
+def test_states_keep_their_types(name):
+    """Shapes, dtypes and weakness: a change would compile a run's chunk a second time."""
+    curriculum = compiled(name)
+    start = curriculum.init(jax.random.key(0))
+    assert signature(start) == signature(curriculum.refresh(jax.random.key(1), start)) == signature(used(name))
+    assert not any(weak for *_, weak in signature(start))
+
+
+@every_curriculum
+def test_proposals_nobody_needed_change_nothing(name):
+    state = used(name)
+    after, _ = compiled(name).propose(jax.random.key(9), state, jnp.zeros(BATCH, bool))
+    assert bits(after) == bits(state)
+
+
+@every_curriculum
+def test_reports_of_unfinished_lives_change_nothing(name):
+    state, tasks = compiled(name).propose(jax.random.key(9), used(name), jnp.ones(BATCH, bool))
+    score = jnp.full(BATCH, 1e6)
+    after = compiled(name).report(state, tasks, score, outcomes(score), jnp.zeros(BATCH, bool))
+    assert bits(after) == bits(state)
+
+
+@every_curriculum
+def test_rows_nobody_needed_take_nothing_away(name):
+    """Five members ask one by one, or together among rows that do not: sources and cycles advance alike."""
+    some = jnp.array([True, False, True, True, False, False, True, True])
+    state, tasks = compiled(name).propose(jax.random.key(3), used(name), some)
+    info, before = compiled(name).info(state), compiled(name).info(used(name))
+    if name == "uniform":
+        assert info["taken"] - before["taken"] == 5
+        assert len(set(tasks.origin.serial[some].tolist())) == 5
+    if name.startswith("prioritised"):
+        fresh = info["taken"] + info["reused"] - before["taken"] - before["reused"]
+        assert fresh + info["replayed"] - before["replayed"] == 5
+        assert state.buffer.clock - used(name).buffer.clock == 5
+    if name == "frozen":
+        assert state.proposed - used(name).proposed == 5
+
+
+@every_curriculum
+def test_tasks_are_ones_that_can_be_lived(name):
+    state = used(name)
+    for seed in range(20, 24):
+        state, tasks = one(name, state, seed)
+        assert (np.asarray(tasks.lifetime) >= 2).all() and (np.asarray(tasks.lifetime) <= 9).all()
+        assert (np.asarray(tasks.level.arms) >= 2).all() and np.asarray(tasks.origin.learn).all()
+
+
+@every_curriculum
+@pytest.mark.parametrize("scale", [1e6, -1e6, 0.0, jnp.nan, jnp.inf, -jnp.inf])
+def test_no_score_does_harm(name, scale):
+    """Huge, equal and non-finite ones: proposals go on, and what is kept has finite scores."""
+    state = used(name)
+    for seed in range(30, 33):
+        key = jax.random.key(seed)
+        state, tasks = compiled(name).propose(key, state, jnp.ones(BATCH, bool))
+        score = jnp.full(BATCH, scale, jnp.float32).at[0].set(0.5)
+        state = compiled(name).report(state, tasks, score, outcomes(score), jnp.ones(BATCH, bool))
+    state, tasks = compiled(name).propose(key, state, jnp.ones(BATCH, bool))
+    _, scores, held = compiled(name).contents(state)
+    assert np.isfinite(np.asarray(scores)[np.asarray(held)]).all()
+    assert (np.asarray(tasks.lifetime) >= 2).all()
+    assert all(np.isfinite(value).all() for value in compiled(name).info(state).values())
+
+
+@every_curriculum
+def test_the_same_key_proposes_the_same(name):
+    (a, first), (b, second) = (compiled(name).propose(jax.random.key(5), used(name), jnp.ones(BATCH, bool)) for _ in "ab")
+    assert bits((a, first)) == bits((b, second))
+
+
+@pytest.mark.parametrize("name", [name for name in CURRICULA if name.startswith("frozen")])
+def test_a_frozen_set_is_used_up_before_it_begins_again(name):
+    """In any proposal sizes, smaller and larger than the set: each pass holds each task once, in another order."""
+    curriculum = compiled(name)
+    state = curriculum.init(jax.random.key(4))
+    size = state.task.lifetime.size
+    rng, drawn = np.random.default_rng(0), []
+    while len(drawn) < 12 * size:
+        needed = jnp.asarray(rng.random(BATCH) < rng.random())
+        state, tasks = curriculum.propose(jax.random.key(0), state, needed)
+        drawn += tasks.origin.serial[needed].tolist()
+        want = jax.tree.map(lambda leaf, tasks=tasks: leaf[tasks.origin.serial], state.task)
+        assert bits((tasks.level, tasks.lifetime)) == bits((want.level, want.lifetime))
+    passes = [tuple(drawn[i * size : (i + 1) * size]) for i in range(12)]
+    assert all(sorted(row) == list(range(size)) for row in passes)
+    assert len(set(passes)) > 3
+    assert int(curriculum.info(state)["passes"]) == len(drawn) // size
+
+
+def test_reports_on_one_frozen_task_pair_score_and_memory():
+    """Eight members on three tasks: the score kept and the memory kept come from the same member."""
+    curriculum = compiled("frozen-smaller-than-the-batch")
+    state, tasks = curriculum.propose(jax.random.key(0), curriculum.init(jax.random.key(0)), jnp.ones(BATCH, bool))
+    number = jnp.arange(BATCH, dtype=jnp.float32)
+    state = curriculum.report(state, tasks._replace(memory=number), 10 + number, outcomes(number), jnp.ones(BATCH, bool))
+    np.testing.assert_array_equal(state.score, 10 + state.task.memory)
+    firsts = [tasks.origin.serial.tolist().index(place) for place in range(3)]
+    assert state.task.memory.tolist() == firsts  # the first member wins, as in the buffer
