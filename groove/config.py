@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from levels import FAMILIES
 
@@ -238,9 +238,8 @@ def check(config: Config) -> Config:
     _check_families(config)
     _check_counts(config)
     _check_rates(config)
-    low, high = config.life.updates
-    if not 1 <= low <= high:
-        raise ValueError(f"life.updates must satisfy 1 <= low <= high, got {config.life.updates}.")
+    _check_ranges(config)
+    low = config.life.updates[0]
     if config.meta.updates > low:
         raise ValueError(
             f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}."
@@ -260,9 +259,27 @@ def _check_families(config: Config) -> None:
         check_name("family", name, FAMILIES)
         if config.curriculum.score == "exact-regret" and name == "gridworld-planes":
             raise ValueError("curriculum.score 'exact-regret' needs a known optimum, which 'gridworld-planes' lacks.")
-    choices = get_type_hints(Curriculum)
-    for name in ("score", "kind", "priority"):
-        check_name(name, getattr(config.curriculum, name), get_args(choices[name]))
+    for part in (config.curriculum, config.rule):
+        for name, hint in get_type_hints(type(part)).items():
+            if get_origin(hint) is Literal:
+                check_name(name, getattr(part, name), get_args(hint))
+
+
+def _check_ranges(config: Config) -> None:
+    ranges = {
+        "grids.side": (2, config.grids.side),
+        "grids.limit": (1, config.grids.limit),
+        "bandits.pulls": (1, config.bandits.pulls),
+        "life.updates": (1, config.life.updates),
+    }
+    for name, (least, (low, high)) in ranges.items():
+        if not least <= low <= high:
+            raise ValueError(f"{name} must satisfy {least} <= low <= high, got {(low, high)}.")
+    most = min(16, config.grids.side[1] ** 2 - 1)
+    if not 1 <= config.grids.objects <= most:
+        raise ValueError(f"grids.objects must be between 1 and {most}, got {config.grids.objects}.")
+    if config.bandits.arms < 2:
+        raise ValueError(f"bandits.arms must be at least 2, got {config.bandits.arms}.")
 
 
 def _check_counts(config: Config) -> None:
@@ -363,6 +380,19 @@ def _rebuild(kind, values):
     def one(name, value):
         if dataclasses.is_dataclass(parts[name]):
             return _rebuild(parts[name], value)
-        return tuple(value) if isinstance(value, list) else value
+        return _checked(name, parts[name], value)
 
     return kind(**{name: one(name, value) for name, value in values.items()})
+
+
+def _checked(name, hint, value):
+    """The value of a field, if it is of the field's type: a number, a name, or a tuple of them."""
+    if get_origin(hint) is not tuple:
+        expected = str if get_origin(hint) is Literal else hint
+        if type(value) is not expected and not (expected is float and type(value) is int):
+            raise TypeError(f"{name} must be of type {expected.__name__}, got {value!r}")
+        return value
+    kinds = get_args(hint)
+    if not isinstance(value, list) or (Ellipsis not in kinds and len(value) != len(kinds)):
+        raise TypeError(f"{name} must be a list like {hint}, got {value!r}")
+    return tuple(_checked(name, kinds[0], entry) for entry in value)
