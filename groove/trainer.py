@@ -79,7 +79,7 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         return State(jnp.zeros((), jnp.int32), run_key, curricula, meta.init(meta_key, theta(theta_key)), nobody)
 
     def step(state: State, _: None):
-        propose_key, begin_key, step_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
+        propose_key, begin_key, step_key, _ = jax.random.split(jax.random.fold_in(state.key, state.step), 4)
         needed = tuple(players.finished for players in state.live)
         curricula, tasks = propose(propose_key, state.curricula, needed)
         live = _renew(meta, begin_key, state.live, tasks, needed)
@@ -89,7 +89,7 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         return State(state.step + 1, state.key, tuple(report[0] for report in reports), optimizer, live), seen
 
     def refresh(state):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+        key = jax.random.split(jax.random.fold_in(state.key, state.step), 4)[3]  # the one that this number's step leaves
         return state._replace(curricula=refresh_curricula(key, state.curricula))
 
     return Trainer(
