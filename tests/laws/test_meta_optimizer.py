@@ -1,0 +1,265 @@
+"""What every meta-optimiser promises: here the gradient through K updates."""
+
+import functools
+import inspect
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from members import BANDIT, life_of, rule_of, tasks
+
+from groove import agents
+from groove.agents import Learner
+from groove.base import Clock, Origin, Outcome, Rollout, Task, UpdateRule
+from groove.critic import Critic, critic
+from groove.lifetime import Lifetime, Member, lifetime
+from groove.meta import Stage, Weights, adam, gradient
+
+SIZE = 3
+ZERO = jnp.zeros(SIZE)
+
+
+class Target(NamedTuple):
+    """A level that is a point, or a slope."""
+
+    point: jax.Array
+
+
+def toy(value) -> Stage:
+    """Agents are points that move by theta in each update; where they end is worth `value(agent, level's point)`.
+
+    The worth travels as the rule's entropy, which the meta-loss subtracts with weight 1; the policy is constant.
+    """
+    rule = UpdateRule(
+        init=lambda key: ZERO,
+        init_agent=lambda key: ZERO,
+        policy=lambda agent, observation, time: jnp.zeros(2),
+        update=lambda key, theta, agent, rollout, clock: (agent + theta, {}),
+        diagnose=lambda agent, rollout: {"entropy": value(agent, rollout.reward[0])},
+    )
+
+    def rollout(key, member, level):
+        shape = (1, SIZE)
+        no = jnp.zeros(shape, bool)
+        nothing, nowhere = jnp.zeros(shape), jnp.zeros(shape, jnp.int32)
+        return member, Rollout(nowhere, nothing, nowhere, level.point[None], no, no, nowhere, nothing)
+
+    def update(key, theta, member, level):
+        clock = member.clock._replace(update=member.clock.update + 1)
+        agent, info = rule.update(key, theta, member.agent, None, clock)
+        return member._replace(agent=agent, clock=clock), rollout(key, member, level)[1], info
+
+    def begin(key, level, lifetime):
+        return Member(ZERO, (), (), Clock(jnp.int32(0), lifetime))
+
+    def evaluate(key, agent, level, wanted):
+        return Outcome(jnp.sum(agent), jnp.float32(0))
+
+    indifferent = Critic(
+        init=lambda key: Learner((), ()),
+        advantage=lambda learner, rollout: (jnp.zeros((1, SIZE)), jnp.zeros((1, SIZE))),
+        update=lambda learner, rollout, target: (learner, jnp.float32(0)),
+    )
+    return Stage(rule, Lifetime(begin, rollout, update, lambda *rest: ZERO, evaluate), indifferent)
+
+
+def bowl(agent, point):
+    """Highest, 0, at the point."""
+    return -0.5 * jnp.sum(jnp.square(agent - point))
+
+
+def plane(agent, slope):
+    """Falls along a slope that is the meta-gradient, whatever theta."""
+    return -jnp.sum(agent * slope)
+
+
+def at(points, learn=True):
+    """Tasks on toy levels, of lifetime 4."""
+    points = jnp.asarray(points, jnp.float32)
+    count = len(points)
+    minus = jnp.full(count, -1, jnp.int32)
+    origin = Origin(minus, minus, minus, minus, jnp.zeros((count, 0)), jnp.broadcast_to(jnp.asarray(learn), (count,)))
+    return Task(Target(points), jnp.full(count, 4, jnp.int32), (), (), origin)
+
+
+ALONE = Weights(1.0, 0.0, 0.0, 0.0)
+
+
+def begun(optimizer, *batches, theta=ZERO):
+    return optimizer.init(jax.random.key(0), theta), optimizer.begin(jax.random.key(1), batches)
+
+
+def slope_of(stage, task, theta, updates=1, **options):
+    """The meta-gradient of one step, and its info."""
+    meta = gradient((stage,), optax.sgd(1.0), updates=updates, weights=ALONE, **options)
+    state, live = begun(meta, task, theta=theta)
+    after, _, _, info = jax.jit(meta.step)(jax.random.key(2), state, live)
+    return np.asarray(theta - meta.theta(after)), info
+
+
+def test_signatures():
+    meta = gradient((toy(bowl),), adam())
+    arguments = {
+        "init": ["key", "theta"],
+        "begin": ["key", "tasks"],
+        "theta": ["state"],
+        "step": ["key", "state", "live"],
+    }
+    assert {field: list(inspect.signature(getattr(meta, field)).parameters) for field in meta._fields} == arguments
+
+
+@pytest.mark.parametrize("updates", [1, 3])
+def test_agrees_with_the_gradient_of_a_quadratic(updates):
+    """An agent ends at K theta, at a cost of |K theta - point|^2 / 2: slope K (K theta - mean point), through all K."""
+    points = np.array([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]])
+    theta = jnp.array([0.5, -1.0, 0.25])
+    got, info = slope_of(toy(bowl), at(points), theta, updates)
+    want = updates * (updates * theta - points.mean(axis=0))
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    np.testing.assert_allclose(info["gradient_norm"], np.linalg.norm(want), rtol=1e-5)
+    assert info["nonfinite"] == 0
+
+
+def test_climbs_a_quadratic():
+    meta = gradient((toy(bowl),), adam(0.1), updates=1, weights=ALONE)
+    state, live = begun(meta, at([[1.0, -2.0, 0.5]] * 2))
+
+    def step(state, key):
+        return meta.step(key, state, live)[0], None  # newborn agents in every step
+
+    state, _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), 300)))(state)
+    np.testing.assert_allclose(meta.theta(state), [1.0, -2.0, 0.5], atol=1e-2)
+
+
+def test_clipping_holds_with_adam():
+    """Two steps with gradients (g, 1e6 g): what explicitly clipped ones give, and not what unclipped Adam gives.
+
+    One step cannot tell: Adam bounds it by itself.
+    """
+    slope = np.array([3.0, -4.0, 0.0])
+
+    def two_steps(optimizer, slopes):
+        meta = gradient((toy(plane),), optimizer, updates=1, weights=ALONE)
+        state, _ = begun(meta, at([slope]))
+        for s in slopes:
+            _, live = begun(meta, at([s]))
+            state = jax.jit(meta.step)(jax.random.key(0), state, live)[0]
+        return np.asarray(meta.theta(state))
+
+    got = two_steps(adam(0.1, clip=0.5), [0.05 * slope, 1e6 * slope])  # norms 0.25, which stays, and 5e6
+    np.testing.assert_allclose(got, two_steps(adam(0.1), [0.05 * slope, 0.1 * slope]), rtol=1e-5)
+    assert np.abs(got - two_steps(adam(0.1), [0.05 * slope, 1e6 * slope])).max() > 0.01
+
+
+def test_families_and_members_count_alike():
+    """The gradient is the mean over all members of all families."""
+    meta = gradient((toy(plane), toy(plane)), optax.sgd(1.0), updates=1, weights=ALONE)
+    state, live = begun(meta, at([[1.0, 0, 0], [2.0, 0, 0], [6.0, 0, 0]]), at([[0, 4.0, 0]]))
+    after = jax.jit(meta.step)(jax.random.key(0), state, live)[0]
+    np.testing.assert_allclose(-meta.theta(after), [9 / 4, 4 / 4, 0.0], rtol=1e-6)
+
+
+def test_members_that_are_not_to_be_learned_from():
+    """They add nothing to the gradient, even where theirs is not finite."""
+    only, _ = slope_of(toy(plane), at([[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]], learn=[True, False]), ZERO)
+    np.testing.assert_allclose(only, [0.5, 1.0, 1.5], rtol=1e-6)
+
+
+def test_what_is_not_finite_is_counted():
+    _, info = slope_of(toy(plane), at([[jnp.inf, 1.0, jnp.nan]]), ZERO)
+    assert info["nonfinite"] == 2
+    assert not np.isfinite(info["gradient_norm"])
+
+
+# ----- a real rule on real tasks
+
+
+def stage(rule=None):
+    """LPG on bandits, or another rule."""
+    name = "lpg-fraction-and-log"
+    value = critic(BANDIT.environment.spec, agents.tabular(actor_rate=1.0, critic_rate=0.5))
+    life = life_of(name) if rule is None else lifetime(rule, BANDIT.environment, steps=5, environments=3)
+    return Stage(rule or rule_of(name), life, value)
+
+
+@pytest.fixture(scope="module")
+def lived():
+    """(meta-gradient, live, outcomes, info) of a step from one start, by options."""
+    theta = rule_of("lpg-fraction-and-log").init(jax.random.key(0))
+
+    @functools.cache
+    def run(lifetimes=(4, 4), **options):
+        meta = gradient((stage(),), optax.sgd(1.0), updates=2, **options)
+        state, live = begun(meta, tasks(4, lifetimes=lifetimes), theta=theta)
+        state, live, outcomes, info = jax.jit(meta.step)(jax.random.key(5), state, live)
+        return jax.tree.map(lambda old, new: old - new, theta, meta.theta(state)), live, outcomes, info
+
+    return run
+
+
+def test_every_leaf_of_theta_receives_a_gradient(lived):
+    slope, live, _, _ = lived()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(slope):
+        assert np.any(leaf != 0) and np.isfinite(leaf).all(), path
+    assert live[0].member.clock.update.tolist() == [2] * 4 and not live[0].finished.any()
+
+
+def test_the_value_function_learns(lived):
+    """Every leaf of it moves in each member; the rule never sees it."""
+    _, live, _, _ = lived()
+    fresh = gradient((stage(),), optax.sgd(1.0)).begin(jax.random.key(1), (tasks(4, lifetimes=(4, 4)),))
+    for old, new in zip(jax.tree.leaves(fresh[0].critic), jax.tree.leaves(live[0].critic), strict=True):
+        assert (np.asarray(old) != np.asarray(new)).reshape(4, -1).any(axis=1).all()
+
+
+@pytest.mark.parametrize("options", [{"block": 2}, {"block": 1}, {"rematerialise": True}], ids=str)
+def test_blocks_and_rematerialisation_change_rounding_only(lived, options):
+    chex.assert_trees_all_close(lived()[:3], lived(**options)[:3], rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_beyond_the_lifetime():
+    """A lifetime of 3 under K = 2 ends in the second step, at exactly 3 updates."""
+    rule = rule_of("lpg-fraction-and-log")
+    meta = gradient((stage(),), optax.sgd(0.0), updates=2)
+    state, live = begun(meta, tasks(4, lifetimes=(3, 3)), theta=rule.init(jax.random.key(0)))
+    step = jax.jit(meta.step)
+    state, live, _, _ = step(jax.random.key(0), state, live)
+    assert live[0].member.clock.update.tolist() == [2] * 4 and not live[0].finished.any()
+    state, live, _, _ = step(jax.random.key(1), state, live)
+    assert live[0].member.clock.update.tolist() == [3] * 4 and live[0].finished.all()
+
+
+@pytest.mark.xfail(strict=True, reason="info of updates past the lifetime's end enters the regulariser")
+def test_updates_after_the_end_do_not_count():
+    """With 1 update left of K = 2, the regulariser is that of the update that took place, not of one that did not."""
+    rule = rule_of("lpg-fraction-and-log")
+
+    def update(key, theta, agent, rollout, clock):
+        agent, info = rule.update(key, theta, agent, rollout, clock)
+        return agent, {**info, "pi_hat_square": jnp.where(clock.update < clock.lifetime, 1.0, 1e6)}
+
+    counted = rule._replace(update=update)
+    meta = gradient((stage(counted),), optax.sgd(0.0), updates=2)
+    state, live = begun(meta, tasks(2, lifetimes=(1, 1)), theta=rule.init(jax.random.key(0)))
+    info = jax.jit(meta.step)(jax.random.key(0), state, live)[3]
+    np.testing.assert_allclose(info["pi_hat_square"], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gradient((toy(bowl),), adam(), updates=0), "updates must be at least 1, got 0"),
+        (lambda: adam(0.0), "rate must be positive and finite, got 0.0"),
+        (lambda: adam(float("nan")), "rate must be positive and finite, got nan"),
+        (lambda: adam(clip=-1.0), "clip must be positive, got -1.0"),
+        (lambda: adam(clip=float("nan")), "clip must be positive, got nan"),
+        (lambda: slope_of(toy(bowl), at([[0.0] * 3] * 4), ZERO, block=3), "block must divide the batch of 4 members, got 3"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,178 @@
+"""Configurations: bad ones are refused in one line that names the field; good ones survive a file."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from groove import config
+from groove.config import PRESETS, Config, check, preset, smoke
+
+NAN = math.nan
+
+
+def changed(path, value, start="quick"):
+    """A preset with one field, `part.field` or `field`, set to another value."""
+    whole = PRESETS[start]
+    part, _, name = path.rpartition(".")
+    if part:
+        return dataclasses.replace(whole, **{part: dataclasses.replace(getattr(whole, part), **{name: value})})
+    return dataclasses.replace(whole, **{name: value})
+
+
+COUNTS = (
+    "meta_steps", "chunk", "checkpoint_every", "life.environments", "life.steps", "meta.updates", "rule.width",
+    "rule.predictions", "curriculum.capacity", "curriculum.antagonists", "curriculum.episodes",
+)  # fmt: skip
+RATES = (
+    "meta.rate", "life.clip", "curriculum.temperature", "grids.actor_rate", "grids.critic_rate", "grids.antagonist_rate",
+    "bandits.actor_rate", "bandits.critic_rate", "bandits.antagonist_rate",
+)  # fmt: skip
+WEIGHTS = (
+    "meta.clip", "meta.entropy", "meta.prediction_entropy", "meta.policy_target", "meta.prediction_target",
+    "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy",
+)  # fmt: skip
+SHARES = ("curriculum.replay", "curriculum.minimal_fill", "curriculum.staleness", "life.gamma", "life.gae_lambda")
+
+BAD = [
+    *((path, value) for path in COUNTS for value in (0, -1)),
+    *((path, value) for path in RATES for value in (0.0, -1.0, NAN, math.inf)),
+    *((path, value) for path in WEIGHTS for value in (-1.0, NAN, math.inf)),
+    *((path, value) for path in SHARES for value in (-0.1, 1.1, NAN)),
+    ("life.updates", (0, 5)),
+    ("life.updates", (9, 8)),
+    ("members", (0, 16)),
+    ("grids.side", (1, 4)),
+    ("grids.side", (6, 4)),
+    ("grids.objects", 0),
+    ("grids.objects", 17),
+    ("grids.limit", (0, 5)),
+    ("grids.limit", (9, 5)),
+    ("bandits.arms", 1),
+    ("bandits.pulls", (0, 5)),
+    ("bandits.pulls", (9, 5)),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), BAD, ids=[f"{path}={value}" for path, value in BAD])
+def test_impossible_values(path, value):
+    with pytest.raises(ValueError) as caught:
+        check(changed(path, value))
+    message = str(caught.value)
+    assert path in message and "\n" not in message
+    number = value if not isinstance(value, tuple) else min(value)
+    assert str(value) in message or str(number) in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("families", ("gridworl", "bernoulli-bandit"), "unknown family 'gridworl'; did you mean 'gridworld'"),
+        ("curriculum.score", "regrett", "unknown score 'regrett'; did you mean 'regret'"),
+        ("curriculum.kind", "prioritized", "unknown kind 'prioritized'; did you mean 'prioritised'"),
+        ("curriculum.priority", "ranks", "unknown priority 'ranks'; did you mean 'rank'"),
+        ("rule.cell", "gruu", "unknown cell 'gruu'; did you mean 'gru'"),
+        ("rule.horizon", "fraction-log", "unknown horizon 'fraction-log'; did you mean 'fraction-and-log'"),
+    ],
+)
+def test_unknown_names_get_a_suggestion(path, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        check(changed(path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_presets_get_a_suggestion():
+    with pytest.raises(ValueError, match=r"unknown preset 'quik'; did you mean 'quick'\? Known: quick, lpg, groove\."):
+        preset("quik")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"families": ("gridworld",)}, "families and members must pair up"),
+        ({"families": (), "members": ()}, "families and members must pair up"),
+        ({"families": ("gridworld", "gridworld")}, "families must differ"),
+        ({"chunk": 7}, r"chunk must divide meta_steps \(\d+\), got 7"),
+        ({"members": (500, 16)}, "curriculum.capacity must hold at least a batch of 500 tasks"),
+    ],
+)
+def test_what_does_not_fit_together(changes, message):
+    with pytest.raises(ValueError, match=message):
+        check(dataclasses.replace(PRESETS["quick"], **changes))
+
+
+def test_k_must_fit_into_the_shortest_lifetime():
+    start = changed("life.updates", (4, 100))
+    with pytest.raises(ValueError, match=r"meta.updates \(K\) must not exceed the shortest lifetime of 4 updates, got 5"):
+        check(start)
+    check(dataclasses.replace(start, meta=dataclasses.replace(start.meta, updates=4)))
+
+
+def test_blocks_must_divide_every_batch():
+    with pytest.raises(ValueError, match=r"meta.block must be 0 or divide every batch of members \(48, 16\), got 5"):
+        check(changed("meta.block", 5))
+    with pytest.raises(ValueError, match="meta.block"):
+        check(changed("meta.block", -1))
+    check(changed("meta.block", 8))
+
+
+def test_planes_have_no_exact_regret():
+    start = dataclasses.replace(changed("curriculum.score", "exact-regret"), families=("gridworld-planes",), members=(8,))
+    with pytest.raises(ValueError, match="'exact-regret' needs a known optimum, which 'gridworld-planes' lacks"):
+        check(start)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_good_also_in_smoke_size(name):
+    assert preset(name).name == name
+    assert check(preset(name)) == preset(name)
+    assert check(smoke(preset(name))).members == (2,) * len(preset(name).families)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_a_file(name, tmp_path):
+    path = tmp_path / "config.json"
+    config.save(preset(name), path, {"jax": "1.2.3"})
+    assert config.load(path) == preset(name)
+    assert json.loads(path.read_text())["versions"] == {"jax": "1.2.3"}
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def text_with(**changes):
+    return json.dumps(dataclasses.asdict(Config()) | changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "3",
+        "null",
+        text_with(colour="red"),
+        text_with(members="many"),
+        text_with(members=[None]),
+        text_with(meta=3),
+        text_with(life=dataclasses.asdict(Config().life) | {"updates": [5]}),
+        text_with(life=dataclasses.asdict(Config().life) | {"steps": "20"}),
+        text_with(life=dataclasses.asdict(Config().life) | {"steps": 20.5}),
+        text_with(seed="zero"),
+    ],
+)
+def test_damaged_configurations(text, tmp_path):
+    with pytest.raises(ValueError) as caught:
+        config.from_json(text)
+    assert "\n" not in str(caught.value)
+    path = tmp_path / "config.json"
+    path.write_text('{"config": ' + text + "}")
+    with pytest.raises(ValueError):
+        config.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"versions": {}}'])
+def test_files_that_are_no_configuration(content, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="config.json is not a configuration"):
+        config.load(path)
