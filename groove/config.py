@@ -178,15 +178,15 @@ GROOVE = Config(name="groove", meta=Meta(rematerialise=True))
 QUICK = Config(
     name="quick",
     families=("gridworld", "bernoulli-bandit"),
-    members=(48, 16),
-    meta_steps=400,
+    members=(56, 8),
+    meta_steps=600,
     chunk=20,
     checkpoint_every=2,
-    grids=Grids(side=(4, 6), objects=3, limit=(20, 50), antagonist_rate=20.0, antagonist_entropy=0.0),
+    grids=Grids(side=(4, 6), objects=3, limit=(20, 50), antagonist_rate=20.0, antagonist_entropy=0.003),
     bandits=Bandits(actor_rate=8.0, antagonist_rate=16.0, antagonist_entropy=0.01),
     rule=Rule(width=32),
     life=Life(updates=(50, 100), environments=8),
-    meta=Meta(rate=1e-3, clip=0.5),
+    meta=Meta(rate=1e-3, clip=0.5, decay=True, entropy=0.02),
     curriculum=Curriculum(capacity=200),
 )
 """A small real run for two cores. Widths, learning rates and sizes are its own."""
