@@ -126,7 +126,9 @@ def _parse_train(words: list[str]):
     default = stored or _smoke(config.preset(name or "quick"))
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
-
+    for (part, field), known in config.CHOICES.items():  # before tyro, whose answer would not fit on a line
+        if (value := _value_of(f"--{part}.{field}", words)) is not None:
+            config.check_name(field, value, known)
     options = tyro.cli(TrainOptions, args=words, prog="groove train", default=TrainOptions(default))
     settings = config.check(options.run)
     if stored and settings != stored:

@@ -169,6 +169,16 @@ class Config:
     curriculum: Curriculum = field(default_factory=Curriculum)
 
 
+CHOICES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
+    {
+        (part, name): get_args(hint)
+        for part, kind in (("rule", Rule), ("curriculum", Curriculum))
+        for name, hint in get_type_hints(kind).items()
+        if get_origin(hint) is Literal
+    }
+)
+"""What the fields that hold names may hold, by part and field. Read-only."""
+
 LPG = Config(name="lpg", curriculum=Curriculum(kind="uniform", score="uniform"), meta=Meta(rematerialise=True))
 """LPG as GROOVE's baseline (Jackson et al. 2023): uniform levels, GROOVE's hyperparameters."""
 
@@ -259,10 +269,8 @@ def _check_families(config: Config) -> None:
         check_name("family", name, FAMILIES)
         if config.curriculum.score == "exact-regret" and name == "gridworld-planes":
             raise ValueError("curriculum.score 'exact-regret' needs a known optimum, which 'gridworld-planes' lacks.")
-    for part in (config.curriculum, config.rule):
-        for name, hint in get_type_hints(type(part)).items():
-            if get_origin(hint) is Literal:
-                check_name(name, getattr(part, name), get_args(hint))
+    for (part, name), known in CHOICES.items():
+        check_name(name, getattr(getattr(config, part), name), known)
 
 
 def _check_ranges(config: Config) -> None:
