@@ -110,11 +110,15 @@ def test_k_must_fit_into_the_shortest_lifetime():
 
 
 def test_blocks_must_divide_every_batch():
+    def blocks(block):
+        start = changed("meta.block", block)
+        return dataclasses.replace(start, members=(48, 16))
+
     with pytest.raises(ValueError, match=r"meta.block must be 0 or divide every batch of members \(48, 16\), got 5"):
-        check(changed("meta.block", 5))
+        check(blocks(5))
     with pytest.raises(ValueError, match="meta.block"):
-        check(changed("meta.block", -1))
-    check(changed("meta.block", 8))
+        check(blocks(-1))
+    assert check(blocks(8)).meta.block == 8
 
 
 def test_planes_have_no_exact_regret():
