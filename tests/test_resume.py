@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from groove import config, host
+from groove import config, host, rulefile
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = """
@@ -19,7 +20,9 @@ from groove import config, host
 small = config.smoke(config.QUICK)
 settings = dataclasses.replace(small, families=("gridworld",), members=(2,), meta_steps=24, chunk=2, checkpoint_every=1)
 """
-TRAIN = SETTINGS + """
+TRAIN = (
+    SETTINGS
+    + """
 import sys
 from pathlib import Path
 folder = Path(sys.argv[1])
@@ -30,6 +33,7 @@ if result.finished:
     path = host.save_rule(result)
 sys.exit(0 if result.finished else 130)
 """
+)
 
 
 def start(folder: Path) -> subprocess.Popen:
@@ -60,7 +64,11 @@ def undisturbed(tmp_path_factory) -> Path:
 
 def equal(folder: Path, other: Path) -> bool:
     assert rows(folder) == rows(other)
-    return (folder / "rule.safetensors").read_bytes() == (other / "rule.safetensors").read_bytes()
+    (flat, about), (other_flat, other_about) = (
+        rulefile.load_rule_file(path / "rule.safetensors") for path in (folder, other)
+    )
+    assert about == other_about and list(flat) == list(other_flat)
+    return all(np.array_equal(flat[name], other_flat[name]) for name in flat)
 
 
 MOMENTS = {
