@@ -117,9 +117,7 @@ def test_actions_at_the_ends_of_the_words():
     assert jax.vmap(act, (0, None))(ends, jnp.zeros(7)).tolist() == [0, 6]
     assert jax.vmap(act, (0, None))(ends, jnp.array([-jnp.inf, 0.0, 0.0])).tolist() == [1, 2]
     assert jax.vmap(act, (0, None))(ends, jnp.array([0.0])).tolist() == [0, 0]
-    many = jax.random.normal(
-        jax.random.key(0), (1000, 50)
-    )  # the sum of whose probabilities is often below the highest number
+    many = jax.random.normal(jax.random.key(0), (1000, 50))  # some sum to less than the highest number
     assert set(jax.vmap(act, (None, 0))(ends[1], many).tolist()) == {49}
 
 
