@@ -2,8 +2,10 @@
 
 16 lifetimes of 250 updates x 16 environments x 20 steps, K = 5, GRU 256, GROOVE's training grids; the antagonist is trained
 twice per new task. A round is one lifetime of every member: 50 meta-steps, the evaluation of the agents, scores, the store
-and, under regret, the references of all tasks taken (half of them are replays). `python -m benchmarks.regret_overhead` prints one JSON
-object on its last line: seconds per meta-step of both, `refresh_share` (of the time under regret), and their `ratio`.
+and, under regret, the references of all tasks taken (half of them are replays).
+
+`python -m benchmarks.regret_overhead` prints one JSON object on its last line: seconds per meta-step of both, `refresh_share`
+(of the time under regret), and their `ratio`.
 """
 
 import dataclasses

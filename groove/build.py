@@ -151,7 +151,8 @@ def _score(config: Config, kind: Family, rival_life: Lifetime) -> Score:
         return scores.algorithmic_regret(rival_life, agents=config.curriculum.antagonists)
     if name == "normalised-regret":
         walker = _life(config, kind, rules.random_policy(kind.environment.spec), exactly=False)
-        return scores.normalised_regret(rival_life, walker, agents=config.curriculum.antagonists)
+        scale = 1.0 if kind.name.startswith("gridworld") else float(kind.environment.spec.episode_limit)
+        return scores.normalised_regret(rival_life, walker, agents=config.curriculum.antagonists, scale=scale)
     if name == "exact-regret" and kind.optimum is not None:
         return scores.exact_regret(kind.optimum)
     return scores.uniform()

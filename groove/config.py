@@ -189,14 +189,14 @@ QUICK = Config(
     name="quick",
     families=("gridworld", "bernoulli-bandit"),
     members=(56, 8),
-    meta_steps=600,
+    meta_steps=800,
     chunk=20,
-    checkpoint_every=2,
+    checkpoint_every=4,
     grids=Grids(side=(4, 6), objects=3, limit=(20, 50), antagonist_rate=20.0, antagonist_entropy=0.003),
     bandits=Bandits(actor_rate=8.0, antagonist_rate=16.0, antagonist_entropy=0.01),
     rule=Rule(width=32),
     life=Life(updates=(50, 100), environments=8),
-    meta=Meta(rate=1e-3, clip=0.5, decay=True, entropy=0.02),
+    meta=Meta(rate=1e-3, clip=0.5, decay=True, entropy=0.03),
     curriculum=Curriculum(capacity=200),
 )
 """A small real run for two cores. Widths, learning rates and sizes are its own."""
@@ -267,8 +267,12 @@ def _check_families(config: Config) -> None:
         raise ValueError(f"families must differ, got {config.families}.")
     for name in config.families:
         check_name("family", name, FAMILIES)
-        if config.curriculum.score == "exact-regret" and name == "gridworld-planes":
+        if name != "gridworld-planes":
+            continue
+        if config.curriculum.score == "exact-regret":
             raise ValueError("curriculum.score 'exact-regret' needs a known optimum, which 'gridworld-planes' lacks.")
+        if config.curriculum.exact:
+            raise ValueError("curriculum.exact needs exact returns, which 'gridworld-planes' lacks.")
     for (part, name), known in CHOICES.items():
         check_name(name, getattr(getattr(config, part), name), known)
 

@@ -121,6 +121,12 @@ def test_blocks_must_divide_every_batch():
     assert check(blocks(8)).meta.block == 8
 
 
+def test_planes_have_no_exact_returns():
+    start = dataclasses.replace(changed("curriculum.exact", True), families=("gridworld-planes",), members=(8,))
+    with pytest.raises(ValueError, match=r"curriculum.exact needs exact returns, which 'gridworld-planes' lacks"):
+        check(start)
+
+
 def test_planes_have_no_exact_regret():
     start = dataclasses.replace(changed("curriculum.score", "exact-regret"), families=("gridworld-planes",), members=(8,))
     with pytest.raises(ValueError, match="'exact-regret' needs a known optimum, which 'gridworld-planes' lacks"):

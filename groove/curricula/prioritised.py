@@ -28,13 +28,17 @@ def _tempered(log_weight: jax.Array, eligible: jax.Array, temperature: float) ->
 
 
 def rank(temperature: float = 0.3) -> Priority:
-    """P proportional to (1 / rank)^(1 / temperature), rank 1 the highest score, equals in order of their slots."""
+    """P proportional to (1 / rank)^(1 / temperature), rank 1 the highest score; equal scores share their ranks' weight."""
     _check_temperature(temperature)
 
     def priority(score, eligible):
-        order = jnp.argsort(jnp.where(eligible, -score, jnp.inf), stable=True)
+        key = jnp.where(eligible, -score, jnp.inf)
+        order = jnp.argsort(key, stable=True)
         place = jnp.zeros(score.size, jnp.int32).at[order].set(jnp.arange(1, score.size + 1, dtype=jnp.int32))
-        return _tempered(-jnp.log(place.astype(jnp.float32)), eligible, temperature)
+        weight = _tempered(-jnp.log(place.astype(jnp.float32)), eligible, temperature)[order]
+        group = jnp.cumsum(jnp.append(False, key[order][1:] != key[order][:-1]), dtype=jnp.int32)
+        total, size = (jax.ops.segment_sum(x, group, score.size) for x in (weight, jnp.ones_like(weight)))
+        return jnp.zeros_like(weight).at[order].set((total / jnp.maximum(size, 1.0))[group])
 
     return priority
 

@@ -13,7 +13,7 @@ from groove import agents
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
 from groove.critic import Critic, normalise, over_steps
-from groove.lifetime import Lifetime, Member
+from groove.lifetime import Lifetime, Member, choose
 from groove.rules.a2c import log_probability
 
 
@@ -152,27 +152,35 @@ def _member_loss(
     """`(theta, key, player) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
     def update(theta, player, key):
+        alive = ~player.finished
         member, rollout, info = stage.life.update(key, theta, player.member, player.task.level)
         _, target = stage.critic.advantage(player.critic, rollout)
         critic, error = stage.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
-        return player._replace(member=member, critic=critic), {**info, "value_loss": error}
+        player = Player(player.task, member, choose(alive, critic, player.critic))
+        return player, ({**info, "value_loss": error}, alive)
 
     update = jax.checkpoint(update) if rematerialise else update
 
     def loss(theta, key, player):
         update_key, fresh_key = jax.random.split(key)
         keys = jax.random.split(update_key, updates)
-        player, info = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys)
+        player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys)
         member, rollout = stage.life.rollout(fresh_key, player.member, player.task.level)
         advantage, target = stage.critic.advantage(player.critic, rollout)
         critic, _ = stage.critic.update(player.critic, rollout, target)
-        info, diagnosis = jax.tree.map(jnp.mean, info), stage.rule.diagnose(member.agent, rollout)
+        info, diagnosis = _mean_where(alive, infos), stage.rule.diagnose(member.agent, rollout)
         scaled = normalise(advantage) if normalised else advantage
         value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **diagnosis, **info}
         return jnp.where(player.task.origin.learn, value, 0.0), (Player(player.task, member, critic), seen)
 
     return loss
+
+
+def _mean_where(alive: jax.Array, infos: Info) -> Info:
+    """Means of infos [K] over the updates of a life, bool[K]: those after its end had no effect."""
+    count = jnp.maximum(jnp.sum(alive, dtype=jnp.float32), 1.0)
+    return {name: jnp.sum(jnp.where(alive, values, 0.0)) / count for name, values in infos.items()}
 
 
 def _blocked(loss, key: jax.Array, theta: Theta, players: Player, block: int) -> tuple[Theta, Player, Info]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -31,8 +32,8 @@ class TargetNetwork(NamedTuple):
     apply: Callable[[Theta, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def _dense(key: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
-    weight = jax.nn.initializers.lecun_normal()(key, (inputs, outputs), jnp.float32)
+def _dense(key: jax.Array, inputs: int, outputs: int, scale: float = 1.0) -> dict[str, jax.Array]:
+    weight = scale * jax.nn.initializers.lecun_normal()(key, (inputs, outputs), jnp.float32)
     return {"weight": weight, "bias": jnp.zeros(outputs, jnp.float32)}
 
 
@@ -40,13 +41,17 @@ def _linear(parameters: Theta, x: jax.Array) -> jax.Array:
     return x @ parameters["weight"] + parameters["bias"].reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def recurrent_targets(*, width: int = 256, predictions: int = 8, cell: Cell = recurrent.gru) -> TargetNetwork:
+def recurrent_targets(
+    *, width: int = 256, predictions: int = 8, cell: Cell = recurrent.gru, head_scale: float = 0.1
+) -> TargetNetwork:
     """LPG's network (Oh et al. 2020): phi is Dense 16, ReLU, Dense 1; a recurrent layer; two linear heads.
 
     Args:
         width: The recurrent layer's width, at least 1.
         predictions: The width of y, at least 1.
         cell: `recurrent.gru` or `recurrent.lstm`.
+        head_scale: What the heads' lecun-normal weights are multiplied with. A newborn rule that hardly moves its agents has
+            small meta-gradients; one that pushes them hard in a random direction may not recover.
     """
     if width < 1 or predictions < 1:
         raise ValueError(f"width and predictions must be at least 1, got {width} and {predictions}.")
@@ -56,8 +61,8 @@ def recurrent_targets(*, width: int = 256, predictions: int = 8, cell: Cell = re
         return {
             "embed": [_dense(narrow_key, predictions, 16), _dense(embed_key, 16, 1)],
             "layer": recurrent.init(layer_key, cell, inputs, width)._asdict(),
-            "policy": _dense(policy_key, width, 1),
-            "prediction": _dense(prediction_key, width, predictions),
+            "policy": _dense(policy_key, width, 1, head_scale),
+            "prediction": _dense(prediction_key, width, predictions, head_scale),
         }
 
     def embed(theta, y):
@@ -107,7 +112,7 @@ def lpg(
         >>> theta = rule.init(jax.random.key(0))
     """
     check_discounts(gamma=gamma)
-    if prediction_weight < 0:
+    if not prediction_weight >= 0:
         raise ValueError(f"prediction_weight must be at least 0, got {prediction_weight}.")
     architecture = architecture or agents.for_spec(spec)
     targets = targets or recurrent_targets(predictions=predictions)
@@ -132,6 +137,7 @@ def lpg(
     def update(key, theta, agent: Learner, rollout: Rollout, clock: Clock):
         x = inputs(theta, agent.parameters, rollout, clock)
         pi_hat, y_hat = targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
+        chex.assert_axis_dimension(y_hat, -1, predictions)
         log_y_hat = jax.nn.log_softmax(y_hat)
 
         def loss(parameters):

@@ -176,3 +176,9 @@ def test_reports_on_one_frozen_task_pair_score_and_memory():
     np.testing.assert_array_equal(state.score, 10 + state.task.memory)
     firsts = [tasks.origin.serial.tolist().index(place) for place in range(3)]
     assert state.task.memory.tolist() == firsts  # the first member wins, as in the buffer
+
+
+def test_equal_scores_are_replayed_alike():
+    """Ranks 2 and 3 are equal: at temperature 1 the weights 1, 1/2, 1/3 become 1, 5/12, 5/12 over their sum of 11/6."""
+    probability = rank(1.0)(jnp.array([1.0, 3.0, 1.0, 9.0]), jnp.array([True, True, True, False]))
+    np.testing.assert_allclose(probability, np.array([5 / 12, 1.0, 5 / 12, 0.0]) / (11 / 6), rtol=1e-6)

@@ -233,7 +233,6 @@ def test_a_step_beyond_the_lifetime():
     assert live[0].member.clock.update.tolist() == [3] * 4 and live[0].finished.all()
 
 
-@pytest.mark.xfail(strict=True, reason="info of updates past the lifetime's end enters the regulariser")
 def test_updates_after_the_end_do_not_count():
     """With 1 update left of K = 2, the regulariser is that of the update that took place, not of one that did not."""
     rule = rule_of("lpg-fraction-and-log")
