@@ -10,6 +10,7 @@ import pytest
 from members import CURRICULA, signature, source
 
 from groove.base import Outcome
+from groove.curricula import rank
 
 BATCH = 8
 
