@@ -1,6 +1,6 @@
 """The preset `quick` with five seeds: does the trained rule beat the untrained one, and how near does it come to tuned A2C?
 
-`python -m benchmarks.quick FOLDER` trains seeds 0 to 4 into FOLDER/<seed>, one after the other, and goes on where it stopped.
+`python -m benchmarks.quick FOLDER` trains seeds 0 to 4 into FOLDER/<seed>, one after the other; it goes on where it stopped.
 It prints one JSON object on its last line: for each seed and family the interquartile means with their intervals on held-out
 levels, `apart` (seeds whose trained rule's interval lies above the untrained one's, by family) and `share_of_a2c`.
 """

@@ -4,8 +4,8 @@
 twice per new task. A round is one lifetime of every member: 50 meta-steps, the evaluation of the agents, scores, the store
 and, under regret, the references of all tasks taken (half of them are replays).
 
-`python -m benchmarks.regret_overhead` prints one JSON object on its last line: seconds per meta-step of both, `refresh_share`
-(of the time under regret), and their `ratio`.
+`python -m benchmarks.regret_overhead` prints one JSON object on its last line: seconds per meta-step of both, the share of
+the time under regret that the refresh took, `refresh_share`, and their `ratio`.
 """
 
 import dataclasses
