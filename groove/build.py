@@ -121,7 +121,7 @@ def _part(config: Config, name: str, members: int) -> Part:
     rule = learned_rule(config, spec, architecture(config, spec, name))
     rival = antagonist(config, spec, name)
     life = _life(config, kind, rule, exactly=config.curriculum.exact)
-    rival_life = _life(config, kind, rival, exactly=False)
+    rival_life = _life(config, kind, rival, exactly=config.curriculum.exact)
     score = _score(config, kind, rival_life)
     value = critic(spec, architecture(config, spec, name), gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     share = Class(name, members, _curriculum(config, kind, score, members), score)
@@ -150,11 +150,13 @@ def _score(config: Config, kind: Family, rival_life: Lifetime) -> Score:
     if name == "regret":
         return scores.algorithmic_regret(rival_life, agents=config.curriculum.antagonists)
     if name == "normalised-regret":
-        walker = _life(config, kind, rules.random_policy(kind.environment.spec), exactly=False)
+        walker = _life(config, kind, rules.random_policy(kind.environment.spec), exactly=config.curriculum.exact)
         scale = 1.0 if kind.name.startswith("gridworld") else float(kind.environment.spec.episode_limit)
         return scores.normalised_regret(rival_life, walker, agents=config.curriculum.antagonists, scale=scale)
     if name == "exact-regret" and kind.optimum is not None:
         return scores.exact_regret(kind.optimum)
+    if name == "exact-regret":
+        raise ValueError(f"curriculum.score 'exact-regret' needs a known optimum, which {kind.name!r} lacks.")
     return scores.uniform()
 
 
@@ -184,6 +186,6 @@ def _curriculum(config: Config, kind: Family, score: Score, members: int) -> Cur
 
 
 def pool_size(config: Config, members: int) -> int:
-    """The most tasks that a chunk may take: every member starts as many lives as fit, and one more."""
+    """The most tasks that a chunk may take: every member starts as many lives as the shortest lifetime lets it."""
     steps_of_a_life = math.ceil(config.life.updates[0] / config.meta.updates)
     return members * math.ceil(config.chunk / steps_of_a_life)

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except (OSError, RuntimeError) as error:
         return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail(RuntimeError("interrupted; what was saved goes on with --resume FOLDER"), 130)
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -70,10 +72,9 @@ def train(words: list[str]) -> int:
 
         confirm(settings, agreed=options.yes, ask=terminal.ask)
         host.create(settings, folder)
-    show = terminal.Progress(settings)
-    sinks = [show.update, *_sinks(options, folder)]
     begun = time.perf_counter()
-    with show:
+    with terminal.Progress(settings) as show, host.unless_unused(folder):
+        sinks = [show.update, *_sinks(options, folder)]
         result = host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce)
     if not result.finished:
         print(f"interrupted and saved at meta-step {int(result.state.step)}; go on with: groove train --resume {folder}")

@@ -140,7 +140,7 @@ class Curriculum:
     episodes: int = 4
     """Episodes that measure an agent's return."""
     exact: bool = False
-    """Measure the learner by its exact expected return: no sampling noise, more time."""
+    """Measure learner and antagonist by their exact expected returns: no sampling noise, more time."""
 
 
 @dataclass(frozen=True)
@@ -312,6 +312,8 @@ def _check_counts(config: Config) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}.")
+    if not 0 <= config.seed < 2**32 - 1:
+        raise ValueError(f"seed must be between 0 and {2**32 - 2}, got {config.seed}.")
     if config.meta_steps % config.chunk:
         raise ValueError(f"chunk must divide meta_steps ({config.meta_steps}), got {config.chunk}.")
     if config.curriculum.kind == "prioritised" and config.curriculum.capacity < max(config.members):

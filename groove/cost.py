@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,6 @@ from levels.base import Array, Spec
 
 EFFICIENCY = 0.3
 """Assumed: the share of the speed of one large product of matrices that a whole meta-step reaches."""
-ASK_HOURS = 0.5
 """Runs that are estimated to take longer ask first."""
 SMALL = 2e13
 """Useful operations of a run that never asks, nor is measured: minutes, on whatever machine."""
@@ -68,7 +68,7 @@ def memory(config: Config) -> float:
 
 
 def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:
-    """Says what a run of more than half an hour will cost, and asks whether to start it.
+    """Says what a run will cost, unless it is small on any machine, and asks whether to start it.
 
     Args:
         config: Of the run.
@@ -81,8 +81,6 @@ def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None
     if operations(config) <= SMALL:
         return
     cost = estimate(config)
-    if cost.hours <= ASK_HOURS:
-        return
     print(
         f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on this machine.", flush=True
     )
@@ -124,7 +122,11 @@ def _numbers(config: Config, name: str) -> int:
 def _speed(seconds: float = 0.2) -> float:
     """Operations per second of the default device in products of large float32 matrices: the best within `seconds`."""
     side = 1024 if jax.default_backend() == "cpu" else 4096
-    product = jax.jit(jnp.matmul).lower(*(jax.ShapeDtypeStruct((side, side), jnp.float32),) * 2).compile()
+    product = (
+        jax.jit(partial(jnp.matmul, precision="highest"))
+        .lower(*(jax.ShapeDtypeStruct((side, side), jnp.float32),) * 2)
+        .compile()
+    )
     matrix = jax.block_until_ready(jnp.full((side, side), 1 / side, jnp.float32))
     best, begun = math.inf, time.perf_counter()
     while best == math.inf or time.perf_counter() - begun < seconds:

@@ -106,17 +106,26 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
         OSError: The disk is full or not writable.
     """
     settings = open_folder(folder)
+    _announce_versions(folder, announce)
     with _owned(folder):
         run = build(settings)
         check_space(run, folder)
         loop = _Loop(run, folder)
-        state = loop.start(announce)
         with _interruptible() as stopped:
+            state = loop.start(announce)
             while int(state.step) < settings.meta_steps and not stopped():
                 state = loop.chunk(state, sink, save_now=stopped)
         if stopped():
             loop.save(state)
     return Result(run, folder, state, int(state.step) >= settings.meta_steps)
+
+
+def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
+    """Says which packages are not those that the run began with: then it may not go on bit for bit."""
+    before, now = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {}), versions()
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        announce(f"other versions than the run began with, so numbers may differ: {', '.join(changed)}")
 
 
 class _Loop:
@@ -213,6 +222,19 @@ def cut_metrics(path: Path, step: int) -> None:
     """Drops the rows after a meta-step, as they will be written again."""
     rows = [row for row in read_metrics(path) if (row["step"] or 0) <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@contextmanager
+def unless_unused(folder: Path) -> Iterator[None]:
+    """Removes a run folder again if what is done with it fails before anything was learned."""
+    try:
+        yield
+    except Exception:
+        if {path.name for path in folder.iterdir()} <= {"config.json", ".lock", "metrics.jsonl", "tensorboard"} and not any(
+            read_metrics(folder / "metrics.jsonl")
+        ):
+            shutil.rmtree(folder)
+        raise
 
 
 @contextmanager

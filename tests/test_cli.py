@@ -40,6 +40,7 @@ BAD = {
     "small capacity": (["train", "--members", "8", "8", "--curriculum.capacity", "4"], "curriculum.capacity must hold"),
     "negative rate": (["train", "--meta.rate", "-1"], "meta.rate must be positive and finite, got -1.0"),
     "rate that is no number": (["train", "--meta.rate", "nan"], "meta.rate must be positive and finite, got nan"),
+    "seed that no key takes": (["train", "--seed", "-1"], "seed must be between 0 and"),
     "share above 1": (["train", "--curriculum.replay", "1.5"], "curriculum.replay must be between 0 and 1"),
     "chunk that does not divide": (["train", "--chunk", "3"], "chunk must divide meta_steps"),
     "no run to resume": (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
@@ -81,6 +82,9 @@ def test_a_full_disk_is_met_before_work(tmp_path, monkeypatch):
     monkeypatch.setattr(host.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
     with pytest.raises(OSError, match="of disk for checkpoints"):
         host.train(tmp_path / "run", lambda rows: None)
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    assert cli.main(["train", "--output", str(tmp_path / "other")]) == 1
+    assert not (tmp_path / "other").exists()
 
 
 def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsys):
@@ -111,7 +115,7 @@ def test_a_meta_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch)
 def test_train_leaves_a_run_that_can_be_used(tmp_path):
     done = groove_command("train", "quick", "--seed", "3", "--output", "run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for rule in ("random policy", "untrained rule", "trained rule", "tuned A2C", "optimum"):
+    for rule in ("random policy", "untrained rule", "trained rule", "A2C", "optimum"):
         assert rule in done.stdout
     folder = tmp_path / "run"
     assert len(host.read_metrics(folder / "metrics.jsonl")) == 4

@@ -82,10 +82,11 @@ def test_small_runs_never_ask(slow: None, capsys: pytest.CaptureFixture[str], se
     assert capsys.readouterr().out == ""
 
 
-def test_fast_machines_do_not_ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_fast_machines_ask_as_well(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(cost, "_speed", lambda: 1e18)
-    cost.confirm(BIG, agreed=False, ask=never)
-    assert capsys.readouterr().out == ""
+    with pytest.raises(ValueError, match="not confirmed"):
+        cost.confirm(BIG, agreed=False, ask=lambda question: False)
+    assert "GiB" in capsys.readouterr().out
 
 
 def test_agreement_is_not_asked_for_twice(slow: None, capsys: pytest.CaptureFixture[str]):

@@ -1,5 +1,6 @@
 """What is shown: alive on a terminal, plain elsewhere."""
 
+import dataclasses
 import io
 import sys
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from groove import config, terminal
 from groove.host import Metrics
 from groove.protocols import Row
 from groove.statistics import Interval
+
+RUN = dataclasses.replace(config.QUICK, members=(48, 16), meta_steps=400)
 
 ROWS = [
     Row(family, rule, Interval(low, low + 0.1, low + 0.25))
@@ -44,7 +47,7 @@ def chunk(step: int, reached: float = 0.5, lives: int = 48) -> list[Metrics]:
 
 
 def test_a_terminal_gets_a_live_line(screen: Screen):
-    with terminal.Progress(config.QUICK) as progress:
+    with terminal.Progress(RUN) as progress:
         progress.announce("compiling [1/2]")
         progress.update(chunk(100))
     shown = screen.getvalue()
@@ -55,7 +58,7 @@ def test_a_terminal_gets_a_live_line(screen: Screen):
 
 
 def test_lines_fit_a_narrow_terminal(screen: Screen):
-    progress = terminal.Progress(config.QUICK)
+    progress = terminal.Progress(RUN)
     progress.update(chunk(100))
     assert all(len(line) <= 40 for line in progress._picture().plain.split("\n"))
 
@@ -63,7 +66,7 @@ def test_lines_fit_a_narrow_terminal(screen: Screen):
 @pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
 def test_a_terminal_can_ask_for_plain_lines(screen: Screen, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setenv(name, "1")
-    with terminal.Progress(config.QUICK) as progress:
+    with terminal.Progress(RUN) as progress:
         progress.update(chunk(100))
     terminal.print_table(ROWS, "caption")
     assert "\x1b" not in screen.getvalue() and "meta-step 100/400" in screen.getvalue()
@@ -72,7 +75,7 @@ def test_a_terminal_can_ask_for_plain_lines(screen: Screen, monkeypatch: pytest.
 def test_a_pipe_gets_few_plain_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     now = 0.0
     monkeypatch.setattr(terminal.time, "perf_counter", lambda: now)
-    with terminal.Progress(config.QUICK) as progress:
+    with terminal.Progress(RUN) as progress:
         progress.announce("compiling")
         for step in range(2, 52, 2):
             now += 1.0
@@ -87,27 +90,27 @@ def test_a_pipe_gets_few_plain_lines(capsys: pytest.CaptureFixture[str], monkeyp
 def test_a_pipe_gets_the_last_line_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     now = 0.0
     monkeypatch.setattr(terminal.time, "perf_counter", lambda: now)
-    with terminal.Progress(config.QUICK) as progress:
+    with terminal.Progress(RUN) as progress:
         now = 11.0
         progress.update(chunk(400))
     assert capsys.readouterr().out.count("400/400") == 1
 
 
 def test_nothing_is_said_of_a_run_that_did_nothing(capsys: pytest.CaptureFixture[str]):
-    with terminal.Progress(config.QUICK):
+    with terminal.Progress(RUN):
         pass
     assert capsys.readouterr().out == ""
 
 
 def test_recent_lives_count_by_their_number():
-    progress = terminal.Progress(config.QUICK)  # 48 members on grids
+    progress = terminal.Progress(RUN)  # 48 members on grids
     progress.update([*chunk(2, 100.0), *chunk(4, 1.0, lives=16), *chunk(6, 2.0, lives=32)])
     assert progress._recent("gridworld", "return") == pytest.approx((1.0 * 16 + 2.0 * 32) / 48)
     assert progress._recent("bernoulli-bandit", "return") is None
 
 
 def test_the_first_chunk_does_not_count_once_there_is_another():
-    progress = terminal.Progress(config.QUICK)
+    progress = terminal.Progress(RUN)
     progress.update([{"step": 20, "chunk_seconds": 60.0}])
     assert progress._remaining == 60.0 * 380
     progress.update([{"step": 40, "chunk_seconds": 2.0}])

@@ -1,0 +1,26 @@
+"""The benchmarks still fit the library: all import, and the meta-step's runs in small."""
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import pytest
+
+from benchmarks import meta_step
+from groove import config
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "buffer"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_imports(name, loose_ranks):
+    assert importlib.import_module(f"benchmarks.{name}")
+
+
+def test_a_meta_step_in_small():
+    small = config.smoke(config.LPG)
+    found = meta_step.measure(dataclasses.replace(small, families=("bernoulli-bandit",)), rounds=1)
+    keys = {"seconds", "flops", "peak_flops_per_second", "fraction_of_peak", "compile_seconds", "peak_memory_bytes"}
+    assert set(found) == keys
+    assert found["flops"] == 3 * 2 * (2 * 2 * 5) * 2 * (2 * (3 * 16 + 16) + (6 + 4) * 3 * 4 + 4 * 4)
