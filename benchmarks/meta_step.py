@@ -15,7 +15,6 @@ import jax
 
 from benchmarks.products import forward_flops, large_product
 from benchmarks.timing import interleaved
-from groove import memory
 from groove.build import build
 from groove.config import LPG, Config
 
@@ -50,5 +49,4 @@ def measure(config: Config, rounds: int = 8) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    memory.keep()
     print(json.dumps(measure(CONFIG)))

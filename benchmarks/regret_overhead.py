@@ -4,9 +4,9 @@
 twice per new task. A round is one lifetime of every member: 50 meta-steps, the evaluation of the agents, scores, the store
 and, under regret, the references of all tasks taken.
 
-`python -m benchmarks.regret_overhead` prints one JSON object on its last line: `ratio`, the time of all rounds under regret over
-that under uniform levels, at the start of a run of the preset `groove`, where every task is new; `ratio_replaying`, the
-same once half of the tasks are replays; and the seconds per meta-step of each.
+`python -m benchmarks.regret_overhead` prints one JSON object on its last line: `ratio`, the time of all rounds under regret
+over that under uniform levels, at the start of a run of the preset `groove`, where every task is new; `ratio_replaying`,
+the same once half of the tasks are replays; and the seconds per meta-step of each.
 """
 
 import dataclasses
@@ -15,7 +15,6 @@ import time
 
 import jax
 
-from groove import memory
 from groove.build import build
 from groove.config import GROOVE, Config
 
@@ -64,5 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    memory.keep()
     main()

@@ -63,10 +63,9 @@ def _fail(error: Exception, code: int) -> int:
 def train(words: list[str]) -> int:
     """`groove train`: everything from flags to report."""
     options, settings, folder = _parse_train(words)
-    from groove import host, memory, terminal
+    from groove import host, terminal
 
     _cache()
-    memory.keep()
     if options.resume is None:
         from groove.cost import confirm
 

@@ -18,7 +18,7 @@ LAYERS = (
     {"groove.scores", "groove.curricula", "groove.meta"},
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate"},
     {
-        "groove.checkpoint", "groove.rulefile", "groove.memory", "groove.library", "groove.host", "groove.report",
+        "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
         "groove.terminal", "groove.logs", "groove.cost",
     },
     {"groove.cli"},
