@@ -290,6 +290,18 @@ def test_jaxued_weights_alike(jaxued_sampler, size, temperature, staleness):
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)
 
 
+def test_jaxued_keeps_the_same_levels(jaxued_sampler):
+    """Batches of new levels without ties into a full store: both keep the highest scores."""
+    rng = np.random.default_rng(3)
+    scores = rng.permutation(40).astype(np.float32)
+    sampler = jaxued_sampler(8, staleness_coeff=0.0, duplicate_check=False)
+    state, store = sampler.initialize(jnp.zeros(())), empty(8)
+    for batch in scores.reshape(5, 8):
+        state, _ = sampler.insert_batch(state, jnp.asarray(batch), jnp.asarray(batch), None)
+        store = put(store, batch, batch)
+        np.testing.assert_array_equal(np.sort(store.score), np.sort(state["scores"]))
+
+
 # ----- proposals
 
 
