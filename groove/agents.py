@@ -1,12 +1,12 @@
 """Agents' networks and optimizers, chosen by what an environment shows.
 
 An `Architecture` says how agents of one kind are made; `for_spec` picks the default: rows of a table for discrete
-observations, a multilayer perceptron for arrays. Networks are unbatched.
+observations, convolutions for images, a multilayer perceptron for other arrays. Networks are unbatched.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeGuard
 
 import chex
 import flax.linen as nn
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from levels.base import Discrete, Spec
+from levels.base import Array, Discrete, Spec
 
 Parameters: TypeAlias = chex.ArrayTree
 
@@ -63,6 +63,19 @@ def descend(optimizer: optax.GradientTransformation, learner: Learner, gradient:
     return Learner(optax.apply_updates(learner.parameters, updates), state)
 
 
+def scaled(architecture: Architecture, scale: jax.Array) -> Architecture:
+    """The same, but for updates multiplied with `scale` f32[]; optimizers keep their states. Anneals learning rates."""
+
+    def slower(optimizer):
+        def update(gradient, state, parameters=None):
+            updates, state = optimizer.update(gradient, state, parameters)
+            return jax.tree.map(lambda leaf: leaf * scale.astype(leaf.dtype), updates), state
+
+        return optax.GradientTransformation(optimizer.init, update)
+
+    return architecture._replace(actor=slower(architecture.actor), critic=slower(architecture.critic))
+
+
 def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     """Scales gradients down to a global norm of `limit`, as `optax.clip_by_global_norm` does.
 
@@ -82,7 +95,8 @@ def _clipped(limit: float, optimizer: optax.GradientTransformation) -> optax.Gra
     return optax.chain(clip_by_global_norm(limit), optimizer)
 
 
-def _check_positive(**values: float) -> None:
+def check_positive(**values: float) -> None:
+    """Raises a ValueError that names the first argument which is not positive and finite."""
     for name, value in values.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}.")
@@ -100,7 +114,7 @@ def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float =
         clip: Largest global norm of a gradient.
         zeros: Start from zeros instead of lecun-normal rows (deviation 1 / sqrt(observations + 1)).
     """
-    _check_positive(actor_rate=actor_rate, critic_rate=critic_rate, clip=clip)
+    check_positive(actor_rate=actor_rate, critic_rate=critic_rate, clip=clip)
     initializer = jax.nn.initializers.zeros if zeros else jax.nn.initializers.lecun_normal()
 
     def network(spec: Spec, outputs: int) -> Network:
@@ -121,16 +135,53 @@ def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float =
     return Architecture(network, _clipped(clip, optax.sgd(actor_rate)), _clipped(clip, optax.sgd(critic_rate)))
 
 
-class _Perceptron(nn.Module):
-    """Dense layers with ReLU between them."""
+def patches(image: jax.Array, kernel: int) -> jax.Array:
+    """The kernel x kernel neighbourhoods of an image, f32[h, w, c] to f32[h - kernel + 1, w - kernel + 1, kernel^2 c].
+
+    A dense layer over them is a convolution; as a plain product it stays fast where agents, each with its own weights, are
+    batched: XLA's grouped convolution takes 2.5 times as long (16 agents on two CPU cores).
+    """
+    height, width = image.shape[0] - kernel + 1, image.shape[1] - kernel + 1
+    offsets = [(row, column) for row in range(kernel) for column in range(kernel)]
+    return jnp.concatenate([image[r : r + height, c : c + width] for r, c in offsets], axis=-1)
+
+
+class _Layers(nn.Module):
+    """A convolution if there are channels; flattened, with what else is known, f32[k]; dense layers. ReLU between them."""
 
     widths: tuple[int, ...]
+    channels: int = 0
+    kernel: int = 0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, observation: jax.Array, known: jax.Array) -> jax.Array:
+        if self.channels:
+            observation = nn.relu(nn.Dense(self.channels, name="Convolution_0")(patches(observation, self.kernel)))
+        x = jnp.append(jnp.ravel(observation), known)
         for width in self.widths[:-1]:
             x = nn.relu(nn.Dense(width)(x))
         return nn.Dense(self.widths[-1])(x)
+
+
+def _layered(
+    layers: Callable[[int], nn.Module], shape_of: Callable[[Spec], tuple[int, ...]], rate: float, clip: float
+) -> Architecture:
+    """Agents of `layers(outputs)` that observe arrays of `shape_of(spec)`, which may refuse a spec; Adam."""
+
+    def network(spec: Spec, outputs: int) -> Network:
+        shape, module = shape_of(spec), layers(outputs)
+
+        def seen(observation, time):
+            return observation.astype(jnp.float32), jnp.reshape(time, 1) if spec.time else jnp.zeros(0, jnp.float32)
+
+        def init(key):
+            return module.init(key, *seen(jnp.zeros(shape, jnp.float32), jnp.float32(0)))["params"]
+
+        return Network(init, lambda parameters, *inputs: module.apply({"params": parameters}, *seen(*inputs)))
+
+    # a root of zero has an infinite slope, which a meta-gradient through an idle weight would turn into NaN
+    optimizer = _clipped(clip, optax.adam(rate, eps_root=1e-16))
+    return Architecture(network, optimizer, optimizer)
 
 
 def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float = 0.5) -> Architecture:
@@ -138,30 +189,73 @@ def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float =
 
     Widths and learning rate are GROOVE's for Min-Atar (Jackson et al. 2023).
     """
-    if min(widths, default=1) < 1:
-        raise ValueError(f"widths must be at least 1 each, got {widths}.")
-    _check_positive(rate=rate, clip=clip)
+    _check_widths(widths)
+    check_positive(rate=rate, clip=clip)
 
-    def network(spec: Spec, outputs: int) -> Network:
+    def shape_of(spec: Spec) -> tuple[int, ...]:
         if isinstance(spec.observation, Discrete):
             raise ValueError(f"mlp agents need array observations, got {spec.observation}; use tabular().")
-        size = math.prod(spec.observation.shape) + spec.time
-        module = _Perceptron((*widths, outputs))
+        return spec.observation.shape
 
-        def flat(observation, time):
-            x = jnp.ravel(observation).astype(jnp.float32)
-            return jnp.append(x, time) if spec.time else x
+    return _layered(lambda outputs: _Layers((*widths, outputs)), shape_of, rate, clip)
 
-        return Network(
-            init=lambda key: module.init(key, jnp.zeros(size, jnp.float32))["params"],
-            apply=lambda parameters, observation, time: module.apply({"params": parameters}, flat(observation, time)),
-        )
 
-    # a root of zero has an infinite slope, which a meta-gradient through an idle weight would turn into NaN
-    optimizer = _clipped(clip, optax.adam(rate, eps_root=1e-16))
-    return Architecture(network, optimizer, optimizer)
+KERNEL = 3
+"""The side of a convolution's kernel; images with a shorter side are for perceptrons."""
+
+
+def convolutional(
+    *, channels: int = 16, kernel: int = KERNEL, widths: tuple[int, ...] = (128,), rate: float = 5e-4, clip: float = 0.5
+) -> Architecture:
+    """One convolution of stride 1 without padding, then dense layers, which see the time where the spec shows it; Adam.
+
+    For observations [height, width, channels], which are not scaled; booleans become 0 and 1. Layers are those of Young and
+    Tian 2019 (arXiv 1903.03176), the learning rate is GROOVE's, for Min-Atar both.
+
+    Args:
+        channels: Of the convolution, at least 1.
+        kernel: The side of its square kernel, at least 1; no more than the height and the width of observations.
+        widths: Of the dense layers between the convolution and the outputs.
+        rate: Learning rate.
+        clip: Largest global norm of a gradient.
+
+    Example:
+        >>> import jax, levels
+        >>> from groove import agents
+        >>> spec = levels.gridworld.planes(height=5, width=5, objects=2).environment.spec
+        >>> parameters = agents.convolutional().network(spec, spec.actions).init(jax.random.key(0))
+        >>> parameters["Convolution_0"]["kernel"].shape
+        (36, 16)
+    """
+    if channels < 1 or kernel < 1:
+        raise ValueError(f"channels and kernel must be at least 1, got {channels} and {kernel}.")
+    _check_widths(widths)
+    check_positive(rate=rate, clip=clip)
+
+    def shape_of(spec: Spec) -> tuple[int, ...]:
+        if not _is_image(spec.observation, kernel):
+            sides = f"[at least {kernel}, at least {kernel}, channels]"
+            raise ValueError(f"convolutional agents need observations {sides}, got {spec.observation}; use mlp().")
+        return spec.observation.shape
+
+    return _layered(lambda outputs: _Layers((*widths, outputs), channels, kernel), shape_of, rate, clip)
+
+
+def _check_widths(widths: tuple[int, ...]) -> None:
+    if min(widths, default=1) < 1:
+        raise ValueError(f"widths must be at least 1 each, got {widths}.")
+
+
+def _is_image(shown: Discrete | Array, kernel: int) -> TypeGuard[Array]:
+    return isinstance(shown, Array) and len(shown.shape) == 3 and min(shown.shape[:2]) >= kernel
 
 
 def for_spec(spec: Spec) -> Architecture:
-    """The default architecture for an environment: `tabular()` for discrete observations, `mlp()` for arrays."""
-    return tabular() if isinstance(spec.observation, Discrete) else mlp()
+    """The default architecture for an environment.
+
+    `tabular()` for discrete observations, `convolutional()` for arrays [height, width, channels] of at least 3 x 3, `mlp()`
+    for all others.
+    """
+    if isinstance(spec.observation, Discrete):
+        return tabular()
+    return convolutional() if _is_image(spec.observation, KERNEL) else mlp()

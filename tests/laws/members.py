@@ -11,10 +11,11 @@ from groove import agents, recurrent
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
 from groove.curricula import frozen, log_uniform, pool, prioritised, proportional, uniform
 from groove.lifetime import Lifetime, exact, lifetime
-from groove.rules import a2c, horizon, lpg, recurrent_targets
+from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
 from groove.scores import algorithmic_regret, exact_regret, normalised_regret
 from groove.scores import uniform as indifferent
+from levels.adapters.gymnax import from_gymnax
 from levels.bandit import bernoulli_bandit, gaussian_bandit
 from levels.base import Family, Level, Policy, Spec, words
 from levels.base import uniform as unit
@@ -36,6 +37,10 @@ FAMILIES: dict[str, Family] = {
     "gridworld-planes": planes(height=4, width=4, objects=2, episode_limit=12, limit=(3, 12), respawn=(0.1, 0.9)),
     "bernoulli-bandit": bernoulli_bandit(arms=3, pulls=(2, 6)),
     "gaussian-bandit": gaussian_bandit(arms=4, pulls=(5, 5), time=False),
+    "gymnax-cartpole": from_gymnax("CartPole-v1", ranges={"gravity": (8.0, 12.0), "max_steps_in_episode": (5, 15)}),
+    "gymnax-frozenlake": from_gymnax("FrozenLake-misc", episode_limit=12),
+    "gymnax-deepsea": from_gymnax("DeepSea-bsuite", time=True),
+    "gymnax-spaceinvaders": from_gymnax("SpaceInvaders-MinAtar", episode_limit=8),
 }
 
 
@@ -112,6 +117,15 @@ def _lpg(cell: recurrent.Cell = recurrent.gru, **options) -> Callable[[Spec], Up
     )
 
 
+def _proximal(rule: Callable[..., UpdateRule], **options) -> Callable[[Spec], UpdateRule]:
+    """Fifteen steps in three minibatches, twice: the first sees r = 1, where a drift is 0, the others do not."""
+    tables = agents.tabular(actor_rate=5.0, critic_rate=0.5)
+    images = agents.convolutional(channels=2, kernel=2, widths=(6,), rate=0.01)
+    return lambda spec: rule(
+        spec, images if hasattr(spec.observation, "shape") else tables, epochs=2, minibatches=3, **options
+    )
+
+
 RULES: dict[str, RuleMember] = {
     "a2c": RuleMember(a2c, "gridworld"),
     "a2c-bandit": RuleMember(lambda spec: a2c(spec, agents.tabular(actor_rate=1.0, critic_rate=0.5)), "bernoulli-bandit"),
@@ -121,6 +135,13 @@ RULES: dict[str, RuleMember] = {
     "lpg-fraction-and-log": RuleMember(_lpg(horizon=horizon.fraction_and_log), "bernoulli-bandit"),
     "lpg-remaining-stopped": RuleMember(_lpg(horizon=horizon.remaining, stop_inputs=True), "gaussian-bandit"),
     "lpg-mlp": RuleMember(_lpg(horizon=horizon.fraction), "gridworld-planes"),
+    "ppo": RuleMember(_proximal(ppo), "gridworld"),
+    "dpo": RuleMember(_proximal(dpo), "gaussian-bandit"),
+    "lpo": RuleMember(_proximal(lpo, width=6), "gridworld-blind-oblong"),
+    "lpo-fraction": RuleMember(_proximal(lpo, width=6, horizon=horizon.fraction), "bernoulli-bandit"),
+    "lpo-convolutional-from-ppo": RuleMember(
+        _proximal(lpo, width=6, horizon=horizon.remaining, ppo_start=True), "gridworld-planes"
+    ),
     "random": RuleMember(drifting, "gridworld"),
 }
 
