@@ -3,6 +3,7 @@
 import math
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from levels.base import Array, Discrete, Spec
 
 TABLE = Spec(Discrete(6), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
 PLANES = Spec(Array((2, 2, 3)), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
+IMAGE = PLANES._replace(observation=Array((5, 4, 2)))
 
 
 def norm(tree):
@@ -88,7 +90,7 @@ def test_tables_descend_as_groove_says():
     )
 
 
-@pytest.mark.parametrize("spec", [TABLE, PLANES], ids=["table", "mlp"])
+@pytest.mark.parametrize("spec", [TABLE, PLANES, IMAGE], ids=["table", "mlp", "convolutional"])
 def test_every_leaf_gets_a_gradient(spec):
     network = agents.for_spec(spec).network(spec, 4)
     parameters = network.init(jax.random.key(0))
@@ -110,9 +112,58 @@ def test_perceptrons_see_the_time_where_the_spec_shows_it():
         assert bool(jnp.any(early != late)) == sees
 
 
+def test_convolutions_equal_flaxs():
+    """A convolution of stride 1 without padding, ReLU, then the perceptron over all of it and the time."""
+    network = agents.convolutional(channels=3, kernel=2, widths=(6,)).network(IMAGE, 4)
+    parameters = network.init(jax.random.key(0))
+    observation = jax.random.normal(jax.random.key(1), (5, 4, 2))
+    layer = parameters["Convolution_0"]
+    bias = jnp.arange(3.0)
+    convolution = nn.Conv(3, (2, 2), padding="VALID")
+    seen = convolution.apply({"params": {"kernel": layer["kernel"].reshape(2, 2, 2, 3), "bias": bias}}, observation)
+    hidden = nn.relu(jnp.append(nn.relu(seen), 0.5) @ parameters["Dense_0"]["kernel"])
+    want = hidden @ parameters["Dense_1"]["kernel"]  # other biases are born 0
+    got = network.apply({**parameters, "Convolution_0": {**layer, "bias": bias}}, observation, jnp.float32(0.5))
+    assert seen.shape == (4, 3, 3) and got.shape == (4,)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_convolutions_start_as_flaxs_do():
+    """Lecun-normal: deviation 1 / sqrt(3 * 3 * channels). Booleans are 0 and 1; a blind agent does not see the time."""
+    spec = IMAGE._replace(time=False)
+    network = agents.convolutional(channels=500).network(spec, 4)
+    parameters = network.init(jax.random.key(0))
+    kernel = parameters["Convolution_0"]["kernel"]
+    assert kernel.shape == (18, 500) and parameters["Dense_0"]["kernel"].shape == (3 * 2 * 500, 128)
+    assert abs(float(jnp.std(kernel)) * math.sqrt(18) - 1) < 5 * math.sqrt(0.5 / kernel.size)
+    planes = jax.random.bernoulli(jax.random.key(1), 0.5, (5, 4, 2))
+    answers = [network.apply(parameters, planes, jnp.float32(t)) for t in (0.0, 9.0)]
+    chex.assert_trees_all_equal(*answers, network.apply(parameters, planes.astype(jnp.float32), jnp.float32(0.0)))
+
+
+def test_scaled_optimizers_take_part_of_the_step():
+    """A quarter of it, from the same state: Adam's memory is that of whole steps."""
+    whole = agents.mlp(widths=(3,))
+    part = agents.scaled(whole, jnp.float32(0.25))
+    gradient = {"w": jnp.array([1.0, -2.0])}
+    for optimizer, slower in ((whole.actor, part.actor), (whole.critic, part.critic)):
+        start = agents.begin(optimizer, {"w": jnp.zeros(2)})
+        full, quarter = (agents.descend(each, start, gradient) for each in (optimizer, slower))
+        np.testing.assert_allclose(quarter.parameters["w"], full.parameters["w"] / 4, rtol=1e-6)
+        chex.assert_trees_all_equal(quarter.optimizer, full.optimizer)
+
+
 def test_default_architectures():
+    """Images are what a 3 x 3 kernel fits into."""
     assert "table" in agents.for_spec(TABLE).network(TABLE, 2).init(jax.random.key(0))
-    assert "Dense_2" in agents.for_spec(PLANES).network(PLANES, 2).init(jax.random.key(0))  # 64, 64, outputs
+    for shape in ((2, 2, 3), (2, 9, 3), (9, 2, 3), (9,), (5, 5), (5, 5, 5, 5)):
+        spec = PLANES._replace(observation=Array(shape))
+        parameters = agents.for_spec(spec).network(spec, 2).init(jax.random.key(0))
+        assert set(parameters) == {"Dense_0", "Dense_1", "Dense_2"}  # 64, 64, outputs
+    for shape in ((3, 3, 1), (5, 4, 2)):
+        spec = PLANES._replace(observation=Array(shape))
+        parameters = agents.for_spec(spec).network(spec, 2).init(jax.random.key(0))
+        assert parameters["Convolution_0"]["kernel"].shape == (9 * shape[-1], 16)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +175,12 @@ def test_default_architectures():
         (lambda: agents.mlp(rate=-1.0), "rate must be positive and finite, got -1.0"),
         (lambda: agents.mlp(widths=(4, 0)), r"widths must be at least 1 each, got \(4, 0\)"),
         (lambda: agents.tabular().network(PLANES, 2), r"use mlp\(\)"),
+        (lambda: agents.convolutional(channels=0), "channels and kernel must be at least 1, got 0 and 3"),
+        (lambda: agents.convolutional(kernel=0), "channels and kernel must be at least 1, got 16 and 0"),
+        (lambda: agents.convolutional(widths=(0,)), r"widths must be at least 1 each, got \(0,\)"),
+        (lambda: agents.convolutional(rate=0.0), "rate must be positive and finite, got 0.0"),
+        (lambda: agents.convolutional().network(PLANES, 2), r"\[at least 3, at least 3, channels\].*use mlp\(\)"),
+        (lambda: agents.convolutional().network(TABLE, 2), "convolutional agents need observations"),
         (lambda: agents.mlp().network(TABLE, 2), r"use tabular\(\)"),
     ],
 )
