@@ -33,6 +33,13 @@ def play(family, seed=0, steps=None):
     return levels, first, jax.jit(lambda state, data: jax.lax.scan(body, state, data)[1])(state, (noise, actions))
 
 
+def limits(levels):
+    """The steps of the longest episode of each level."""
+    if isinstance(levels, dict):
+        return levels["max_steps_in_episode"]
+    return levels.pulls if hasattr(levels, "pulls") else levels.limit
+
+
 def running(timesteps):
     """Whether the episode still ran when each step began, bool[T, B]."""
     ended = np.asarray(timesteps.terminated | timesteps.truncated)
@@ -96,7 +103,7 @@ def test_batch_members_are_independent(family):
 @every_environment
 def test_episodes_end_once_and_at_the_limit(family):
     levels, _, (_, timesteps) = play(family)
-    limit = np.asarray(levels.pulls if hasattr(levels, "pulls") else levels.limit)
+    limit = np.asarray(limits(levels))
     ran = running(timesteps)
     terminated, truncated = np.asarray(timesteps.terminated) & ran, np.asarray(timesteps.truncated) & ran
     assert not (terminated & truncated).any()

@@ -33,7 +33,8 @@ def played(family, stacked, policy_of):
 
 
 def test_every_registered_family_is_a_member():
-    assert {family.name for family in FAMILIES.values()} == set(levels.FAMILIES)
+    """Names with a colon are of other libraries' environments, which an adapter resolves."""
+    assert {family.name for family in FAMILIES.values() if ":" not in family.name} == set(levels.FAMILIES)
     with pytest.raises(TypeError):
         levels.FAMILIES["mine"] = levels.FAMILIES["gridworld"]
 
@@ -96,7 +97,7 @@ def test_levels_can_be_seen(family):
     level = rows(sample(family, 1), 1)[0]
     state, _ = family.environment.reset(jnp.zeros(family.environment.spec.reset_noise, jnp.uint32), level)
     assert isinstance(family.draw(level), str) and family.draw(level)
-    for picture in (family.image(level, None), family.image(level, state)):
+    for picture in () if family.image is None else (family.image(level, None), family.image(level, state)):
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
         assert len(np.unique(picture)) > 2
 
