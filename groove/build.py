@@ -5,13 +5,35 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
+import optax
+
 from groove import agents, curricula, recurrent, rules, scores
 from groove.agents import Architecture
-from groove.base import Curriculum, Score, UpdateRule
-from groove.config import Config
+from groove.base import Curriculum, MetaOptimizer, Score, Task, Theta, UpdateRule
+from groove.config import DEEP_GA, GYMNAX, Bandits, Config, Grids, Gymnax, population, whole_lives
 from groove.critic import critic
 from groove.lifetime import Evaluate, Lifetime, exact, lifetime, sampled
-from groove.meta import Stage, Weights, adam, gradient
+from groove.meta import (
+    Stage,
+    Weights,
+    adam,
+    deep_ga,
+    evolution,
+    final_return,
+    forgetful,
+    gradient,
+    mean_reward,
+    noise_reuse,
+    persistent,
+    probes,
+    ranks,
+    raw,
+    seeking,
+    strategies,
+    truncated,
+)
 from groove.rules import horizon
 from groove.trainer import Class, Trainer, trainer
 from levels import FAMILIES
@@ -25,6 +47,8 @@ HORIZONS: Mapping[str, horizon.Horizon] = MappingProxyType(
         "remaining": horizon.remaining,
     }
 )
+PROBE_SEED = 60_521
+"""Of the tasks that novelty search compares rules on."""
 CELLS: Mapping[str, recurrent.Cell] = MappingProxyType({"gru": recurrent.gru, "lstm": recurrent.lstm})
 
 
@@ -50,6 +74,10 @@ class Run(NamedTuple):
 
 def family(config: Config, name: str) -> Family:
     """The family of that name, sized as the configuration says."""
+    if name.startswith(GYMNAX):
+        from levels.adapters.gymnax import from_gymnax  # gymnax takes a second to import
+
+        return from_gymnax(name.removeprefix(GYMNAX), ranges=dict(map(_range, config.gymnax.ranges)))
     if name.startswith("gridworld"):
         side, limit = config.grids.side, config.grids.limit
         sizes = {"height": side[1], "width": side[1], "objects": config.grids.objects, "episode_limit": limit[1]}
@@ -57,62 +85,146 @@ def family(config: Config, name: str) -> Family:
     return FAMILIES[name](arms=config.bandits.arms, pulls=config.bandits.pulls)
 
 
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    """FIELD=LOW:HIGH as a name and a pair."""
+    try:
+        field, values = text.split("=")
+        low, high = map(float, values.split(":"))
+    except ValueError:
+        raise ValueError(f"gymnax.ranges must have the form FIELD=LOW:HIGH, got {text!r}.") from None
+    return field, (low, high)
+
+
 def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> UpdateRule:
     """The configuration's rule for agents of an architecture."""
-    targets = rules.recurrent_targets(
-        width=config.rule.width, predictions=config.rule.predictions, cell=CELLS[config.rule.cell]
-    )
+    settings = config.rule
+    if settings.kind == "lpo":
+        return rules.lpo(
+            spec,
+            architecture,
+            width=settings.drift_width,
+            horizon=HORIZONS[settings.horizon],
+            ppo_start=settings.ppo_start,
+            epochs=settings.epochs,
+            minibatches=settings.minibatches,
+            gamma=config.life.gamma,
+            lambda_=config.life.gae_lambda,
+            entropy_weight=settings.policy_entropy,
+            anneal=settings.anneal,
+        )
+    targets = rules.recurrent_targets(width=settings.width, predictions=settings.predictions, cell=CELLS[settings.cell])
     return rules.lpg(
         spec,
         architecture,
         targets=targets,
-        predictions=config.rule.predictions,
+        predictions=settings.predictions,
         gamma=config.life.gamma,
-        prediction_weight=config.rule.prediction_weight,
-        horizon=HORIZONS[config.rule.horizon],
-        stop_inputs=config.rule.stop_inputs,
+        prediction_weight=settings.prediction_weight,
+        horizon=HORIZONS[settings.horizon],
+        stop_inputs=settings.stop_inputs,
     )
+
+
+def sizes(config: Config, name: str) -> Grids | Bandits | Gymnax:
+    """The part of a configuration that is about the family `name` and its agents."""
+    if name.startswith(GYMNAX):
+        return config.gymnax
+    return config.grids if name.startswith("gridworld") else config.bandits
 
 
 def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
     """A2C as the configuration sets it for the family `name`."""
-    sizes = config.grids if name.startswith("gridworld") else config.bandits
+    own = sizes(config, name)
     return rules.a2c(
         spec,
-        architecture(config, spec, name, actor_rate=sizes.antagonist_rate),
+        architecture(config, spec, name, actor_rate=own.antagonist_rate),
         gamma=config.life.gamma,
         lambda_=config.life.gae_lambda,
-        entropy_weight=sizes.antagonist_entropy,
+        entropy_weight=own.antagonist_entropy,
     )
 
 
 def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | None = None) -> Architecture:
-    """Agents for an environment of the family `name`, tabular where observations are discrete."""
+    """Agents for an environment of the family `name`: tabular where observations are discrete."""
+    own, clip = sizes(config, name), config.life.clip
+    if isinstance(own, Gymnax):
+        return agents.for_spec(spec, rate=actor_rate or own.rate, clip=clip)
     if not isinstance(spec.observation, Discrete):
-        return agents.mlp(clip=config.life.clip)
-    sizes = config.grids if name.startswith("gridworld") else config.bandits
-    return agents.tabular(actor_rate=actor_rate or sizes.actor_rate, critic_rate=sizes.critic_rate, clip=config.life.clip)
+        return agents.for_spec(spec, clip=clip)
+    return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
 
 
 def build(config: Config) -> Run:
     """Puts a run together from a checked configuration."""
     parts = tuple(_part(config, name, members) for name, members in zip(config.families, config.members, strict=True))
-    meta = gradient(
-        tuple(part.stage for part in parts),
-        adam(
-            config.meta.rate,
-            clip=config.meta.clip or None,
-            decay_steps=config.meta_steps if config.meta.decay else None,
-        ),
-        updates=config.meta.updates,
-        weights=Weights(
-            config.meta.entropy, config.meta.prediction_entropy, config.meta.policy_target, config.meta.prediction_target
-        ),
-        rematerialise=config.meta.rematerialise,
-        block=config.meta.block or None,
-    )
     shares = tuple(part.share for part in parts)
-    return Run(config, parts, trainer(shares, meta, parts[0].rule.init, steps=config.chunk))
+    return Run(config, parts, trainer(shares, _meta(config, parts), parts[0].rule.init, steps=config.chunk))
+
+
+def _meta(config: Config, parts: tuple[Part, ...]) -> MetaOptimizer:
+    if config.meta.method == "gradient":
+        return _gradient(config, parts)
+    settings = config.evolution
+    lives = tuple(part.life for part in parts)
+    theta = jax.eval_shape(parts[0].rule.init, jax.random.key(0))
+    adam = strategies.decaying_adam(settings.rate, decay=settings.decay, floor=settings.floor)
+    if whole_lives(config):
+        return evolution(
+            lives,
+            _strategy(config, parts, theta, adam),
+            fitness=final_return if settings.fitness == "return" else mean_reward,
+            shaping=ranks if settings.shaping == "ranks" else raw,
+            block=settings.block,
+        )
+    return truncated(
+        lives,
+        adam,
+        theta,
+        sigma=settings.sigma,
+        updates=config.meta.updates,
+        memory={"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[settings.lives],
+        final=settings.fitness == "return",
+        block=settings.block,
+    )
+
+
+def _gradient(config: Config, parts: tuple[Part, ...]) -> MetaOptimizer:
+    settings = config.meta
+    return gradient(
+        tuple(part.stage for part in parts),
+        adam(settings.rate, clip=settings.clip or None, decay_steps=config.meta_steps if settings.decay else None),
+        updates=settings.updates,
+        weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),
+        rematerialise=settings.rematerialise,
+        block=settings.block or None,
+    )
+
+
+def _strategy(
+    config: Config, parts: tuple[Part, ...], theta: Theta, optimizer: optax.GradientTransformation
+) -> strategies.Strategy:
+    settings, size = config.evolution, population(config)
+    if settings.strategy == DEEP_GA:
+        strategy = deep_ga(population=size, parents=settings.parents, sigma=settings.sigma)
+    else:
+        strategy = strategies.named(settings.strategy, theta, population=size, sigma=settings.sigma, optimizer=optimizer)
+    if not settings.novelty:
+        return strategy
+    tasks = tuple(probe_tasks(config, part.family) for part in parts)
+    behaviour = probes(tuple(part.life for part in parts), tasks, jax.random.key(PROBE_SEED))
+    return seeking(
+        strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)
+    )
+
+
+def probe_tasks(config: Config, kind: Family) -> Task:
+    """The fixed tasks that novelty search compares rules on: the longest lives on levels of a seed of their own."""
+    count = config.evolution.probes
+    source = curricula.pool(
+        kind.generator, scores.uniform(), curricula.constant(config.life.updates[1]), size=count, block=count
+    )
+    state = source.refresh(jax.random.key(0), source.init(jax.random.key(PROBE_SEED)))
+    return source.take(state, jnp.ones(count, bool))[1]
 
 
 def _part(config: Config, name: str, members: int) -> Part:
@@ -187,5 +299,7 @@ def _curriculum(config: Config, kind: Family, score: Score, members: int) -> Cur
 
 def pool_size(config: Config, members: int) -> int:
     """The most tasks that a chunk may take: every member starts as many lives as the shortest lifetime lets it."""
+    if whole_lives(config):
+        return members * config.chunk
     steps_of_a_life = math.ceil(config.life.updates[0] / config.meta.updates)
     return members * math.ceil(config.chunk / steps_of_a_life)

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -30,11 +29,11 @@ Sink: TypeAlias = Callable[[list[Metrics]], None]
 """Receives the metrics of a chunk's meta-steps, a row each, in order."""
 
 WALK_STEPS = 60
-PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "orbax-checkpoint", "numpy")
+PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
 
 
 class NotFinite(RuntimeError):
-    """A meta-gradient was not finite."""
+    """A meta-gradient, or the fitness of a candidate, was not finite."""
 
 
 class Result(NamedTuple):
@@ -102,7 +101,7 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
         announce: Receives one-line messages for a person.
 
     Raises:
-        NotFinite: A meta-gradient was not finite; the last good checkpoint is kept.
+        NotFinite: A meta-gradient or a fitness was not finite; the last good checkpoint is kept.
         OSError: The disk is full or not writable.
     """
     settings = open_folder(folder)
@@ -163,7 +162,8 @@ class _Loop:
         bad = [row["step"] for row in rows if row["nonfinite"]]
         if bad:
             kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
-            raise NotFinite(f"the meta-gradient of step {bad[0]} has values that are not finite; {kept} in {self.folder}.")
+            what = "meta-gradient" if self.run.config.meta.method == "gradient" else "fitness"
+            raise NotFinite(f"the {what} of step {bad[0]} has values that are not finite; {kept} in {self.folder}.")
         state = self.refresh(state)
         rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
         append_metrics(self.folder / "metrics.jsonl", rows)
@@ -309,17 +309,23 @@ def take(row: int | jax.Array, tree: Tree) -> Tree:
 
 
 def draw_walk(result: Result) -> Path | None:
-    """Lets the live agent that is nearest to its end walk its level once: `walk.gif`; None where no family has pictures."""
+    """Teaches a newborn agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
+    theta, key = result.run.trainer.theta(result.state), jax.random.key(result.run.config.seed)
     for part, players in zip(result.run.parts, result.state.live, strict=True):
-        if part.family.image is None or not np.any(players.member.clock.lifetime):
+        lifetimes = players.task.lifetime
+        if part.family.image is None or not np.any(lifetimes):
             continue
-        oldest = jnp.argmax(players.member.clock.update / players.member.clock.lifetime)
-        agent, level = take(oldest, (players.member.agent, players.task.level))
-        walk = jax.jit(partial(walk_of, part.rule, part.family.environment, steps=WALK_STEPS))
+        level, lifetime = take(jnp.argmax(lifetimes), (players.task.level, lifetimes))
+
+        def walk(key, theta, level, lifetime, part=part):
+            life_key, walk_key = jax.random.split(key)
+            agent = part.life.live(life_key, theta, level, lifetime)
+            return walk_of(part.rule, part.family.environment, walk_key, agent, level, steps=WALK_STEPS)
+
         from groove.report.gif import save_walk
 
         path = result.folder / "walk.gif"
-        save_walk(path, part.family, level, walk(jax.random.key(result.run.config.seed), agent, level))
+        save_walk(path, part.family, level, jax.jit(walk)(key, theta, level, lifetime))
         return path
     return None
 

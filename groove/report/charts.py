@@ -31,7 +31,7 @@ DRIFT = (
     "respawn are decimal logarithms of probabilities."
 )
 WALK = (
-    "An agent that the trained rule taught, late in its life, walks the level it lives on under its sampled policy. Green "
+    "An agent that the trained rule taught, at the end of its life, walks its level under its sampled policy. Green "
     "discs pay, red ones cost; a ring marks those that may end the episode."
 )
 

@@ -1,0 +1,48 @@
+"""Configurations: frozen dataclasses that become flags, their presets, checks and files."""
+
+from groove.config.checks import DEEP_GA, GYMNAX, check, check_name, population, whole_lives
+from groove.config.files import from_json, load, save
+from groove.config.presets import GROOVE, LPG, LPO, PRESETS, QUICK, TA_LPG, TA_LPO, preset, smoke
+from groove.config.settings import (
+    CHOICES,
+    Bandits,
+    Config,
+    Curriculum,
+    Evolution,
+    Grids,
+    Gymnax,
+    Life,
+    Meta,
+    Rule,
+)
+
+__all__ = [
+    "CHOICES",
+    "DEEP_GA",
+    "GROOVE",
+    "GYMNAX",
+    "LPG",
+    "LPO",
+    "PRESETS",
+    "QUICK",
+    "TA_LPG",
+    "TA_LPO",
+    "Bandits",
+    "Config",
+    "Curriculum",
+    "Evolution",
+    "Grids",
+    "Gymnax",
+    "Life",
+    "Meta",
+    "Rule",
+    "check",
+    "check_name",
+    "from_json",
+    "load",
+    "population",
+    "preset",
+    "save",
+    "smoke",
+    "whole_lives",
+]

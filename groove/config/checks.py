@@ -1,0 +1,209 @@
+"""Whether a run can be built from a configuration."""
+
+import difflib
+import math
+from collections.abc import Mapping
+
+from groove.config.settings import CHOICES, Config
+from groove.meta import strategies
+from levels import FAMILIES
+
+GYMNAX = "gymnax:"
+"""What the names of families from gymnax begin with."""
+DEEP_GA = "deep-ga"
+STRATEGIES = (*strategies.KINDS, DEEP_GA)
+"""What `evolution.strategy` may be."""
+
+
+def check_name(kind: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Returns `name` if it is known, else raises a ValueError that suggests the nearest known one."""
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    raise ValueError(f"unknown {kind} {name!r}; did you mean {near[0]!r}? Known: {', '.join(known)}.")
+
+
+def check(config: Config) -> Config:
+    """Returns the configuration if a run can be built from it.
+
+    Raises:
+        ValueError: Names the field, the rule and the value.
+    """
+    _check_families(config)
+    _check_counts(config)
+    _check_rates(config)
+    _check_ranges(config)
+    _check_rule(config)
+    if config.meta.method == "evolution":
+        _check_evolution(config)
+    block = config.meta.block
+    if block < 0 or (block and any(members % block for members in config.members)):
+        raise ValueError(f"meta.block must be 0 or divide every batch of members {config.members}, got {block}.")
+    low = config.life.updates[0]
+    if not whole_lives(config) and config.meta.updates > low:
+        raise ValueError(
+            f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}."
+        )
+    return config
+
+
+def whole_lives(config: Config) -> bool:
+    """Whether every meta-step is a whole life of every member."""
+    return config.meta.method == "evolution" and config.evolution.lives == "whole"
+
+
+def population(config: Config) -> int:
+    """Candidates of a generation of evolution over whole lives."""
+    return config.evolution.population or 2 * sum(config.members)
+
+
+def _check_rule(config: Config) -> None:
+    tokens = config.life.environments * config.life.steps
+    if config.rule.kind == "lpo" and tokens % config.rule.minibatches:
+        raise ValueError(
+            f"rule.minibatches must divide the {tokens} steps of a rollout (environments times steps), "
+            f"got {config.rule.minibatches}."
+        )
+
+
+def _check_evolution(config: Config) -> None:
+    settings = config.evolution
+    if settings.lives != "whole":
+        if settings.novelty:
+            raise ValueError("evolution.novelty needs evolution.lives 'whole': behaviour is what whole lives lead to.")
+        _check_block(config, config.members)
+        return
+    if settings.strategy in strategies.REFUSED:
+        raise ValueError(
+            f"evolution.strategy {settings.strategy!r} cannot be used: {strategies.REFUSED[settings.strategy]}. "
+            f"Known: {', '.join(STRATEGIES)}."
+        )
+    check_name("strategy", settings.strategy, STRATEGIES)
+    size, tasks = population(config), sum(config.members)
+    mirrored = settings.strategy != DEEP_GA and strategies.KINDS[settings.strategy].mirrored
+    if mirrored and size != 2 * tasks:
+        raise ValueError(
+            f"evolution.population must be 0 or twice the {tasks} members with {settings.strategy}, whose pairs have a task "
+            f"each, got {size}."
+        )
+    if size < 4 or size % 2:
+        raise ValueError(f"evolution.population must be even and at least 4, got {size}.")
+    if settings.strategy == DEEP_GA and not 1 <= settings.parents < size:
+        raise ValueError(f"evolution.parents must be between 1 and {size - 1}, got {settings.parents}.")
+    _check_block(config, config.members if mirrored else tuple(members * size // 2 for members in config.members))
+
+
+def _check_block(config: Config, couples: tuple[int, ...]) -> None:
+    block = config.evolution.block
+    if block < 1 or any(count % block for count in couples):
+        raise ValueError(f"evolution.block must be at least 1 and divide every family's couples {couples}, got {block}.")
+
+
+def _check_families(config: Config) -> None:
+    if not config.families or len(config.families) != len(config.members):
+        raise ValueError(f"families and members must pair up, got {config.families} and {config.members}.")
+    if len(set(config.families)) != len(config.families):
+        raise ValueError(f"families must differ, got {config.families}.")
+    for name in config.families:
+        if not name.startswith(GYMNAX):
+            check_name("family", name, (*FAMILIES, f"{GYMNAX}CartPole-v1"))
+        if name != "gridworld-planes" and not name.startswith(GYMNAX):
+            continue
+        if config.curriculum.score == "exact-regret":
+            raise ValueError(f"curriculum.score 'exact-regret' needs a known optimum, which {name!r} lacks.")
+        if config.curriculum.exact:
+            raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
+    for (part, name), known in CHOICES.items():
+        check_name(name, getattr(getattr(config, part), name), known)
+
+
+def _check_ranges(config: Config) -> None:
+    ranges = {
+        "grids.side": (2, config.grids.side),
+        "grids.limit": (1, config.grids.limit),
+        "bandits.pulls": (1, config.bandits.pulls),
+        "life.updates": (1, config.life.updates),
+    }
+    for name, (least, (low, high)) in ranges.items():
+        if not least <= low <= high:
+            raise ValueError(f"{name} must satisfy {least} <= low <= high, got {(low, high)}.")
+    most = min(16, config.grids.side[1] ** 2 - 1)
+    if not 1 <= config.grids.objects <= most:
+        raise ValueError(f"grids.objects must be between 1 and {most}, got {config.grids.objects}.")
+    if config.bandits.arms < 2:
+        raise ValueError(f"bandits.arms must be at least 2, got {config.bandits.arms}.")
+
+
+def _check_counts(config: Config) -> None:
+    counts = {
+        "meta_steps": config.meta_steps,
+        "chunk": config.chunk,
+        "checkpoint_every": config.checkpoint_every,
+        "life.environments": config.life.environments,
+        "life.steps": config.life.steps,
+        "meta.updates": config.meta.updates,
+        "rule.width": config.rule.width,
+        "rule.predictions": config.rule.predictions,
+        "rule.drift_width": config.rule.drift_width,
+        "rule.epochs": config.rule.epochs,
+        "rule.minibatches": config.rule.minibatches,
+        "evolution.probes": config.evolution.probes,
+        "curriculum.capacity": config.curriculum.capacity,
+        "curriculum.antagonists": config.curriculum.antagonists,
+        "curriculum.episodes": config.curriculum.episodes,
+        **{f"members[{i}]": count for i, count in enumerate(config.members)},
+    }
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}.")
+    if not 0 <= config.seed < 2**32 - 1:
+        raise ValueError(f"seed must be between 0 and {2**32 - 2}, got {config.seed}.")
+    if config.meta_steps % config.chunk:
+        raise ValueError(f"chunk must divide meta_steps ({config.meta_steps}), got {config.chunk}.")
+    if config.curriculum.kind == "prioritised" and config.curriculum.capacity < max(config.members):
+        least = max(config.members)
+        raise ValueError(
+            f"curriculum.capacity must hold at least a batch of {least} tasks, got {config.curriculum.capacity}."
+        )
+
+
+def _check_rates(config: Config) -> None:
+    rates = {
+        "meta.rate": config.meta.rate,
+        "evolution.sigma": config.evolution.sigma,
+        "evolution.rate": config.evolution.rate,
+        "evolution.decay": config.evolution.decay,
+        "gymnax.rate": config.gymnax.rate,
+        "gymnax.antagonist_rate": config.gymnax.antagonist_rate,
+        "life.clip": config.life.clip,
+        "curriculum.temperature": config.curriculum.temperature,
+        **{f"grids.{name}": getattr(config.grids, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+        **{f"bandits.{name}": getattr(config.bandits, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+    }
+    weights = {
+        "meta.clip": config.meta.clip,
+        "meta.entropy": config.meta.entropy,
+        "meta.prediction_entropy": config.meta.prediction_entropy,
+        "meta.policy_target": config.meta.policy_target,
+        "meta.prediction_target": config.meta.prediction_target,
+        "rule.prediction_weight": config.rule.prediction_weight,
+        "rule.policy_entropy": config.rule.policy_entropy,
+        "gymnax.antagonist_entropy": config.gymnax.antagonist_entropy,
+        "grids.antagonist_entropy": config.grids.antagonist_entropy,
+        "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
+    }
+    shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in ("replay", "minimal_fill", "staleness")}
+    shares |= {"evolution.novelty": config.evolution.novelty, "evolution.decay": config.evolution.decay}
+    if not 0 <= config.evolution.floor <= config.evolution.rate:
+        raise ValueError(
+            f"evolution.floor must lie between 0 and evolution.rate ({config.evolution.rate}), got {config.evolution.floor}."
+        )
+    shares |= {"life.gamma": config.life.gamma, "life.gae_lambda": config.life.gae_lambda}
+    for values, good, rule in (
+        (rates, lambda x: 0 < x < math.inf, "positive and finite"),
+        (weights, lambda x: 0 <= x < math.inf, "at least 0 and finite"),
+        (shares, lambda x: 0 <= x <= 1, "between 0 and 1"),
+    ):
+        for name, value in values.items():
+            if not good(value):
+                raise ValueError(f"{name} must be {rule}, got {value}.")

@@ -1,0 +1,69 @@
+"""Configurations as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from groove.config.checks import check
+from groove.config.settings import Config
+
+
+def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
+    """Writes a configuration and the versions it ran with as JSON."""
+    text = json.dumps({"config": dataclasses.asdict(config), "versions": dict(versions)}, indent=2) + "\n"
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def load(path: Path) -> Config:
+    """Reads a configuration that `save` wrote.
+
+    Raises:
+        ValueError: The file is no configuration of this version of groove.
+    """
+    try:
+        return from_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["config"]))
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
+
+
+def from_json(text: str) -> Config:
+    """A checked configuration from the JSON of its fields.
+
+    Raises:
+        ValueError: It has other fields, or values that no run can have.
+    """
+    try:
+        return check(_rebuild(Config, json.loads(text)))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not a configuration of this version of groove: {error}.") from error
+
+
+def _rebuild(kind, values):
+    """A dataclass from nested dictionaries; lists become tuples."""
+    parts = {f.name: f.type for f in dataclasses.fields(kind)}
+    if set(values) != set(parts):
+        raise TypeError(f"fields of {kind.__name__} differ: {sorted(set(values) ^ set(parts))}")
+
+    def one(name, value):
+        if dataclasses.is_dataclass(parts[name]):
+            return _rebuild(parts[name], value)
+        return _checked(name, parts[name], value)
+
+    return kind(**{name: one(name, value) for name, value in values.items()})
+
+
+def _checked(name, hint, value):
+    """The value of a field, if it is of the field's type: a number, a name, or a tuple of them."""
+    if get_origin(hint) is not tuple:
+        expected = str if get_origin(hint) is Literal else hint
+        if type(value) is not expected and not (expected is float and type(value) is int):
+            raise TypeError(f"{name} must be of type {expected.__name__}, got {value!r}")
+        return value
+    kinds = get_args(hint)
+    if not isinstance(value, list) or (Ellipsis not in kinds and len(value) != len(kinds)):
+        raise TypeError(f"{name} must be a list like {hint}, got {value!r}")
+    return tuple(_checked(name, kinds[0], entry) for entry in value)

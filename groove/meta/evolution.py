@@ -1,0 +1,216 @@
+"""Evolution over whole lifetimes: no gradient, no truncation, so schedules that pay off late can be found."""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from groove.base import Clock, Info, MetaOptimizer, Outcome, Task, Theta
+from groove.lifetime import Lifetime
+from groove.meta.strategies import Strategy
+
+Shaping: TypeAlias = Callable[[jax.Array], jax.Array]
+"""`(fitness f32[candidates]) -> f32[candidates]`, over those that shared a task."""
+Fitness: TypeAlias = Callable[[Outcome, Info], jax.Array]
+"""`(outcome, means over the life of what its updates reported) -> f32[]`."""
+
+
+class Visit(NamedTuple):
+    """A task about to be lived on, or just lived on: whole lives leave nothing else behind. Leading axis [B]."""
+
+    task: Task
+    clock: Clock
+
+    @property
+    def finished(self) -> jax.Array:
+        """bool[...]: the lifetime is over."""
+        return self.clock.update >= self.clock.lifetime
+
+
+class Plays(NamedTuple):
+    """Who lives on what: U couples of candidates."""
+
+    task: jax.Array  # i32[U]
+    candidate: jax.Array  # i32[U, 2]
+
+
+def ranks(fitness: jax.Array) -> jax.Array:
+    """Centred ranks in [-1/2, 1/2], equal for equal fitness: f32[G] to f32[G].
+
+    For a pair they are +1/2 for the better, -1/2 for the other, and both exactly 0 on a tie (TA-LPG, Jackson, Lu et al.
+    2024). What is not finite ranks last.
+    """
+    fitness = jnp.where(jnp.isfinite(fitness), fitness, -jnp.inf)
+    less = jnp.sum(fitness[None, :] < fitness[:, None], axis=1, dtype=jnp.float32)
+    equal = jnp.sum(fitness[None, :] == fitness[:, None], axis=1, dtype=jnp.float32)
+    return (less + (equal - 1) / 2) / (fitness.size - 1) - 0.5
+
+
+def raw(fitness: jax.Array) -> jax.Array:
+    """The fitness itself."""
+    return fitness
+
+
+def final_return(outcome: Outcome, info: Info) -> jax.Array:
+    """What the agent achieves at the end of its life."""
+    return outcome.episode_return
+
+
+def mean_reward(outcome: Outcome, info: Info) -> jax.Array:
+    """The reward of a step, over the whole life."""
+    return info["reward"]
+
+
+def evolution(
+    lives: tuple[Lifetime, ...],
+    strategy: Strategy,
+    *,
+    fitness: Fitness = final_return,
+    shaping: Shaping = ranks,
+    block: int = 1,
+    grouped: bool = True,
+) -> MetaOptimizer:
+    """Evolution strategies over whole lifetimes (Lu et al. 2022; TA-LPG, Jackson, Lu et al. 2024).
+
+    In each generation every candidate is born, lives and is measured. The candidates that share a task share the initial
+    agent and every random word as well. Of a mirrored strategy these are pairs, and there is one task per pair: for the same
+    number of lives, more pairs tell more than more tasks per pair. Of another strategy all candidates share all tasks.
+    Fitness is shaped among those who shared a task, then averaged over a candidate's tasks.
+
+    Args:
+        lives: How the rule's agents live, one per family.
+        strategy: Who is tried next.
+        fitness: What is maximised.
+        shaping: `ranks`, or `raw` where rewards of all tasks are of one scale.
+        block: Couples of lives stepped together. A block ends with its longest life. Large on a GPU; on a CPU a couple fills
+            the machine, and its weights stay in cache. Must divide the number of couples of every family.
+        grouped: Whether couples are sorted by lifetime first, so that short lives do not wait for long ones.
+
+    Returns:
+        A MetaOptimizer; `live` is a tuple of Visits over families, of which all are finished after every step. What a task
+        reports is the mean over the better half of its candidates: the better one of a pair.
+    """
+    if block < 1:
+        raise ValueError(f"block must be at least 1, got {block}.")
+
+    def begin(key, tasks):
+        return tuple(Visit(task, Clock(jnp.zeros_like(task.lifetime), task.lifetime)) for task in tasks)
+
+    def step(key, state, live):
+        ask_key, live_key, tell_key = jax.random.split(key, 3)
+        state, candidates = strategy.ask(ask_key, state)
+        sizes = [visits.task.lifetime.size for visits in live]
+        results = [
+            _family(life, k, candidates, visits.task, plays, block=block, grouped=grouped)
+            for life, k, visits, plays in zip(
+                lives, jax.random.split(live_key, len(lives)), live, couples(strategy, sizes), strict=True
+            )
+        ]
+        values = [fitness(outcome, info) for outcome, info in results]
+        told = _mean_fitness(strategy, [jax.vmap(shaping)(value) for value in values])
+        moved = strategy.tell(tell_key, state, candidates, told)
+        live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
+        seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
+        seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))
+        return moved, live, tuple(better_half(outcome) for outcome, _ in results), seen
+
+    return MetaOptimizer(init=strategy.init, begin=begin, theta=strategy.theta, step=step)
+
+
+def couples(strategy: Strategy, tasks: list[int]) -> list[Plays]:
+    """Who lives on what, by family: pairs with a task each, or every candidate on every task.
+
+    Args:
+        strategy: Of `population` candidates.
+        tasks: The number of tasks of each family.
+
+    Raises:
+        ValueError: A mirrored strategy has other than one pair for each task.
+    """
+    half = strategy.population // 2
+    if not strategy.mirrored:
+        pairs = jnp.arange(2 * half, dtype=jnp.int32).reshape(half, 2)
+        return [Plays(jnp.repeat(jnp.arange(count, dtype=jnp.int32), half), jnp.tile(pairs, (count, 1))) for count in tasks]
+    if half != sum(tasks):
+        raise ValueError(
+            f"a mirrored population must be twice the number of tasks, {sum(tasks)}, got {strategy.population}."
+        )
+    places, start = [], 0
+    for count in tasks:
+        pair = jnp.arange(start, start + count, dtype=jnp.int32)
+        places.append(Plays(jnp.arange(count, dtype=jnp.int32), jnp.stack([pair, pair + half], axis=1)))
+        start += count
+    return places
+
+
+def better_half(outcome: Outcome) -> Outcome:
+    """Means over the better half of candidates: fields f32[B, G] to f32[B]. Of a pair it is the better one."""
+    half = outcome.episode_return.shape[1] // 2
+    best, place = jax.lax.top_k(outcome.episode_return, half)
+    error = jnp.take_along_axis(outcome.standard_error, place, axis=1)
+    return Outcome(jnp.mean(best, axis=1), jnp.sqrt(jnp.sum(jnp.square(error), axis=1)) / half)
+
+
+def whole_life(life: Lifetime, key: jax.Array, theta: Theta, task: Task) -> tuple[Outcome, Info]:
+    """Birth, life and measurement of one agent, and means over its life of what its updates reported and of `reward`."""
+    begin_key, life_key, measure_key = jax.random.split(key, 3)
+
+    def update(member):
+        update_key = jax.random.fold_in(life_key, member.clock.update)
+        member, rollout, info = life.update(update_key, theta, member, task.level)
+        return member, {**info, "reward": jnp.mean(rollout.reward)}
+
+    def body(now):
+        member, seen = update(now[0])
+        return member, jax.tree.map(jnp.add, now[1], seen)
+
+    born = life.begin(begin_key, task.level, task.lifetime)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update, born)[1])
+    member, total = jax.lax.while_loop(lambda now: now[0].clock.update < now[0].clock.lifetime, body, (born, nothing))
+    outcome = life.evaluate(measure_key, member.agent, task.level, jnp.array(True))
+    return outcome, jax.tree.map(lambda sums: sums / task.lifetime, total)
+
+
+def _family(
+    life: Lifetime, key: jax.Array, candidates: Theta, task: Task, plays: Plays, *, block: int, grouped: bool
+) -> tuple[Outcome, Info]:
+    """All lives on a family's tasks: outcomes and infos f32[B, candidates that share a task]."""
+    size = plays.task.size
+    if size % block:
+        raise ValueError(f"block must divide the {size} couples of candidates, got {block}.")
+    keys = jax.random.split(key, task.lifetime.size)
+    order = jnp.argsort(-task.lifetime[plays.task], stable=True) if grouped else jnp.arange(size, dtype=jnp.int32)
+
+    def play(now: Plays):
+        theta = jax.tree.map(lambda leaf: leaf[now.candidate], candidates)
+        own = jax.tree.map(lambda leaf: leaf[now.task], task)
+        return jax.vmap(lambda theta: whole_life(life, keys[now.task], theta, own))(theta)
+
+    rows = jax.tree.map(lambda leaf: leaf[order], plays)
+    results = jax.lax.map(play, rows, batch_size=block)
+    back = jnp.argsort(order)
+    return jax.tree.map(lambda leaf: leaf[back].reshape(task.lifetime.size, -1), results)
+
+
+def _mean_fitness(strategy: Strategy, values: list[jax.Array]) -> jax.Array:
+    """Shaped fitness f32[B, G] of each family to f32[population]: a pair's own, or means over all tasks."""
+    if strategy.mirrored:
+        return jnp.concatenate(values).T.ravel()
+    return jnp.mean(jnp.concatenate(values), axis=0)
+
+
+def _info(values: list[jax.Array], infos: list[Info]) -> Info:
+    """Means over all lives, and how far those that shared a task lay apart."""
+    fitness = jnp.concatenate(values)
+    names = sorted({name for info in infos for name in info})
+    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in names}
+    spread = jnp.max(fitness, axis=1) - jnp.min(fitness, axis=1)
+    return {
+        **means,
+        "fitness": jnp.mean(fitness),
+        "fitness_spread": jnp.mean(spread),
+        "ties": jnp.mean(spread == 0, dtype=jnp.float32),
+        "nonfinite": jnp.sum(~jnp.isfinite(fitness), dtype=jnp.int32),
+    }

@@ -1,0 +1,192 @@
+"""Strategies of evolution: who is tried next, and what is made of their fitness. evosax's by name, turned to maximise."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from groove.base import Info, Theta
+
+
+class Strategy(NamedTuple):
+    """A population of rules and how it moves. Fitness is maximised.
+
+    Attributes:
+        population: Candidates per generation, even.
+        mirrored: Whether candidates i and i + population / 2 are a pair, theta + noise and theta - noise. A pair has a task
+            of its own; the candidates of other strategies are compared on tasks that all of them share.
+        init: `(key, theta) -> state`.
+        ask: `(key, state) -> (state, candidates)`, PyTree of theta with a leading axis [population].
+        tell: `(key, state, candidates, fitness f32[population]) -> state`.
+        theta: `(state) -> theta`, the rule that the strategy stands for.
+        info: `(state) -> info`.
+    """
+
+    population: int
+    mirrored: bool
+    init: Callable[[jax.Array, Theta], chex.ArrayTree]
+    ask: Callable[[jax.Array, chex.ArrayTree], tuple[chex.ArrayTree, Theta]]
+    tell: Callable[[jax.Array, chex.ArrayTree, Theta, jax.Array], chex.ArrayTree]
+    theta: Callable[[chex.ArrayTree], Theta]
+    info: Callable[[chex.ArrayTree], Info] = lambda state: {}
+
+
+class Kind(NamedTuple):
+    """How one of evosax's algorithms is made."""
+
+    mirrored: bool = False
+    optimizer: bool = False  # moves its mean by an optax optimizer that may be chosen
+    schedule: bool = False  # takes sigma as a schedule, the others as a parameter `std_init`
+
+
+KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "Open_ES": Kind(mirrored=True, optimizer=True, schedule=True),
+        "ARS": Kind(mirrored=True, optimizer=True, schedule=True),
+        "PGPE": Kind(mirrored=True, optimizer=True),
+        "GuidedES": Kind(mirrored=True, optimizer=True, schedule=True),
+        "SNES": Kind(),
+        "Sep_CMA_ES": Kind(),
+        "CR_FM_NES": Kind(),  # mirrored too, but it ranks its whole population, which pairs on tasks of their own forbid
+        "Rm_ES": Kind(),
+        "LM_MA_ES": Kind(),
+        "SimpleES": Kind(),
+        "DiscoveredES": Kind(),
+        "iAMaLGaM_Univariate": Kind(schedule=True),
+        "ESMC": Kind(optimizer=True, schedule=True),
+    }
+)
+"""Strategies that work at 200,000 parameters: their states hold a few to some dozens of vectors. Read-only."""
+
+_COVARIANCE = "it keeps a full covariance, 160 GB at 200,000 parameters"
+_ELDERS = "it compares fitness with that of earlier generations, which was measured on other tasks"
+_MEMBERS = f"{_ELDERS}; deep-ga selects within one generation"
+_PICKLED = "its own parameters come as a pickle"
+_SEVERAL = "it keeps several distributions, so there is no one rule that it stands for"
+_COUNTER = "it keeps one clock for the whole population, while lifetimes differ; use truncated evolution"
+
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("CMA_ES", "MA_ES", "xNES", "iAMaLGaM_Full", "ASEBO"), _COVARIANCE),
+        **dict.fromkeys(("HillClimbing", "SimulatedAnnealing", "GradientlessDescent"), _ELDERS),
+        **dict.fromkeys(
+            (
+                "DifferentialEvolution", "DiffusionEvolution", "GESMR_GA", "LearnedGA", "MR15_GA", "PSO", "SAMR_GA",
+                "SimpleGA",
+            ),
+            _MEMBERS,
+        ),
+        **dict.fromkeys(("LearnedES", "CMAAnchoredLES", "EvoTF_ES"), _PICKLED),
+        **dict.fromkeys(("SV_CMA_ES", "SV_Open_ES"), _SEVERAL),
+        **dict.fromkeys(("PersistentES", "NoiseReuseES"), _COUNTER),
+        "RandomSearch": "it does not learn from fitness where to look",
+    }
+)  # fmt: skip
+"""evosax's other strategies, and why they are refused. Read-only."""
+
+
+def named(
+    name: str,
+    theta: Theta,
+    *,
+    population: int,
+    sigma: float = 0.1,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Strategy:
+    """One of evosax's strategies. Fitness is shaped before it is told: evosax's own shaping is off where it can be.
+
+    Args:
+        name: A key of `KINDS`, as evosax spells it.
+        theta: An example of the rule's parameters, or `jax.eval_shape` of it.
+        population: Candidates per generation; even, at least 4.
+        sigma: Deviation of the candidates, positive.
+        optimizer: Moves the mean, for the strategies that leave this open; by default `decaying_adam()`.
+
+    Raises:
+        ValueError: The name is unknown or refused, with the reason.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from groove.meta import strategies
+        >>> strategy = strategies.named("Open_ES", jnp.zeros(3), population=8)
+        >>> state = strategy.init(jax.random.key(0), jnp.zeros(3))
+        >>> state, candidates = strategy.ask(jax.random.key(1), state)
+        >>> candidates.shape
+        (8, 3)
+    """
+    if name in REFUSED:
+        raise ValueError(f"the strategy {name!r} cannot be used: {REFUSED[name]}. Known: {', '.join(KINDS)}.")
+    if name not in KINDS:
+        raise ValueError(f"unknown strategy {name!r}. Known: {', '.join(KINDS)}.")
+    if population < 4 or population % 2:
+        raise ValueError(f"population must be even and at least 4, got {population}.")
+    if not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}.")
+    algorithm, parameters = _algorithm(name, theta, population, sigma, optimizer or decaying_adam())
+
+    @_loose
+    def init(key, theta):
+        return _strong(algorithm.init(key, theta, parameters))
+
+    @_loose
+    def ask(key, state):
+        candidates, state = algorithm.ask(key, state, parameters)
+        return _strong(state), candidates
+
+    @_loose
+    def tell(key, state, candidates, fitness):
+        return _strong(algorithm.tell(key, candidates, -fitness, state, parameters)[0])
+
+    return Strategy(population, KINDS[name].mirrored, init, ask, tell, algorithm.get_mean)
+
+
+def decaying_adam(rate: float = 1e-2, *, decay: float = 0.999, floor: float = 1e-5) -> optax.GradientTransformation:
+    """Adam whose rate falls by a factor each generation, down to a floor; TA-LPG's (Jackson, Lu et al. 2024)."""
+    if not rate > 0 or not 0 < decay <= 1 or not 0 <= floor <= rate:
+        raise ValueError(f"0 < rate, 0 < decay <= 1 and 0 <= floor <= rate must hold, got {rate}, {decay} and {floor}.")
+    return optax.adam(optax.exponential_decay(rate, 1, decay, end_value=floor))
+
+
+def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer: optax.GradientTransformation):
+    """The algorithm of evosax, and its parameters."""
+    from evosax import algorithms  # a second of import time that other runs need not pay
+
+    kind = KINDS[name]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), theta)
+    options = {"optimizer": optimizer} if kind.optimizer else {}
+    if kind.schedule:
+        options["std_schedule"] = optax.constant_schedule(sigma)
+    if kind.mirrored:
+        from evosax.core.fitness_shaping import identity_fitness_shaping_fn
+
+        options["fitness_shaping_fn"] = identity_fitness_shaping_fn
+    with jax.numpy_rank_promotion("allow"):
+        algorithm = algorithms.algorithms[name](population, zeros, metrics_fn=lambda *state: {}, **options)
+        parameters = algorithm.default_params
+    if name == "ARS":
+        algorithm.elite_ratio = 1.0  # pair ranks make all pairs equally elite, and it would keep the first ones
+    return algorithm, parameters if kind.schedule else parameters.replace(std_init=jnp.float32(sigma))
+
+
+def _loose(function):
+    """Lets ranks promote inside evosax, which relies on it."""
+
+    def call(*arguments):
+        with jax.numpy_rank_promotion("allow"):
+            return function(*arguments)
+
+    return call
+
+
+def _strong(state: chex.ArrayTree) -> chex.ArrayTree:
+    """Arrays of settled dtypes: evosax starts with Python numbers, and a second compilation would follow."""
+
+    def leaf(x):
+        x = jnp.asarray(x)
+        return jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(leaf, state)

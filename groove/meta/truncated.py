@@ -1,0 +1,185 @@
+"""Evolution in pieces of a lifetime: agents live on between generations, and theta moves long before they are old."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from groove import agents
+from groove.agents import Learner
+from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
+from groove.lifetime import Lifetime, Member
+from groove.meta.evolution import better_half
+
+Memory: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
+"""`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
+
+
+class Couple(NamedTuple):
+    """Two agents alive on one task, perturbed in opposite directions. Leading axis [B]."""
+
+    task: Task
+    member: Member  # leading axes [B, 2]
+    kept: Theta  # [B, ...]; what `Memory` remembers of the couple's perturbations since its birth
+
+    @property
+    def finished(self) -> jax.Array:
+        """bool[B]: the lifetime is over."""
+        return self.member.clock.update[..., 0] >= self.member.clock.lifetime[..., 0]
+
+
+def persistent(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+    """New noise in every piece, credited with all noise since birth: unbiased (Vicol et al. 2021, arXiv 2112.13835)."""
+    return fresh, jax.tree.map(lambda new, old: jnp.where(born, new, old + new), fresh, kept)
+
+
+def noise_reuse(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+    """One noise for a whole life: unbiased, and of less variance (Li et al. 2023, arXiv 2304.12180)."""
+    noise = jax.tree.map(lambda new, old: jnp.where(born, new, old), fresh, kept)
+    return noise, noise
+
+
+def forgetful(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+    """New noise in every piece, credited with that alone: plain truncation, blind to whatever pays off later."""
+    return fresh, fresh
+
+
+def truncated(
+    lives: tuple[Lifetime, ...],
+    optimizer: optax.GradientTransformation,
+    theta: Theta,
+    *,
+    sigma: float = 0.1,
+    updates: int = 5,
+    memory: Memory = persistent,
+    final: bool = False,
+    block: int = 1,
+) -> MetaOptimizer:
+    """Evolution strategies over pieces of K updates, with antithetic couples that live on from piece to piece.
+
+    The gradient's estimate is the mean over couples of (f+ - f-) / (2 sigma^2) times what the memory credits: the sum of a
+    couple's perturbations since birth, its only one, or the last. Every couple remembers for itself, since lifetimes end at
+    different times. Fitness is raw: ranks would bias the estimate.
+
+    Args:
+        lives: How the rule's agents live, one per family.
+        optimizer: Of theta, from optax.
+        theta: An example of the rule's parameters, or `jax.eval_shape` of it.
+        sigma: Deviation of the perturbations, positive.
+        updates: K, updates of a piece, at least 1.
+        memory: `persistent`, `noise_reuse` or `forgetful`.
+        final: Whether fitness is the return at the end of the life, nothing before it, rather than each piece's share of
+            the life's mean reward per step.
+        block: Couples stepped together; must divide the number of tasks of every family.
+
+    Returns:
+        A MetaOptimizer; `live` is a tuple of Couples over families. The better agent of a couple reports.
+    """
+    if updates < 1 or block < 1:
+        raise ValueError(f"updates and block must be at least 1, got {updates} and {block}.")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}.")
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), theta)
+    plays = tuple(_player(life, sigma=sigma, updates=updates, final=final) for life in lives)
+
+    def begin(key, tasks):
+        keys = jax.random.split(key, len(lives))
+        return tuple(_begin(life, k, task, nothing) for life, k, task in zip(lives, keys, tasks, strict=True))
+
+    def family(play, key, center, couples):
+        noise_key, play_key = jax.random.split(key)
+        fresh = _noise(noise_key, nothing, couples.finished.size, sigma)
+        born = couples.member.clock.update[:, 0] == 0
+        noise, kept = jax.vmap(memory)(fresh, couples.kept, born)
+        return _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
+
+    def step(key, state: Learner, live):
+        keys = jax.random.split(key, len(lives))
+        results = [family(play, k, state.parameters, c) for play, k, c in zip(plays, keys, live, strict=True)]
+        count = sum(couples.finished.size for couples in live)
+        slope = jax.tree.map(lambda *sums: -sum(sums[1:], sums[0]) / count, *(result[0] for result in results))
+        moved = agents.descend(optimizer, state, slope)
+        size = optax.tree.norm(jax.tree.map(jnp.subtract, moved.parameters, state.parameters))
+        seen = {**_info(slope, [result[3] for result in results]), "theta_step": size}
+        return moved, tuple(result[1] for result in results), tuple(result[2] for result in results), seen
+
+    return MetaOptimizer(
+        init=lambda key, theta: agents.begin(optimizer, theta),
+        begin=begin,
+        theta=lambda state: state.parameters,
+        step=step,
+    )
+
+
+def _begin(life: Lifetime, key: jax.Array, task: Task, nothing: Theta) -> Couple:
+    def one(key, task):
+        twin = life.begin(key, task.level, task.lifetime)
+        return Couple(task, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), twin), nothing)
+
+    return jax.vmap(one)(jax.random.split(key, task.lifetime.size), task)
+
+
+def _noise(key: jax.Array, like: Theta, count: int, sigma: float) -> Theta:
+    """Normal perturbations, drawn in one call: PyTree of [count, ...]."""
+    flat, unravel = ravel_pytree(like)
+    return jax.vmap(unravel)(sigma * jax.random.normal(key, (count, flat.size), flat.dtype))
+
+
+def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
+    """`(key, center, couple, noise) -> (slope, couple, outcome, info)`: K updates of both agents, with the same words."""
+
+    def piece(keys, theta, member, task):
+        def update(member, key):
+            alive = member.clock.update < member.clock.lifetime
+            member, rollout, info = life.update(key, theta, member, task.level)
+            return member, ({**info, "reward": jnp.mean(rollout.reward)}, alive)
+
+        member, (infos, alive) = jax.lax.scan(update, member, keys[1:])
+        finished = member.clock.update >= member.clock.lifetime
+        outcome = life.evaluate(keys[0], member.agent, task.level, finished)
+        if final:
+            fitness = jnp.where(finished, outcome.episode_return, 0.0)
+        else:
+            fitness = jnp.sum(jnp.where(alive, infos["reward"], 0.0)) / task.lifetime
+        means = {name: jnp.mean(values, where=alive) for name, values in infos.items()}
+        return member, outcome, {**means, "fitness": fitness}
+
+    def play(key, center, couple, noise):
+        keys = jax.random.split(key, 1 + updates)
+        both = jax.tree.map(lambda mean, by: jnp.stack([mean + by, mean - by]), center, noise)
+        member, outcome, info = jax.vmap(piece, (None, 0, 0, None))(keys, both, couple.member, couple.task)
+        credit = (info["fitness"][0] - info["fitness"][1]) / (2 * sigma**2)
+        slope = jax.tree.map(lambda kept: credit * kept, couple.kept)
+        return slope, couple._replace(member=member), outcome, info
+
+    return play
+
+
+def _blocked(
+    play, key: jax.Array, center: Theta, couples: Couple, noise: Theta, block: int
+) -> tuple[Theta, Couple, Outcome, Info]:
+    """Plays all couples, `block` at a time in a fixed order: (sum of slopes, couples, outcomes [B], infos [B, 2])."""
+    size = couples.finished.size
+    if size % block:
+        raise ValueError(f"block must divide the {size} tasks, got {block}.")
+
+    def one(total, rows):
+        slope, *rest = jax.vmap(play, (0, None, 0, 0))(rows[0], center, *rows[1:])
+        return jax.tree.map(lambda sums, more: sums + jnp.sum(more, axis=0), total, slope), rest
+
+    rows = (jax.random.split(key, size), couples, noise)
+    rows = jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows)
+    total, rest = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, center), rows)
+    couples, outcome, info = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), rest)
+    return total, couples, better_half(outcome), info
+
+
+def _info(slope: Theta, infos: list[Info]) -> Info:
+    names = sorted({name for info in infos for name in info})
+    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in names}
+    nonfinite = sum(jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in jax.tree.leaves(slope))
+    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite}
