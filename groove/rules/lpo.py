@@ -32,9 +32,8 @@ def features(ratio: jax.Array, advantage: jax.Array, age: jax.Array) -> jax.Arra
     Example:
         >>> import jax.numpy as jnp
         >>> from groove.rules import lpo_features
-        >>> lpo_features(jnp.array(2.0), jnp.array(3.0), jnp.array([0.5])).round(2)
-        Array([ 0.69,  0.48, -1.  ,  1.  ,  2.08,  1.44, -3.  ,  3.  ,  0.35,
-                0.24, -0.5 ,  0.5 ,  1.04,  0.72, -1.5 ,  1.5 ],      dtype=float32)
+        >>> lpo_features(jnp.full((4, 2), 1.5), jnp.ones((4, 2)), jnp.array([0.5])).shape
+        (4, 2, 16)
     """
     chex.assert_equal_shape([ratio, advantage])
     chex.assert_rank(age, 1)
@@ -71,8 +70,8 @@ def drift(
         >>> import jax.numpy as jnp
         >>> from groove.rules import lpo_drift
         >>> theta = {"hidden": jnp.ones((8, 4)), "output": jnp.ones((4, 1))}
-        >>> lpo_drift(theta, jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0]), jnp.zeros(0)).round(2)
-        Array([0.  , 3.92], dtype=float32)
+        >>> bool(lpo_drift(theta, jnp.array(1.0), jnp.array(1.0), jnp.zeros(0)) == 0)
+        True
     """
     network = (jnp.tanh(features(ratio, advantage, age) @ theta["hidden"]) @ theta["output"])[..., 0]
     start = ppo_drift(bounded(ratio), advantage, clip=clip) if ppo_start else 0.0
