@@ -6,12 +6,13 @@ import urllib.error
 from pathlib import Path
 
 import chex
+import flax.struct
 import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnax.environments import spaces
+from gymnax.environments import environment, spaces
 from gymnax.environments.bsuite import mnist
 from gymnax.experimental import RolloutWrapper
 
@@ -103,6 +104,68 @@ def test_an_environment_that_cannot_be_made_is_refused(monkeypatch):
 def test_mistakes_are_named(name, options, message):
     with pytest.raises(ValueError, match=message):
         from_gymnax(name, **options)
+
+
+@flax.struct.dataclass
+class Pace:
+    speed: float = 1.0
+
+
+class Walk(environment.Environment):
+    """Somebody's own environment, without a limit; its state begins as a Python number."""
+
+    default_params = Pace()
+    shape = (2,)
+
+    def reset_env(self, key, params):
+        return jnp.zeros(self.shape), environment.EnvState(0)
+
+    def step_env(self, key, state, action, params):
+        return jnp.zeros(2), environment.EnvState(state.time + params.speed), jnp.float32(1), jnp.bool_(False), {}
+
+    def is_truncated(self, state, params):
+        return jnp.bool_(False)
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
+    def observation_space(self, params=None):
+        return spaces.Box(0, 1, (2,))
+
+
+class Stumble(Walk):
+    shape = (3,)
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Registers an environment for one test."""
+
+    def register(name, factory):
+        monkeypatch.setitem(gymnax.registration._registry, name, factory)
+        monkeypatch.setattr(gymnax, "registered_envs", [*gymnax.registered_envs, name])
+
+    return register
+
+
+def test_environments_without_a_limit_are_given_one(registered):
+    registered("Walk-test", Walk)
+    with pytest.raises(ValueError, match="episode_limit must be given, since Walk-test's EnvParams have no max_steps"):
+        from_gymnax("Walk-test")
+    family = from_gymnax("Walk-test", episode_limit=2, ranges={"speed": (0.5, 2.0)})
+    level = level_of(family)
+    state, _ = family.environment.reset(data(KEY), level)
+    assert state.inner.time.dtype == jnp.float32
+    for cut in (False, True):
+        state, timestep = family.environment.step(data(KEY), level, state, jnp.int32(0))
+        assert bool(timestep.truncated) == cut and not bool(timestep.terminated)
+    np.testing.assert_allclose(state.inner.time, 2 * level["speed"], rtol=1e-6)
+
+
+def test_environments_whose_shapes_change_are_refused(registered):
+    registered("Stumble-test", Stumble)
+    with pytest.raises(ValueError, match=r"gymnax's Stumble-test cannot be used.*shape \(3,\) where a step gives \(2,\)"):
+        from_gymnax("Stumble-test", episode_limit=2)
 
 
 def test_fields_are_uniform_within_their_ranges():
@@ -345,15 +408,11 @@ def test_rollouts_of_gymnax_run_a_family(loose_ranks):
     np.testing.assert_allclose(total[:, 0], (reward * before_end).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 
-def test_a_registered_family_comes_back(loose_ranks):
+def test_a_registered_family_comes_back(registered, loose_ranks):
     family = MADE["gridworld-blind"]
-    gymnax.register("Ours-test", lambda: to_gymnax(family))
-    try:
-        assert gymnax.make("Ours-test")[0].name == "gridworld"
-        again = from_gymnax("Ours-test")
-    finally:
-        gymnax.registered_envs.remove("Ours-test")
-        del gymnax.registration._registry["Ours-test"]
+    registered("Ours-test", lambda: to_gymnax(family))
+    assert gymnax.make("Ours-test")[0].name == "gridworld"
+    again = from_gymnax("Ours-test")
     assert again.environment.spec == family.environment.spec._replace(noise=2, reset_noise=2)
     state, timestep = again.environment.reset(data(KEY), level_of(again))
     state, timestep = again.environment.step(data(KEY), level_of(again), state, jnp.int32(0))
