@@ -17,13 +17,14 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove train --resume FOLDER      continue a run that was stopped
        groove report FOLDER              draw a run again: report.html
 
-presets: quick (the default; three minutes on two cores), lpg, groove (both of paper scale)
+presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
+         lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)
 """
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Meta-trains a rule on a curriculum. Presets: quick (the default), lpg, groove; flags override their fields."""
+    """Meta-trains a rule on a curriculum. Presets: quick (the default), ta-lpg-small, ...; flags override their fields."""
 
     run: Annotated[config.Config, tyro.conf.arg(name="")] = config.QUICK
     output: Path | None = None

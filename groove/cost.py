@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from groove import build
-from groove.config import Config
-from levels.base import Array, Spec
+from groove.base import Clock
+from groove.config import Config, population, whole_lives
+from groove.meta.strategies import KINDS
+from levels.base import Array, Discrete, Spec
 
 EFFICIENCY = 0.3
 """Assumed: the share of the speed of one large product of matrices that a whole meta-step reaches."""
@@ -19,6 +21,7 @@ EFFICIENCY = 0.3
 SMALL = 2e13
 """Useful operations of a run that never asks, nor is measured: minutes, on whatever machine."""
 NUMBER = 4  # bytes of a float32
+NOW = Clock(jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32))
 
 
 class Cost(NamedTuple):
@@ -31,8 +34,8 @@ class Cost(NamedTuple):
 def estimate(config: Config) -> Cost:
     """Time and memory of a run on JAX's default device.
 
-    The time is that of the update rule's recurrent net, which dominates at paper scale, from `operations` and the speed of
-    a product of matrices, measured here and now (under half a second), times `EFFICIENCY`. Compilation, references and
+    The time is that of the update rule's net and of LPO's agents, which dominate at paper scale: `operations` over the speed
+    of a product of matrices, measured here and now (under half a second), times `EFFICIENCY`. Compilation, references and
     evaluation are not counted, and narrow rules, whose small products run slower, take a few times longer. The memory is
     that of `memory`.
 
@@ -43,28 +46,47 @@ def estimate(config: Config) -> Cost:
 
 
 def operations(config: Config) -> float:
-    """Useful floating-point operations of a whole run: products of the rule's net, three times for the gradient.
+    """Useful floating-point operations of a whole run: products of the rule's net and, for LPO, of the agents' networks.
 
-    With rematerialisation it is four times, for the forward pass is made twice.
+    A gradient takes three times the forward pass; four times with rematerialisation, for the forward pass is made twice.
     """
-    width, gates = config.rule.width, build.CELLS[config.rule.cell].gates
-    heads = 1 + config.rule.predictions
-    forward = 2 * width * (gates * width + gates * _inputs(config) + heads)
-    return (4 if config.meta.rematerialise else 3) * forward * sum(config.members) * _tokens(config) * config.meta_steps
+    passes = 1 if config.meta.method == "evolution" else 4 if config.meta.rematerialise else 3
+    return passes * _forward(config) * lives(config) * updates(config) * config.meta_steps
+
+
+def lives(config: Config) -> int:
+    """Agents that a meta-step plays with: members, couples of candidates, or every candidate on every task."""
+    tasks = sum(config.members)
+    if config.meta.method == "gradient":
+        return tasks
+    settings = config.evolution
+    paired = settings.lives != "whole" or (settings.strategy in KINDS and KINDS[settings.strategy].mirrored)
+    return 2 * tasks if paired else population(config) * tasks
+
+
+def updates(config: Config) -> float:
+    """Updates of each of them in a meta-step: K, or the mean of log-uniform lifetimes."""
+    low, high = config.life.updates
+    if not whole_lives(config):
+        return config.meta.updates
+    return (high - low) / math.log(high / low) if high > low else low
 
 
 def memory(config: Config) -> float:
-    """Bytes that the device must hold at once: what the recurrent net keeps for the backward pass, and the agents.
+    """Bytes that the device must hold at once: what is kept for the backward pass, the candidates, and the agents.
 
-    Per token the net keeps gates before and after their nonlinearity, inputs and carries, about `(2 gates + 3) width`
-    numbers; of all K updates, or of one with rematerialisation; of all members, or of one block. Measured against what
-    XLA allocates on a CPU, it is within a factor of two.
+    Per token the recurrent net of LPG keeps gates before and after their nonlinearity, inputs and carries, about
+    `(2 gates + 3) width` numbers; of all K updates, or of one with rematerialisation or under evolution; of all members, or
+    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two.
     """
-    largest, block = max(config.members), config.meta.block
-    kept = 1 if config.meta.rematerialise else config.meta.updates
-    token = (2 * build.CELLS[config.rule.cell].gates + 3) * config.rule.width * NUMBER
-    at_once = min(block or largest, largest)
-    return at_once * token * _tokens(config) / config.meta.updates * kept + _agents(config)
+    if config.meta.method == "evolution":
+        at_once, kept = 2 * config.evolution.block, 1
+    else:
+        largest = max(config.members)
+        at_once, kept = min(config.meta.block or largest, largest), 1 if config.meta.rematerialise else config.meta.updates
+    per_token = (2 * build.CELLS[config.rule.cell].gates + 3) * config.rule.width if config.rule.kind == "lpg" else 0
+    candidates = 4 * _theta(config) * (lives(config) if config.meta.method == "evolution" else 1)
+    return NUMBER * (at_once * per_token * _tokens(config) * kept + candidates) + _agents(config, at_once)
 
 
 def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:
@@ -89,26 +111,57 @@ def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None
 
 
 def _tokens(config: Config) -> int:
-    """Steps that the rule reads per member and meta-step."""
-    return config.life.environments * config.life.steps * config.meta.updates
+    """Steps that the rule reads per agent and update."""
+    return config.life.environments * config.life.steps
 
 
-def _inputs(config: Config) -> int:
-    """Width of the net's input: reward, termination, gamma, pi, two embeddings, and what it knows of the lifetime."""
-    horizons = {"none": 0, "fraction-and-log": 2}
-    return 6 + horizons.get(config.rule.horizon, 1)
+def _forward(config: Config) -> float:
+    """Operations of one update of one agent."""
+    rule, known = config.rule, jax.eval_shape(build.HORIZONS[config.rule.horizon], NOW).size
+    if rule.kind == "lpg":
+        gates = build.CELLS[rule.cell].gates
+        return _tokens(config) * 2 * rule.width * (gates * (rule.width + 6 + known) + 1 + rule.predictions)
+    drift = 2 * rule.drift_width * (8 * (1 + known) + 1)
+    rollout = _tokens(config) * _network(config)
+    return rollout + 3 * rule.epochs * (rollout + _tokens(config) * drift)
 
 
-def _agents(config: Config) -> float:
-    """Bytes of every agent and value function, once for each update that the backward pass returns to, and once more."""
+def _network(config: Config) -> float:
+    """Operations of an agent's policy and value function on one observation, the largest of all families."""
+
+    def one(name: str) -> float:
+        spec = build.family(config, name).environment.spec
+        network = build.architecture(config, spec, name).network(spec, spec.actions + 1)
+        discrete = isinstance(spec.observation, Discrete)
+        seen = jnp.zeros((), jnp.int32) if discrete else jnp.zeros(spec.observation.shape, jnp.float32)
+        parameters = jax.eval_shape(network.init, jax.random.key(0))
+        counted = jax.jit(network.apply).lower(parameters, seen, jnp.float32(0)).cost_analysis()
+        return float((counted or {}).get("flops", 0.0))
+
+    return max(map(one, config.families))
+
+
+def _theta(config: Config) -> int:
+    """Parameters of the learned rule."""
+    name = config.families[0]
+    spec = build.family(config, name).environment.spec
+    rule = build.learned_rule(config, spec, build.architecture(config, spec, name))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(rule.init, jax.random.key(0))))
+
+
+def _agents(config: Config, at_once: int) -> float:
+    """Bytes of the agents and value functions: of every member, once for each update that a backward pass returns to."""
+    if whole_lives(config):
+        return NUMBER * at_once * max(_numbers(config, name) for name in config.families)
+    kept = 2 if config.meta.method == "evolution" else config.meta.updates + 1
     rows = [_numbers(config, name) * count for name, count in zip(config.families, config.members, strict=True)]
-    return NUMBER * sum(rows) * (config.meta.updates + 1)
+    return NUMBER * sum(rows) * kept
 
 
 def _numbers(config: Config, name: str) -> int:
     """Parameters of one agent of a family, with its value function."""
     spec = build.family(config, name).environment.spec
-    outputs = spec.actions + config.rule.predictions
+    outputs = spec.actions + (config.rule.predictions if config.rule.kind == "lpg" else 0)
     network = build.architecture(config, spec, name).network
 
     def size(spec: Spec, outputs: int) -> int:

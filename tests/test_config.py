@@ -23,17 +23,26 @@ def changed(path, value, start="quick"):
 
 COUNTS = (
     "meta_steps", "chunk", "checkpoint_every", "life.environments", "life.steps", "meta.updates", "rule.width",
-    "rule.predictions", "curriculum.capacity", "curriculum.antagonists", "curriculum.episodes",
+    "rule.predictions", "rule.drift_width", "rule.epochs", "rule.minibatches", "evolution.probes", "curriculum.capacity", "curriculum.antagonists", "curriculum.episodes",
 )  # fmt: skip
 RATES = (
     "meta.rate", "life.clip", "curriculum.temperature", "grids.actor_rate", "grids.critic_rate", "grids.antagonist_rate",
-    "bandits.actor_rate", "bandits.critic_rate", "bandits.antagonist_rate",
+    "bandits.actor_rate", "bandits.critic_rate", "bandits.antagonist_rate", "gymnax.rate", "gymnax.antagonist_rate",
+    "evolution.sigma", "evolution.rate", "evolution.decay",
 )  # fmt: skip
 WEIGHTS = (
     "meta.clip", "meta.entropy", "meta.prediction_entropy", "meta.policy_target", "meta.prediction_target",
-    "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy",
+    "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy", "gymnax.antagonist_entropy",
+    "rule.policy_entropy",
 )  # fmt: skip
-SHARES = ("curriculum.replay", "curriculum.minimal_fill", "curriculum.staleness", "life.gamma", "life.gae_lambda")
+SHARES = (
+    "evolution.novelty",
+    "curriculum.replay",
+    "curriculum.minimal_fill",
+    "curriculum.staleness",
+    "life.gamma",
+    "life.gae_lambda",
+)
 
 BAD = [
     *((path, value) for path in COUNTS for value in (0, -1)),
@@ -72,6 +81,11 @@ def test_impossible_values(path, value):
         ("curriculum.score", "regrett", "unknown score 'regrett'; did you mean 'regret'"),
         ("curriculum.kind", "prioritized", "unknown kind 'prioritized'; did you mean 'prioritised'"),
         ("curriculum.priority", "ranks", "unknown priority 'ranks'; did you mean 'rank'"),
+        ("rule.kind", "lpp", "unknown kind 'lpp'; did you mean 'lpo'"),
+        ("meta.method", "gradients", "unknown method 'gradients'; did you mean 'gradient'"),
+        ("evolution.lives", "persistant", "unknown lives 'persistant'; did you mean 'persistent'"),
+        ("evolution.fitness", "returns", "unknown fitness 'returns'; did you mean 'return'"),
+        ("evolution.shaping", "rank", "unknown shaping 'rank'; did you mean 'ranks'"),
         ("rule.cell", "gruu", "unknown cell 'gruu'; did you mean 'gru'"),
         ("rule.horizon", "fraction-log", "unknown horizon 'fraction-log'; did you mean 'fraction-and-log'"),
     ],
@@ -83,7 +97,9 @@ def test_unknown_names_get_a_suggestion(path, value, message):
 
 
 def test_unknown_presets_get_a_suggestion():
-    with pytest.raises(ValueError, match=r"unknown preset 'quik'; did you mean 'quick'\? Known: quick, lpg, groove\."):
+    with pytest.raises(
+        ValueError, match=r"unknown preset 'quik'; did you mean 'quick'\? Known: quick, lpg, groove, ta-lpg, "
+    ):
         preset("quik")
 
 
@@ -107,6 +123,47 @@ def test_k_must_fit_into_the_shortest_lifetime():
     with pytest.raises(ValueError, match=r"meta.updates \(K\) must not exceed the shortest lifetime of 4 updates, got 5"):
         check(start)
     check(dataclasses.replace(start, meta=dataclasses.replace(start.meta, updates=4)))
+
+
+def evolved(**changes):
+    start = PRESETS["ta-lpg-small"]
+    return dataclasses.replace(start, evolution=dataclasses.replace(start.evolution, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strategy": "Open_E"}, "unknown strategy 'Open_E'; did you mean 'Open_ES'"),
+        ({"strategy": "CMA_ES"}, "'CMA_ES' cannot be used: it keeps a full covariance"),
+        ({"strategy": "SimpleGA"}, "'SimpleGA' cannot be used: .*deep-ga"),
+        ({"strategy": "PersistentES"}, "'PersistentES' cannot be used: .*evolution.lives"),
+        ({"population": 10}, r"evolution.population must be 0 or twice the \d+ members with Open_ES"),
+        ({"strategy": "SNES", "population": 3}, "evolution.population must be even and at least 4, got 3"),
+        ({"strategy": "deep-ga", "population": 8, "parents": 8}, "evolution.parents must be between 1 and 7, got 8"),
+        ({"block": 0}, "evolution.block must be at least 1"),
+        ({"block": 37}, "evolution.block must be at least 1 and divide every family's couples"),
+        ({"floor": 1.0}, r"evolution.floor must lie between 0 and evolution.rate"),
+        ({"lives": "persistent", "novelty": 0.5}, "evolution.novelty needs evolution.lives 'whole'"),
+    ],
+)
+def test_evolutions_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        check(evolved(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_lives_may_be_shorter_than_k():
+    start = evolved()
+    short = dataclasses.replace(start, life=dataclasses.replace(start.life, updates=(2, 9)))
+    assert config.whole_lives(check(short)) and config.population(short) == 2 * sum(short.members)
+    with pytest.raises(ValueError, match=r"meta.updates \(K\)"):
+        check(dataclasses.replace(short, evolution=dataclasses.replace(short.evolution, lives="noise-reuse")))
+
+
+def test_minibatches_must_divide_a_rollout():
+    with pytest.raises(ValueError, match=r"rule.minibatches must divide the 160 steps of a rollout .*, got 7"):
+        start = dataclasses.replace(PRESETS["lpo-small"], life=config.Life(updates=(9, 9), environments=8, steps=20))
+        check(dataclasses.replace(start, rule=dataclasses.replace(start.rule, minibatches=7)))
 
 
 def test_blocks_must_divide_every_batch():

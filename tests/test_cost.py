@@ -1,6 +1,7 @@
 """Estimates of cost, and who is asked."""
 
 import dataclasses
+import math
 
 import jax
 import pytest
@@ -35,14 +36,31 @@ def test_operations_by_hand():
     assert cost.operations(resized(settings, rematerialise=True)) == 4 * token * (2 * 5 * 7) * 3
 
 
-@pytest.mark.parametrize("horizon", build.HORIZONS)
-def test_every_horizon_has_its_width(horizon: str):
-    rule = config.Rule(horizon=horizon)  # type: ignore[arg-type]
-    settings = dataclasses.replace(config.smoke(config.QUICK), rule=rule)
-    spec = build.family(settings, "gridworld").environment.spec
-    learned = build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))
-    theta = jax.eval_shape(learned.init, jax.random.key(0))
-    assert theta["layer"]["input"].shape[0] == cost._inputs(settings)
+def test_every_horizon_has_its_width():
+    """Each number that the rule knows of the lifetime is an input to three gates."""
+
+    def forward(horizon: str) -> float:
+        rule = config.Rule(horizon=horizon, width=4)  # type: ignore[arg-type]
+        return cost._forward(dataclasses.replace(config.LPG, rule=rule, life=config.Life(environments=1, steps=1)))
+
+    known = {"none": 0, "fraction": 1, "fraction-and-log": 2, "remaining": 1}
+    assert {name: (forward(name) - forward("none")) / (2 * 4 * 3) for name in build.HORIZONS} == known
+
+
+def test_evolution_counts_lives_and_whole_lifetimes():
+    settings = dataclasses.replace(config.TA_LPG, members=(8,))
+    assert (cost.lives(settings), cost.updates(settings)) == (16, pytest.approx(240 / math.log(25)))
+    everyone = dataclasses.replace(settings.evolution, strategy="SNES", population=6)
+    assert cost.lives(dataclasses.replace(settings, evolution=everyone)) == 48
+    pieces = dataclasses.replace(settings, evolution=dataclasses.replace(settings.evolution, lives="persistent"))
+    assert (cost.lives(pieces), cost.updates(pieces)) == (16, 5)
+
+
+def test_lpo_counts_epochs_over_the_agents_networks():
+    """Twice the epochs of a loop that dominates are nearly twice the work; a rollout is one pass forward."""
+    settings = dataclasses.replace(config.TA_LPO, families=("gridworld-planes",))
+    twice = dataclasses.replace(settings, rule=dataclasses.replace(settings.rule, epochs=8))
+    assert 1.8 < cost.operations(twice) / cost.operations(settings) < 2
 
 
 def test_less_is_kept_in_blocks_and_with_rematerialisation():
@@ -63,7 +81,7 @@ def test_memory_is_that_of_the_compiled_program_within_a_factor_of_three():
 
 def test_planes_have_networks_to_hold():
     settings = dataclasses.replace(config.LPG, families=("gridworld-planes",))
-    assert cost.memory(settings) > cost._agents(settings) > 0
+    assert cost.memory(settings) > cost._agents(settings, 1) > 0
 
 
 def test_an_estimate_is_positive_and_measured():

@@ -67,7 +67,7 @@ _ELDERS = "it compares fitness with that of earlier generations, which was measu
 _MEMBERS = f"{_ELDERS}; deep-ga selects within one generation"
 _PICKLED = "its own parameters come as a pickle"
 _SEVERAL = "it keeps several distributions, so there is no one rule that it stands for"
-_COUNTER = "it keeps one clock for the whole population, while lifetimes differ; use truncated evolution"
+_COUNTER = "it keeps one clock for the whole population, while lifetimes differ; evolution.lives has its like"
 
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
