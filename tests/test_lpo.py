@@ -76,7 +76,20 @@ def test_drift_by_hand():
     """One hidden unit that sees u A alone: relu(3 tanh(2 u A) - 1e-4)."""
     theta = {"hidden": jnp.zeros((8, 1)).at[6].set(2.0), "output": jnp.full((1, 1), 3.0)}
     got = lpo_drift(theta, jnp.array([0.5, 1.5]), jnp.array([1.0, 1.0]), jnp.zeros(0))
-    np.testing.assert_allclose(got, [3 * math.tanh(1.0) - MARGIN, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(got, [3 * math.tanh(1.0) - 1e-4, 0.0], rtol=1e-5)
+
+
+def test_what_does_not_exceed_the_margin_does_not_count():
+    """tanh(u A) alone, at u = 4e-4 and 0.9e-4: the drift is 3e-4, and 0 with zero gradient."""
+    theta = {"hidden": jnp.zeros((8, 1)).at[6].set(1.0), "output": jnp.ones((1, 1))}
+
+    def at(ratio):
+        return lpo_drift(theta, ratio, jnp.array(1.0), jnp.zeros(0))
+
+    far, near = jnp.array(1 - 4e-4), jnp.array(1 - 0.9e-4)
+    np.testing.assert_allclose(at(far), 3e-4, atol=2e-7)  # 1 - u rounds by 6e-8
+    np.testing.assert_allclose(jax.grad(at)(far), -1.0, rtol=1e-5)
+    assert at(near) == 0 and jax.grad(at)(near) == 0
 
 
 def test_the_start_at_ppo_by_hand():

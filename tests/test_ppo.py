@@ -12,7 +12,7 @@ import pytest
 from groove import agents
 from groove.base import Clock, Rollout
 from groove.lifetime import exact, lifetime
-from groove.rules import a2c, dpo, dpo_drift, ppo, ppo_drift
+from groove.rules import a2c, dpo, dpo_drift, lpo, ppo, ppo_drift
 from groove.rules.ppo import proximal, shuffles
 from levels.bandit import BanditLevel, bernoulli_bandit
 from levels.base import Discrete, Spec
@@ -123,11 +123,13 @@ def test_one_minibatch_by_hand(rule):
 
 
 @pytest.mark.parametrize("architecture", [PLAIN, agents.tabular()], ids=["plain", "groove"])
-def test_one_minibatch_is_a2c(architecture):
+@pytest.mark.parametrize("rule", [ppo, dpo, lpo])
+def test_one_minibatch_is_a2c(rule, architecture):
+    """With the same discounts and entropy: where r = 1 no drift counts."""
+    options = {"gamma": 0.8, "lambda_": 0.6, "entropy_weight": 0.3}
     rollout = recorded(0)
-    rival = a2c(SPEC, architecture)
-    want, _, agent = taught(rival, rollout)
-    got, _, before = taught(ppo(SPEC, architecture, **ONCE), rollout, agent=agent)
+    want, _, agent = taught(a2c(SPEC, architecture, **options), rollout)
+    got, _, before = taught(rule(SPEC, architecture, **options, **ONCE), rollout, agent=agent)
     chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-5)
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), got, before)
     assert all(jax.tree.leaves(moved))
@@ -146,6 +148,17 @@ def test_two_epochs_by_hand():
     odds = 1 / (1 + math.exp(-2))
     np.testing.assert_allclose(info["drift"], (2 * odds - 1.2) / 2, rtol=1e-5)
     np.testing.assert_allclose(info["ratio_deviation"], (2 * odds - 1) / 2, rtol=1e-5)
+
+
+def test_dpos_constants_reach_the_update():
+    """As above, the second epoch's ratios are (2 p, 2 (1 - p)) for A = (1, -1)."""
+    fast = agents.tabular(actor_rate=4.0, critic_rate=1.0, clip=100.0, zeros=True)
+    rule = dpo(PAIR, fast, alpha=0.5, beta=0.3, epochs=2, minibatches=1, entropy_weight=0.0)
+    _, info, _ = taught(rule, episodes([0, 1], [0, 1], [1.0, 0.0]))
+    odds = 1 / (1 + math.exp(-2))
+    gain, loss = 2 * odds - 1, -math.log(2 - 2 * odds)
+    want = (gain - 0.5 * math.tanh(gain / 0.5) + loss - 0.3 * math.tanh(loss / 0.3)) / 2
+    np.testing.assert_allclose(info["drift"], want / 2, rtol=1e-5)
 
 
 def test_shuffles_are_permutations():
