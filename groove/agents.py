@@ -5,7 +5,7 @@ observations, convolutions for images, a multilayer perceptron for other arrays.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias, TypeGuard
 
 import chex
@@ -95,7 +95,7 @@ def _clipped(limit: float, optimizer: optax.GradientTransformation) -> optax.Gra
     return optax.chain(clip_by_global_norm(limit), optimizer)
 
 
-def check_positive(**values: float) -> None:
+def check_positive(values: Mapping[str, float]) -> None:
     """Raises a ValueError that names the first argument which is not positive and finite."""
     for name, value in values.items():
         if not 0 < value < math.inf:
@@ -114,7 +114,7 @@ def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float =
         clip: Largest global norm of a gradient.
         zeros: Start from zeros instead of lecun-normal rows (deviation 1 / sqrt(observations + 1)).
     """
-    check_positive(actor_rate=actor_rate, critic_rate=critic_rate, clip=clip)
+    check_positive({"actor_rate": actor_rate, "critic_rate": critic_rate, "clip": clip})
     initializer = jax.nn.initializers.zeros if zeros else jax.nn.initializers.lecun_normal()
 
     def network(spec: Spec, outputs: int) -> Network:
@@ -190,7 +190,7 @@ def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float =
     Widths and learning rate are GROOVE's for Min-Atar (Jackson et al. 2023).
     """
     _check_widths(widths)
-    check_positive(rate=rate, clip=clip)
+    check_positive({"rate": rate, "clip": clip})
 
     def shape_of(spec: Spec) -> tuple[int, ...]:
         if isinstance(spec.observation, Discrete):
@@ -230,7 +230,7 @@ def convolutional(
     if channels < 1 or kernel < 1:
         raise ValueError(f"channels and kernel must be at least 1, got {channels} and {kernel}.")
     _check_widths(widths)
-    check_positive(rate=rate, clip=clip)
+    check_positive({"rate": rate, "clip": clip})
 
     def shape_of(spec: Spec) -> tuple[int, ...]:
         if not _is_image(spec.observation, kernel):
@@ -250,12 +250,17 @@ def _is_image(shown: Discrete | Array, kernel: int) -> TypeGuard[Array]:
     return isinstance(shown, Array) and len(shown.shape) == 3 and min(shown.shape[:2]) >= kernel
 
 
-def for_spec(spec: Spec) -> Architecture:
+def for_spec(spec: Spec, *, rate: float = 5e-4, clip: float = 0.5) -> Architecture:
     """The default architecture for an environment.
 
     `tabular()` for discrete observations, `convolutional()` for arrays [height, width, channels] of at least 3 x 3, `mlp()`
     for all others.
+
+    Args:
+        spec: The environment's description.
+        rate: Learning rate of Adam, for arrays.
+        clip: Largest global norm of a gradient.
     """
     if isinstance(spec.observation, Discrete):
-        return tabular()
-    return convolutional() if _is_image(spec.observation, KERNEL) else mlp()
+        return tabular(clip=clip)
+    return (convolutional if _is_image(spec.observation, KERNEL) else mlp)(rate=rate, clip=clip)

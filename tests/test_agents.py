@@ -166,6 +166,23 @@ def test_default_architectures():
         assert parameters["Convolution_0"]["kernel"].shape == (9 * shape[-1], 16)
 
 
+@pytest.mark.parametrize("spec", [PLANES, IMAGE], ids=["mlp", "convolutional"])
+def test_default_architectures_take_a_rate(spec):
+    """Adam's first step is the rate, whatever the gradient."""
+    architecture = agents.for_spec(spec, rate=0.125)
+    learner = agents.begin(architecture.actor, {"w": jnp.zeros(2)})
+    moved = agents.descend(architecture.actor, learner, {"w": jnp.array([1.0, -3.0])})
+    np.testing.assert_allclose(moved.parameters["w"], [-0.125, 0.125], rtol=1e-5)
+
+
+def test_default_architectures_take_a_clip():
+    """Tables: rate 40 on a gradient of norm 5, clipped to 1/4."""
+    architecture = agents.for_spec(TABLE, clip=0.25)
+    learner = agents.begin(architecture.actor, {"w": jnp.zeros(2)})
+    moved = agents.descend(architecture.actor, learner, {"w": jnp.array([3.0, 4.0])})
+    np.testing.assert_allclose(moved.parameters["w"], [-6.0, -8.0], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

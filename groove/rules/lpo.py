@@ -121,7 +121,7 @@ def lpo(
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}.")
-    agents.check_positive(clip=clip)
+    agents.check_positive({"clip": clip})
     now = Clock(jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
     inputs = 8 * (1 + jax.eval_shape(horizon, now).size)
 

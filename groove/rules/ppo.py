@@ -225,7 +225,7 @@ def ppo(
         >>> rule.init(jax.random.key(0))
         ()
     """
-    agents.check_positive(clip=clip)
+    agents.check_positive({"clip": clip})
     return proximal(
         spec,
         architecture,
@@ -277,7 +277,7 @@ def dpo(
         >>> rule.init(jax.random.key(0))
         ()
     """
-    agents.check_positive(alpha=alpha, beta=beta)
+    agents.check_positive({"alpha": alpha, "beta": beta})
     return proximal(
         spec,
         architecture,
