@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Clock, Info, MetaOptimizer, Outcome, Task, Theta
-from groove.lifetime import Lifetime
+from groove.lifetime import Lifetime, Member
 from groove.meta.strategies import Strategy
 
 Shaping: TypeAlias = Callable[[jax.Array], jax.Array]
@@ -49,8 +49,8 @@ def ranks(fitness: jax.Array) -> jax.Array:
 
 
 def raw(fitness: jax.Array) -> jax.Array:
-    """The fitness itself."""
-    return fitness
+    """The fitness itself, less the mean of those that shared the task, so that pairs add to 0 and ties are exactly 0."""
+    return fitness - jnp.mean(fitness)
 
 
 def final_return(outcome: Outcome, info: Info) -> jax.Array:
@@ -77,7 +77,8 @@ def evolution(
     In each generation every candidate is born, lives and is measured. The candidates that share a task share the initial
     agent and every random word as well. Of a mirrored strategy these are pairs, and there is one task per pair: for the same
     number of lives, more pairs tell more than more tasks per pair. Of another strategy all candidates share all tasks.
-    Fitness is shaped among those who shared a task, then averaged over a candidate's tasks.
+    Fitness is shaped among those who shared a task, then averaged over a candidate's tasks; a task that is not to be learned
+    from counts as a tie.
 
     Args:
         lives: How the rule's agents live, one per family.
@@ -109,7 +110,9 @@ def evolution(
             )
         ]
         values = [fitness(outcome, info) for outcome, info in results]
-        told = _mean_fitness(strategy, [jax.vmap(shaping)(value) for value in values])
+        told = _mean_fitness(
+            strategy, [_learned(visits.task, jax.vmap(shaping)(value)) for visits, value in zip(live, values, strict=True)]
+        )
         moved = strategy.tell(tell_key, state, candidates, told)
         live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
@@ -146,14 +149,18 @@ def couples(strategy: Strategy, tasks: list[int]) -> list[Plays]:
 
 
 def better_half(outcome: Outcome) -> Outcome:
-    """Means over the better half of candidates: fields f32[B, G] to f32[B]. Of a pair it is the better one."""
+    """Means over the better half of candidates: fields f32[B, G] to f32[B]. Of a pair it is the better one.
+
+    What is not finite ranks last.
+    """
     half = outcome.episode_return.shape[1] // 2
-    best, place = jax.lax.top_k(outcome.episode_return, half)
-    error = jnp.take_along_axis(outcome.standard_error, place, axis=1)
+    rank = jnp.where(jnp.isfinite(outcome.episode_return), outcome.episode_return, -jnp.inf)
+    place = jax.lax.top_k(rank, half)[1]
+    best, error = (jnp.take_along_axis(field, place, axis=1) for field in outcome)
     return Outcome(jnp.mean(best, axis=1), jnp.sqrt(jnp.sum(jnp.square(error), axis=1)) / half)
 
 
-def whole_life(life: Lifetime, key: jax.Array, theta: Theta, task: Task) -> tuple[Outcome, Info]:
+def whole_life(life: Lifetime, key: jax.Array, theta: Theta, task: Task) -> tuple[Member, Outcome, Info]:
     """Birth, life and measurement of one agent, and means over its life of what its updates reported and of `reward`."""
     begin_key, life_key, measure_key = jax.random.split(key, 3)
 
@@ -170,7 +177,7 @@ def whole_life(life: Lifetime, key: jax.Array, theta: Theta, task: Task) -> tupl
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update, born)[1])
     member, total = jax.lax.while_loop(lambda now: now[0].clock.update < now[0].clock.lifetime, body, (born, nothing))
     outcome = life.evaluate(measure_key, member.agent, task.level, jnp.array(True))
-    return outcome, jax.tree.map(lambda sums: sums / task.lifetime, total)
+    return member, outcome, jax.tree.map(lambda sums: sums / task.lifetime, total)
 
 
 def _family(
@@ -186,12 +193,17 @@ def _family(
     def play(now: Plays):
         theta = jax.tree.map(lambda leaf: leaf[now.candidate], candidates)
         own = jax.tree.map(lambda leaf: leaf[now.task], task)
-        return jax.vmap(lambda theta: whole_life(life, keys[now.task], theta, own))(theta)
+        return jax.vmap(lambda theta: whole_life(life, keys[now.task], theta, own)[1:])(theta)
 
     rows = jax.tree.map(lambda leaf: leaf[order], plays)
     results = jax.lax.map(play, rows, batch_size=block)
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf[back].reshape(task.lifetime.size, -1), results)
+
+
+def _learned(task: Task, shaped: jax.Array) -> jax.Array:
+    """Shaped fitness f32[B, G], 0 where a task is not to be learned from."""
+    return jnp.where(task.origin.learn[:, None], shaped, 0.0)
 
 
 def _mean_fitness(strategy: Strategy, values: list[jax.Array]) -> jax.Array:

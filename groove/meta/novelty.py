@@ -1,5 +1,6 @@
 """Novelty search: candidates are wanted for what their agents do that no rule did before."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -7,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove.base import Task, Theta
+from groove.base import Task, Theta, UpdateRule
 from groove.lifetime import Lifetime
 from groove.meta.evolution import ranks, whole_life
 from groove.meta.strategies import Strategy
@@ -31,22 +32,38 @@ class Searcher(NamedTuple):
     novelty: jax.Array  # f32[]; mean over the last generation
 
 
-def probes(lives: tuple[Lifetime, ...], tasks: tuple[Task, ...], key: jax.Array) -> Behaviour:
-    """The returns and the mean policy entropies of newborn agents on fixed tasks, with fixed random words: f32[2 tasks].
+def probes(
+    lives: tuple[Lifetime, ...], tasks: tuple[Task, ...], key: jax.Array, *, rules: tuple[UpdateRule, ...] = ()
+) -> Behaviour:
+    """What becomes of newborn agents on fixed tasks, with fixed random words: returns, and mean policy entropies.
 
     Args:
         lives: How the rule's agents live, one per family.
         tasks: [B, ...] for each family.
         key: Of all lives on them: behaviours differ only because rules do.
+        rules: Whose agents they are, one per family, for the entropies in a rollout at the end of each life; without, a
+            behaviour is returns alone.
+
+    Returns:
+        `(theta) -> f32[2 tasks]`: a family's returns, then its entropies.
     """
-    keys = list(jax.random.split(key, len(lives)))
+    if rules and len(rules) != len(lives):
+        raise ValueError(f"rules must be one per family, {len(lives)}, or none, got {len(rules)}.")
+    keys = jax.random.split(key, len(lives))
+
+    def one(place, key, theta, task):
+        life_key, rollout_key = jax.random.split(key)
+        member, outcome, _ = whole_life(lives[place], life_key, theta, task)
+        if not rules:
+            return (outcome.episode_return,)
+        member, rollout = lives[place].rollout(rollout_key, member, task.level)
+        return outcome.episode_return, rules[place].diagnose(member.agent, rollout)["entropy"]
 
     def behaviour(theta):
         rows = []
-        for life, task, family_key in zip(lives, tasks, keys, strict=True):
-            own = jax.random.split(family_key, task.lifetime.size)
-            outcome, info = jax.vmap(lambda k, row, life=life: whole_life(life, k, theta, row))(own, task)
-            rows += [outcome.episode_return, info["entropy"]]
+        for place, task in enumerate(tasks):
+            own = jax.random.split(keys[place], task.lifetime.size)
+            rows += jax.vmap(functools.partial(one, place), (0, None, 0))(own, theta, task)
         return jnp.concatenate(rows)
 
     return behaviour
@@ -114,7 +131,8 @@ def seeking(
         tell_key, entrant_key = jax.random.split(key)
         seen = jnp.nan_to_num(jax.lax.map(behaviour, candidates, batch_size=block), posinf=0.0, neginf=0.0)
         new = novelty(seen, state.archive, neighbours)
-        inner = strategy.tell(tell_key, state.inner, candidates, (1 - weight) * fitness + weight * ranks(new))
+        wanted = ranks(new) if weight == 1 else (1 - weight) * fitness + weight * ranks(new)  # 0 times inf is not 0
+        inner = strategy.tell(tell_key, state.inner, candidates, wanted)
         chosen = jax.random.choice(entrant_key, strategy.population, (entrants,), replace=False)
         return Searcher(inner, _enter(state.archive, seen[chosen]), jnp.mean(new))
 

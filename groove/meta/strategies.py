@@ -1,5 +1,7 @@
 """Strategies of evolution: who is tried next, and what is made of their fitness. evosax's by name, turned to maximise."""
 
+import functools
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -48,19 +50,15 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "Open_ES": Kind(mirrored=True, optimizer=True, schedule=True),
         "ARS": Kind(mirrored=True, optimizer=True, schedule=True),
         "PGPE": Kind(mirrored=True, optimizer=True),
-        "GuidedES": Kind(mirrored=True, optimizer=True, schedule=True),
         "SNES": Kind(),
         "Sep_CMA_ES": Kind(),
         "CR_FM_NES": Kind(),  # mirrored too, but it ranks its whole population, which pairs on tasks of their own forbid
-        "Rm_ES": Kind(),
-        "LM_MA_ES": Kind(),
         "SimpleES": Kind(),
-        "DiscoveredES": Kind(),
-        "iAMaLGaM_Univariate": Kind(schedule=True),
+        "DES": Kind(),
         "ESMC": Kind(optimizer=True, schedule=True),
     }
 )
-"""Strategies that work at 200,000 parameters: their states hold a few to some dozens of vectors. Read-only."""
+"""Strategies that work at 200,000 parameters: their states hold a few vectors, CR_FM_NES's two populations. Read-only."""
 
 _COVARIANCE = "it keeps a full covariance, 160 GB at 200,000 parameters"
 _ELDERS = "it compares fitness with that of earlier generations, which was measured on other tasks"
@@ -68,21 +66,27 @@ _MEMBERS = f"{_ELDERS}; deep-ga selects within one generation"
 _PICKLED = "its own parameters come as a pickle"
 _SEVERAL = "it keeps several distributions, so there is no one rule that it stands for"
 _COUNTER = "it keeps one clock for the whole population, while lifetimes differ; evolution.lives has its like"
+_GUIDED = "it wants a gradient to be guided by; without one, half of its variance goes to the first parameter"
+_UNSORTED = "evosax's learns its directions from noise that is not sorted by fitness"
 
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("CMA_ES", "MA_ES", "xNES", "iAMaLGaM_Full", "ASEBO"), _COVARIANCE),
-        **dict.fromkeys(("HillClimbing", "SimulatedAnnealing", "GradientlessDescent"), _ELDERS),
+        **dict.fromkeys(
+            ("HillClimbing", "SimulatedAnnealing", "GradientlessDescent", "Rm_ES", "iAMaLGaM_Univariate"), _ELDERS
+        ),
         **dict.fromkeys(
             (
-                "DifferentialEvolution", "DiffusionEvolution", "GESMR_GA", "LearnedGA", "MR15_GA", "PSO", "SAMR_GA",
+                "DifferentialEvolution", "DiffusionEvolution", "GESMR_GA", "LGA", "MR15_GA", "PSO", "SAMR_GA",
                 "SimpleGA",
             ),
             _MEMBERS,
         ),
-        **dict.fromkeys(("LearnedES", "CMAAnchoredLES", "EvoTF_ES"), _PICKLED),
+        **dict.fromkeys(("LES", "CMAAnchoredLES", "EvoTF_ES"), _PICKLED),
         **dict.fromkeys(("SV_CMA_ES", "SV_Open_ES"), _SEVERAL),
         **dict.fromkeys(("PersistentES", "NoiseReuseES"), _COUNTER),
+        "GuidedES": _GUIDED,
+        "LM_MA_ES": _UNSORTED,
         "RandomSearch": "it does not learn from fitness where to look",
     }
 )  # fmt: skip
@@ -124,8 +128,8 @@ def named(
         raise ValueError(f"unknown strategy {name!r}. Known: {', '.join(KINDS)}.")
     if population < 4 or population % 2:
         raise ValueError(f"population must be even and at least 4, got {population}.")
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}.")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma must be positive and finite, got {sigma}.")
     algorithm, parameters = _algorithm(name, theta, population, sigma, optimizer or decaying_adam())
 
     @_loose
@@ -146,8 +150,12 @@ def named(
 
 def decaying_adam(rate: float = 1e-2, *, decay: float = 0.999, floor: float = 1e-5) -> optax.GradientTransformation:
     """Adam whose rate falls by a factor each generation, down to a floor; TA-LPG's (Jackson, Lu et al. 2024)."""
-    if not rate > 0 or not 0 < decay <= 1 or not 0 <= floor <= rate:
-        raise ValueError(f"0 < rate, 0 < decay <= 1 and 0 <= floor <= rate must hold, got {rate}, {decay} and {floor}.")
+    if not 0 < rate < math.inf or not 0 < decay <= 1 or not 0 <= floor <= rate:
+        raise ValueError(
+            f"0 < rate < inf, 0 < decay <= 1 and 0 <= floor <= rate must hold, got {rate}, {decay} and {floor}."
+        )
+    if decay == 1:
+        return optax.adam(rate)  # optax would take the floor for a ceiling
     return optax.adam(optax.exponential_decay(rate, 1, decay, end_value=floor))
 
 
@@ -175,6 +183,7 @@ def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer
 def _loose(function):
     """Lets ranks promote inside evosax, which relies on it."""
 
+    @functools.wraps(function)
     def call(*arguments):
         with jax.numpy_rank_promotion("allow"):
             return function(*arguments)

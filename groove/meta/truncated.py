@@ -63,7 +63,7 @@ def truncated(
 
     The gradient's estimate is the mean over couples of (f+ - f-) / (2 sigma^2) times what the memory credits: the sum of a
     couple's perturbations since birth, its only one, or the last. Every couple remembers for itself, since lifetimes end at
-    different times. Fitness is raw: ranks would bias the estimate.
+    different times. Fitness is raw: ranks would bias the estimate. A task that is not to be learned from adds nothing.
 
     Args:
         lives: How the rule's agents live, one per family.
@@ -145,7 +145,8 @@ def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
             fitness = jnp.where(finished, outcome.episode_return, 0.0)
         else:
             fitness = jnp.sum(jnp.where(alive, infos["reward"], 0.0)) / task.lifetime
-        means = {name: jnp.mean(values, where=alive) for name, values in infos.items()}
+        count = jnp.maximum(jnp.sum(alive, dtype=jnp.float32), 1.0)
+        means = {name: jnp.sum(jnp.where(alive, values, 0.0)) / count for name, values in infos.items()}
         return member, outcome, {**means, "fitness": fitness}
 
     def play(key, center, couple, noise):
@@ -153,7 +154,8 @@ def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
         both = jax.tree.map(lambda mean, by: jnp.stack([mean + by, mean - by]), center, noise)
         member, outcome, info = jax.vmap(piece, (None, 0, 0, None))(keys, both, couple.member, couple.task)
         credit = (info["fitness"][0] - info["fitness"][1]) / (2 * sigma**2)
-        slope = jax.tree.map(lambda kept: credit * kept, couple.kept)
+        learn = couple.task.origin.learn
+        slope = jax.tree.map(lambda kept: jnp.where(learn, credit * kept, 0.0), couple.kept)
         return slope, couple._replace(member=member), outcome, info
 
     return play

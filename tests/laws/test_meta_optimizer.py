@@ -1,4 +1,4 @@
-"""What every meta-optimiser promises: here the gradient through K updates."""
+"""What every meta-optimiser promises: the gradient through K updates, and evolution."""
 
 import functools
 import inspect
@@ -14,10 +14,23 @@ from members import BANDIT, life_of, rule_of, tasks
 
 from groove import agents
 from groove.agents import Learner
-from groove.base import Clock, Origin, Outcome, Rollout, Task, UpdateRule
+from groove.base import Clock, MetaOptimizer, Origin, Outcome, Rollout, Task, UpdateRule
 from groove.critic import Critic, critic
 from groove.lifetime import Lifetime, Member, lifetime
-from groove.meta import Stage, Weights, adam, gradient
+from groove.meta import (
+    Stage,
+    Weights,
+    adam,
+    evolution,
+    forgetful,
+    gradient,
+    noise_reuse,
+    persistent,
+    ranks,
+    raw,
+    strategies,
+    truncated,
+)
 
 SIZE = 3
 ZERO = jnp.zeros(SIZE)
@@ -32,7 +45,8 @@ class Target(NamedTuple):
 def toy(value) -> Stage:
     """Agents are points that move by theta in each update; where they end is worth `value(agent, level's point)`.
 
-    The worth travels as the rule's entropy, which the meta-loss subtracts with weight 1; the policy is constant.
+    For the meta-gradient the worth travels as the rule's entropy, which the meta-loss subtracts with weight 1; the policy is
+    constant. For evolution it is the return.
     """
     rule = UpdateRule(
         init=lambda key: ZERO,
@@ -57,7 +71,7 @@ def toy(value) -> Stage:
         return Member(ZERO, (), (), Clock(jnp.int32(0), lifetime))
 
     def evaluate(key, agent, level, wanted):
-        return Outcome(jnp.sum(agent), jnp.float32(0))
+        return Outcome(value(agent, level.point), jnp.float32(0))
 
     indifferent = Critic(
         init=lambda key: Learner((), ()),
@@ -101,8 +115,32 @@ def slope_of(stage, task, theta, updates=1, **options):
     return np.asarray(theta - meta.theta(after)), info
 
 
-def test_signatures():
-    meta = gradient((toy(bowl),), adam())
+@functools.cache
+def evolved(name, value=bowl, optimizer=None, tasks=32) -> MetaOptimizer:
+    """Evolution on the toy, one pair for each task; by default its gradients are only summed."""
+    lives, optimizer = (toy(value).life,), optimizer or summed()
+    if name in ("whole-raw", "whole-ranks"):
+        strategy = strategies.named("Open_ES", ZERO, population=2 * tasks, sigma=0.1, optimizer=optimizer)
+        return evolution(lives, strategy, shaping=raw if name == "whole-raw" else ranks, block=tasks)
+    memory = {"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[name]
+    return truncated(lives, optimizer, ZERO, sigma=0.1, updates=2, memory=memory, final=True, block=tasks)
+
+
+def summed() -> optax.GradientTransformation:
+    """Theta stays where it is; the state is minus the sum of all gradients."""
+
+    def update(slope, state, parameters=None):
+        return jax.tree.map(jnp.zeros_like, slope), jax.tree.map(jnp.subtract, state, slope)
+
+    return optax.GradientTransformation(lambda parameters: jax.tree.map(jnp.zeros_like, parameters), update)
+
+
+EVOLUTION = ("whole-raw", "whole-ranks", "persistent", "noise-reuse", "truncated")
+
+
+@pytest.mark.parametrize("name", ["gradient", *EVOLUTION])
+def test_signatures(name):
+    meta = gradient((toy(bowl),), adam()) if name == "gradient" else evolved(name)
     arguments = {
         "init": ["key", "theta"],
         "begin": ["key", "tasks"],
@@ -173,6 +211,75 @@ def test_what_is_not_finite_is_counted():
     _, info = slope_of(toy(plane), at([[jnp.inf, 1.0, jnp.nan]]), ZERO)
     assert info["nonfinite"] == 2
     assert not np.isfinite(info["gradient_norm"])
+
+
+# ----- evolution
+
+
+def estimates(name, count=64):
+    """Sums of the gradients over a life of 4 updates, from `count` keys: f32[count, SIZE], and their expectation."""
+    meta, theta = evolved(name), jnp.array([0.5, -1.0, 0.25])
+    batch = at([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]] * 16)
+
+    def life(key):
+        state, live = meta.init(key, theta), meta.begin(key, (batch,))
+        for k in jax.random.split(key, 1 if name.startswith("whole") else 2):
+            state, live, _, _ = meta.step(k, state, live)
+        return state.opt_state if name.startswith("whole") else state.optimizer
+
+    found = jax.jit(jax.vmap(life))(jax.random.split(jax.random.key(7), count))
+    return np.asarray(found), 4 * (jnp.array([2.0, 1.0, 2.0]) - 4 * theta)
+
+
+@pytest.mark.parametrize("name", ["whole-raw", "persistent", "noise-reuse"])
+def test_evolution_agrees_with_the_gradient_of_a_quadratic(name):
+    """Agents end at 4 theta; the smoothed quadratic has the slope of the quadratic, so estimates have no bias at all."""
+    found, want = estimates(name)
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert (np.abs(found.mean(axis=0) - want) < 5 * error).all(), (found.mean(axis=0), want, error)
+    assert (error < 0.1 * np.abs(want).max()).all()
+
+
+def test_plain_truncation_is_biased():
+    """Of a life in two pieces with a reward at its end, it sees the second piece: half of the slope."""
+    found, want = estimates("truncated")
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert (np.abs(found.mean(axis=0) - want / 2) < 5 * error).all()
+    assert np.abs(found.mean(axis=0) - want).max() > 20 * error.max()
+
+
+def flat(agent, point):
+    return 0.7 + 0.0 * jnp.sum(agent)
+
+
+@pytest.mark.parametrize("name", EVOLUTION)
+def test_equal_fitness_moves_nothing(name):
+    """Exactly, though Adam would make a full step of a rounding error: from where perturbations are rounded."""
+    theta = jnp.array([1.1, -2.3, 0.7])
+    meta = evolved(name, flat, adam(0.1), 2)
+    state, live = begun(meta, at([[0.0] * 3] * 2), theta=theta)
+    after = jax.jit(meta.step)(jax.random.key(3), state, live)[0]
+    assert np.array_equal(meta.theta(after), theta)
+
+
+@pytest.mark.parametrize("name", ["whole-raw", "whole-ranks", "persistent", "noise-reuse"])
+def test_evolution_climbs_a_quadratic(name):
+    """To a quarter of the point, since agents end at 4 theta."""
+    meta = evolved(name, bowl, adam(0.02), 8)
+    state, _ = begun(meta, at([[1.0, -2.0, 0.5]] * 8))
+
+    def step(carry, keys):
+        state, live = carry
+        live = jax.lax.cond(live[0].finished[0], lambda: meta.begin(keys[0], (live[0].task,)), lambda: live)
+        state, live, _, _ = meta.step(keys[1], state, live)
+        return (state, live), meta.theta(state)
+
+    def run(state):
+        live = meta.begin(jax.random.key(0), (at([[1.0, -2.0, 0.5]] * 8),))
+        return jax.lax.scan(step, (state, live), jax.random.split(jax.random.key(0), (300, 2)))[1]
+
+    theta = np.asarray(jax.jit(run)(state))
+    np.testing.assert_allclose(theta[-50:].mean(axis=0), [0.25, -0.5, 0.125], atol=0.03)
 
 
 # ----- a real rule on real tasks
