@@ -91,10 +91,12 @@ def _finish(result, terminal) -> int:
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
     terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
     picture = host.draw_walk(result)
+    schedules = host.save_schedules(result)
     page = write(result.folder)
     print(f"rule        {rule}")
     for path in curricula:
         print(f"curriculum  {path}")
+    print(f"schedules   {schedules}")
     if picture:
         print(f"walk        {picture}")
     print(f"report      {page}")

@@ -21,7 +21,6 @@ EFFICIENCY = 0.3
 SMALL = 2e13
 """Useful operations of a run that never asks, nor is measured: minutes, on whatever machine."""
 NUMBER = 4  # bytes of a float32
-NOW = Clock(jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32))
 
 
 class Cost(NamedTuple):
@@ -117,7 +116,7 @@ def _tokens(config: Config) -> int:
 
 def _forward(config: Config) -> float:
     """Operations of one update of one agent."""
-    rule, known = config.rule, jax.eval_shape(build.HORIZONS[config.rule.horizon], NOW).size
+    rule, known = config.rule, jax.eval_shape(build.HORIZONS[config.rule.horizon], _now()).size
     if rule.kind == "lpg":
         gates = build.CELLS[rule.cell].gates
         return _tokens(config) * 2 * rule.width * (gates * (rule.width + 6 + known) + 1 + rule.predictions)
@@ -126,14 +125,18 @@ def _forward(config: Config) -> float:
     return rollout + 3 * rule.epochs * (rollout + _tokens(config) * drift)
 
 
+def _now() -> Clock:
+    return Clock(jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
+
+
 def _network(config: Config) -> float:
     """Operations of an agent's policy and value function on one observation, the largest of all families."""
 
     def one(name: str) -> float:
         spec = build.family(config, name).environment.spec
         network = build.architecture(config, spec, name).network(spec, spec.actions + 1)
-        discrete = isinstance(spec.observation, Discrete)
-        seen = jnp.zeros((), jnp.int32) if discrete else jnp.zeros(spec.observation.shape, jnp.float32)
+        shown = spec.observation
+        seen = jnp.zeros((), jnp.int32) if isinstance(shown, Discrete) else jnp.zeros(shown.shape, jnp.float32)
         parameters = jax.eval_shape(network.init, jax.random.key(0))
         counted = jax.jit(network.apply).lower(parameters, seen, jnp.float32(0)).cost_analysis()
         return float((counted or {}).get("flops", 0.0))

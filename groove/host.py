@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import checkpoint, config, protocols, rulefile
-from groove.build import Run, build
+from groove import checkpoint, config, protocols, rulefile, schedules
+from groove.build import HORIZONS, Run, build
 from groove.config import Config
 from groove.evaluate import walk as walk_of
 from groove.trainer import State
@@ -301,6 +301,40 @@ def evaluate(result: Result) -> list[protocols.Row]:
     page = {"protocol": {**about, "caption": protocols.caption(settings)}, "rows": lines}
     write_text(result.folder / "evaluation.json", json.dumps(page, indent=2) + "\n")
     return rows
+
+
+def save_schedules(result: Result) -> Path:
+    """Writes `schedules.json`: what the trained rule does at each age, the tables behind the report's pictures."""
+    settings, theta = result.run.config, result.run.trainer.theta(result.state)
+    lifetimes = schedules.lifetimes(*settings.life.updates)
+    key = jax.random.key(schedules.SEED)
+    courses, responses, drifts = {}, {}, []
+    for part in result.run.parts:
+        name, levels = part.family.name, protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
+        lived = schedules.courses(part.rule, part.life, key, theta, levels, lifetimes)
+        courses[name] = [plain(row) for row in lived]
+        if settings.rule.kind == "lpg":
+            answers = schedules.responses(part.rule, part.life, key, theta, levels, lifetimes)
+            responses[name] = [plain(row) for row in answers]
+    if settings.rule.kind == "lpo":
+        horizon, longest = HORIZONS[settings.rule.horizon], max(2, lifetimes[-1])
+        curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
+        drifts = [plain(row) for row in curves]
+    path = result.folder / "schedules.json"
+    page = {"courses": courses, "responses": responses, "drifts": drifts, "ratios": schedules.RATIOS.tolist()}
+    write_text(path, json.dumps(page) + "\n")
+    return path
+
+
+def plain(row: NamedTuple) -> dict[str, object]:
+    """A row of numbers and arrays as JSON has them; None where a number is not finite."""
+
+    def value(x):
+        if isinstance(x, np.ndarray):
+            return [value(float(entry)) for entry in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return {name: value(entry) for name, entry in row._asdict().items()}
 
 
 def take(row: int | jax.Array, tree: Tree) -> Tree:

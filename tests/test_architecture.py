@@ -16,7 +16,7 @@ LAYERS = (
     {"groove.agents", "groove.products", "groove.recurrent", "groove.returns", "groove.critic"},
     {"groove.rules", "groove.buffer", "groove.lifetime"},
     {"groove.scores", "groove.curricula", "groove.meta"},
-    {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate"},
+    {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate", "groove.schedules"},
     {
         "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
         "groove.terminal", "groove.logs", "groove.cost",

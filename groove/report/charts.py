@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from groove.config import Config
+from groove.config import Config, population, whole_lives
 from groove.protocols import Row
 from groove.report import gallery
 from groove.report.figures import Picture, curve, drift, intervals, panels
@@ -38,9 +38,11 @@ WALK = (
 
 def facts(config: Config) -> Iterator[tuple[str, str]]:
     """The configuration in a few lines: name and value."""
-    rule, life, meta, chosen = config.rule, config.life, config.meta, config.curriculum
+    rule, life, chosen = config.rule, config.life, config.curriculum
     known = "" if rule.horizon == "none" else f"; knows of the lifetime: {rule.horizon}"
-    yield "Rule", f"LPG, {rule.cell.upper()} of width {rule.width}, predictions of width {rule.predictions}{known}"
+    lpg = f"LPG, {rule.cell.upper()} of width {rule.width}, predictions of width {rule.predictions}"
+    lpo = f"LPO, drift network of width {rule.drift_width}, {rule.epochs} epochs of {rule.minibatches} minibatches"
+    yield "Rule", (lpg if rule.kind == "lpg" else lpo) + known
     yield (
         "Families",
         "; ".join(f"{count} lives on {name}" for name, count in zip(config.families, config.members, strict=True)),
@@ -48,13 +50,25 @@ def facts(config: Config) -> Iterator[tuple[str, str]]:
     low, high = life.updates
     updates = f"{low}" if low == high else f"{low} to {high}"
     yield "Lives", f"{updates} updates of {life.environments} environments × {life.steps} steps, discount {life.gamma:g}"
-    decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
-    yield "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}"
+    yield _method(config)
     replayed = (
         f"replayed with probability {chosen.replay:g}, {chosen.priority} priorities at temperature {chosen.temperature:g}"
     )
     kept = f"prioritised by {chosen.score}: {chosen.capacity} levels kept per family, {replayed}"
     yield "Curriculum", "uniform: random levels (domain randomisation)" if chosen.kind == "uniform" else kept
+
+
+def _method(config: Config) -> tuple[str, str]:
+    """How theta improves: name and value."""
+    meta, settings = config.meta, config.evolution
+    if meta.method == "gradient":
+        decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
+        return "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}"
+    adam = f"sigma {settings.sigma:g}, Adam at {settings.rate:g}"
+    if not whole_lives(config):
+        return "Evolution", f"in pieces of {meta.updates} updates, {settings.lives}; {adam}"
+    novelty = f", novelty of weight {settings.novelty:g}" if settings.novelty else ""
+    return "Evolution", f"{settings.strategy} over whole lives, {population(config)} candidates{novelty}; {adam}"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
@@ -106,8 +120,16 @@ def _unit(score: str) -> str:
 
 
 def signals(run: Record) -> list[Picture]:
-    """How the meta-gradient fared, as one picture; none without metrics."""
-    names = {"meta_loss": "meta-loss", "gradient_norm": "norm of the meta-gradient", "entropy": "policy entropy, in nats"}
+    """How theta's training fared, as one picture; none without metrics."""
+    names = {
+        "meta_loss": "meta-loss",
+        "gradient_norm": "norm of the meta-gradient",
+        "fitness": "fitness, mean of all candidates",
+        "fitness_spread": "difference of fitness on a task",
+        "theta_step": "length of theta's step",
+        "novelty": "novelty",
+        "entropy": "policy entropy, in nats",
+    }
     courses = {title: series(run.metrics, name) for name, title in names.items()}
     found = {title: points for title, points in courses.items() if len(points.step)}
     seconds = series(run.metrics, "chunk_seconds")

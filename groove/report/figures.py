@@ -51,7 +51,7 @@ def intervals(family: str, rows: Sequence[Row], index: int) -> Picture:
     axes.set_xlabel("return of one episode")
     _name(axes, family)
     said = "; ".join(f"{row.rule} {row.interval.point:.2f}" for row in rows)
-    return Picture(f"held-out-{family}", _png(figure), f"Held-out {family}: {said}.")
+    return Picture(f"held-out-{family}", finished(figure), f"Held-out {family}: {said}.")
 
 
 def curve(name: str, title: str, unit: str, points: Series, index: int, *, zero: bool = False) -> Picture:
@@ -67,7 +67,7 @@ def curve(name: str, title: str, unit: str, points: Series, index: int, *, zero:
     axes.margins(x=0.02)
     _name(axes, title)
     alt = f"{title} against meta-steps: from {values[0]:.3g} to {values[-1]:.3g}, smoothed."
-    return Picture(name, _png(figure), alt)
+    return Picture(name, finished(figure), alt)
 
 
 class Drift(NamedTuple):
@@ -81,7 +81,7 @@ class Drift(NamedTuple):
 def drift(family: str, features: Mapping[str, Drift], index: int) -> Picture:
     """Small charts of a family's features against meta-steps, beside the means of random and of kept levels."""
     rows = -(-len(features) // 3)
-    figure, grid = _grid(4.6, 0.45 + 1.15 * rows, rows, 3)
+    figure, grid = canvases(4.6, 0.45 + 1.15 * rows, rows, 3)
     figure.suptitle(family, x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
     for axes, (name, feature) in zip(grid, features.items(), strict=False):
         if feature.random is not None:
@@ -96,13 +96,13 @@ def drift(family: str, features: Mapping[str, Drift], index: int) -> Picture:
         axes.set_axis_off()
     figure.supxlabel("meta-steps", fontsize=7.5, color=GREY)
     moved = ", ".join(f"{name} {f.lived.value[0]:.3g} to {f.lived.value[-1]:.3g}" for name, f in features.items())
-    return Picture(f"features-{family}", _png(figure), f"Mean features of the {family} levels lived on: {moved}.")
+    return Picture(f"features-{family}", finished(figure), f"Mean features of the {family} levels lived on: {moved}.")
 
 
 def panels(name: str, courses: Mapping[str, Series]) -> Picture:
     """Small charts of metrics of the whole run, two beside one another."""
     rows = -(-len(courses) // 2)
-    figure, grid = _grid(4.6, 0.2 + 1.5 * rows, rows, 2)
+    figure, grid = canvases(4.6, 0.2 + 1.5 * rows, rows, 2)
     for axes, (title, points) in zip(grid, courses.items(), strict=False):
         axes.plot(points.step, points.value, ".", color=GREY, alpha=0.3, markersize=3, markeredgewidth=0)
         axes.plot(*line(points), color=INK, linewidth=1.3)
@@ -112,15 +112,15 @@ def panels(name: str, courses: Mapping[str, Series]) -> Picture:
     for axes in grid[len(courses) :]:
         axes.set_axis_off()
     ends = ", ".join(f"{title} {line(points)[1][-1]:.3g}" for title, points in courses.items())
-    return Picture(name, _png(figure), f"Signals of the training against meta-steps; at the end: {ends}.")
+    return Picture(name, finished(figure), f"Signals of the training against meta-steps; at the end: {ends}.")
 
 
 def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
-    figure, grid = _grid(width, height, 1, 1)
+    figure, grid = canvases(width, height, 1, 1)
     return figure, grid[0]
 
 
-def _grid(width: float, height: float, rows: int, columns: int) -> "tuple[Figure, list[Axes]]":
+def canvases(width: float, height: float, rows: int, columns: int) -> "tuple[Figure, list[Axes]]":
     """An empty figure of that size, in inches, and its charts row by row."""
     from matplotlib.figure import Figure
 
@@ -140,7 +140,8 @@ def _name(axes: "Axes", title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
 
 
-def _png(figure: "Figure") -> bytes:
+def finished(figure: "Figure") -> bytes:
+    """A figure as the bytes of a PNG."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()

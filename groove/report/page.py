@@ -10,7 +10,7 @@ from pathlib import Path
 
 from groove import host
 from groove.protocols import Row
-from groove.report import charts, gallery, record
+from groove.report import ages, charts, gallery, record
 from groove.report.figures import Picture
 from groove.report.record import Record
 
@@ -19,7 +19,7 @@ def write(folder: Path) -> Path:
     """See `groove.report.write`."""
     run = record.read(folder)
     pictures: list[Picture] = []
-    sections = (_about, _held_out, _learning, _curriculum, _walk)
+    sections = (_about, _held_out, _schedules, _learning, _curriculum, _walk)
     body = "\n".join(section(run, pictures) for section in sections)
     page = folder / "report.html"
     host.write_text(page, _document(run, body))
@@ -102,6 +102,14 @@ def _table_row(row: Row) -> str:
     chosen = ' class="chosen"' if row.rule == "trained rule" else ""
     cells = f'<td class="number">{point}</td><td class="number">{low} to {high}</td>'
     return f'<tr{chosen}><th scope="row">{escape(row.rule)}</th>{cells}</tr>'
+
+
+def _schedules(run: Record, pictures: list[Picture]) -> str:
+    if run.schedules is None:
+        return ""
+    drawn = ages.pictures(run.schedules)
+    pictures.extend(drawn)
+    return "\n".join(["<h2>What the rule does at each age</h2>", *map(_figure, drawn)])
 
 
 def _learning(run: Record, pictures: list[Picture]) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from groove import build, host
 from groove.config import Config
 from groove.protocols import Row
+from groove.report import ages
+from groove.report.ages import Schedules
 from groove.statistics import Interval
 from levels import dataset
 from levels.base import Family, Level
@@ -41,6 +43,7 @@ class Record(NamedTuple):
     evaluation: Evaluation | None
     families: tuple[Family, ...]
     kept: Mapping[str, Kept]  # by family
+    schedules: Schedules | None
     walk: bytes | None  # a GIF
     missing: tuple[str, ...]  # sentences
 
@@ -58,11 +61,14 @@ def read(folder: Path) -> Record:
     metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
     kept = {family.name: found for family in families if (found := _kept(folder, config, family, missing)) is not None}
+    drawn = _schedules(folder / "schedules.json", missing)
     walk = folder / "walk.gif"
     if not walk.is_file():
         missing.append("No agent's walk was drawn yet (walk.gif).")
     picture = walk.read_bytes() if walk.is_file() else None
-    return Record(folder.resolve().name, config, versions, metrics, evaluation, families, kept, picture, tuple(missing))
+    return Record(
+        folder.resolve().name, config, versions, metrics, evaluation, families, kept, drawn, picture, tuple(missing)
+    )
 
 
 def _metrics(path: Path, config: Config, missing: list[str]) -> list[host.Metrics]:
@@ -90,6 +96,17 @@ def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:
         return Evaluation(str(page["protocol"]["caption"]), rows)
     except (KeyError, TypeError, ValueError) as error:
         missing.append(f"The held-out table cannot be read: evaluation.json is damaged ({type(error).__name__}: {error}).")
+        return None
+
+
+def _schedules(path: Path, missing: list[str]) -> Schedules | None:
+    if not path.is_file():
+        missing.append("What the rule does at each age was not measured yet (schedules.json): that happens at the end.")
+        return None
+    try:
+        return ages.read(path)
+    except ValueError as error:
+        missing.append(f"The rule's schedules cannot be drawn: {error}")
         return None
 
 

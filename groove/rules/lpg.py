@@ -149,7 +149,9 @@ def lpg(
 
         gradient = jax.grad(loss)(agent.parameters)
         info = {
+            "pi_hat_size": jnp.mean(jnp.abs(pi_hat)),
             "pi_hat_square": jnp.mean(jnp.square(pi_hat)),
+            "y_hat_entropy": jnp.mean(entropy(y_hat)),
             "y_hat_square": jnp.mean(jnp.sum(jnp.exp(2 * log_y_hat), axis=-1)),
         }
         return agents.descend(architecture.actor, agent, gradient), info

@@ -1,0 +1,191 @@
+"""What a rule does at each age: how agents change over a life, and what it makes of one rollout when young and when old."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove.agents import Parameters
+from groove.base import Clock, Info, Rollout, Theta, UpdateRule
+from groove.lifetime import Lifetime
+from groove.rules import dpo_drift, lpo_drift, ppo_drift
+from groove.rules.horizon import Horizon
+from levels.base import Level
+
+SEED = 71_993
+"""Of the levels and the chance of what follows."""
+LEVELS = 16
+AGES = 11
+"""Points of a life at which the same rollout is shown to the rule, and at which agents are measured: n/N from 0 to 1."""
+RATIOS = np.linspace(0.4, 1.6, 121, dtype=np.float32)
+"""Where drifts are drawn: probabilities now over those of the policy that played."""
+
+
+class Course(NamedTuple):
+    """Agents over a lifetime of N updates, means over agents and levels."""
+
+    lifetime: int
+    entropy: np.ndarray  # f32[N]; of the policy after update n, in nats
+    step: np.ndarray  # f32[N]; KL(policy before || after update n), mean over the rollout, in nats
+    reward: np.ndarray  # f32[N]; of a step of update n's rollout
+    age: np.ndarray  # f32[P]; n / N, where returns were measured
+    episode_return: np.ndarray  # f32[P]; of an episode
+
+
+class Response(NamedTuple):
+    """What LPG asks of the same agents on the same rollouts, by age."""
+
+    lifetime: int
+    age: np.ndarray  # f32[P]; n / N
+    pi_hat: np.ndarray  # f32[P]; mean |pi_hat|
+    target_entropy: np.ndarray  # f32[P]; mean entropy of y_hat, in nats
+
+
+class Drift(NamedTuple):
+    """A drift function and its slope, for advantages of +1 and -1."""
+
+    name: str
+    age: float  # n / N; NaN for one that does not know it
+    advantage: float
+    value: np.ndarray  # f32[RATIOS]
+    slope: np.ndarray  # f32[RATIOS]; in r
+
+
+def lifetimes(low: int, high: int) -> list[int]:
+    """The ends of a range of lifetimes and their geometric mean."""
+    return sorted({low, round(math.sqrt(low * high)), high})
+
+
+def courses(
+    rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, levels: Level, lifetimes: Sequence[int]
+) -> list[Course]:
+    """Lives of newborn agents, one on each level, for each lifetime; the same words for all lifetimes.
+
+    Args:
+        rule: Any.
+        life: How its agents live.
+        key: Of all chance.
+        theta: The rule's parameters.
+        levels: [B, ...].
+        lifetimes: The values of N, at least 1 each.
+    """
+    longest, keys = max(lifetimes), jax.random.split(key, jax.tree.leaves(levels)[0].shape[0])
+
+    @jax.jit
+    def everyone(keys, levels, lifetime, wanted):
+        rows = jax.vmap(lambda key, level: _course(rule, life, key, theta, level, lifetime, wanted))(keys, levels)
+        return jax.tree.map(lambda values: jnp.mean(values, axis=0), rows)
+
+    found = []
+    for lifetime in lifetimes:
+        points = np.unique(np.round(np.linspace(0, lifetime, AGES)).astype(int))
+        wanted = jnp.zeros(longest + 1, bool).at[points].set(True)
+        rows, reached = jax.device_get(everyone(keys, levels, jnp.int32(lifetime), wanted))
+        entropy, step, reward = (rows[name][:lifetime] for name in ("entropy", "step", "reward"))
+        age = (points / lifetime).astype(np.float32)
+        found.append(Course(lifetime, entropy, step, reward, age, reached[points]))
+    return found
+
+
+def _course(
+    rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, level: Level, lifetime: jax.Array, wanted: jax.Array
+) -> tuple[Info, jax.Array]:
+    """One agent's updates, f32[longest] each, and its returns f32[longest + 1] before each and at the end, where wanted."""
+    begin_key, life_key, measure_key = jax.random.split(key, 3)
+
+    def measure(agent, n):
+        return life.evaluate(jax.random.fold_in(measure_key, n), agent, level, wanted[n]).episode_return
+
+    def update(member, n):
+        reached = measure(member.agent, n)
+        after, rollout, _ = life.update(jax.random.fold_in(life_key, n), theta, member, level)
+        seen = {
+            "entropy": rule.diagnose(after.agent, rollout)["entropy"],
+            "step": _divergence(rule.policy, member.agent, after.agent, rollout),
+            "reward": jnp.mean(rollout.reward),
+        }
+        return after, (seen, reached)
+
+    longest = wanted.size - 1
+    member = life.begin(begin_key, level, lifetime)
+    member, (rows, reached) = jax.lax.scan(update, member, jnp.arange(longest, dtype=jnp.int32))
+    return rows, jnp.append(reached, measure(member.agent, longest))
+
+
+def _divergence(policy: Callable, before: chex.ArrayTree, after: chex.ArrayTree, rollout: Rollout) -> jax.Array:
+    """Mean KL(before || after) over the rollout's observations: f32[]."""
+    over = jax.vmap(jax.vmap(policy, (None, 0, 0)), (None, 0, 0))
+    old, new = (jax.nn.log_softmax(over(agent, rollout.observation, rollout.time)) for agent in (before, after))
+    return jnp.mean(jnp.sum(jnp.exp(old) * (old - new), axis=-1))
+
+
+def responses(
+    rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, levels: Level, lifetimes: Sequence[int]
+) -> list[Response]:
+    """LPG's answers to fixed rollouts: of agents halfway through the shortest of the lifetimes, one on each level.
+
+    Args:
+        rule: LPG, whatever its horizon inputs.
+        life: How its agents live.
+        key: Of all chance.
+        theta: The rule's parameters.
+        levels: [B, ...].
+        lifetimes: The values of N to ask for.
+    """
+    age = np.linspace(0, 1, AGES, dtype=np.float32)
+    count = jax.tree.leaves(levels)[0].shape[0]
+    middle = max(1, min(lifetimes) // 2)
+
+    def probe(key, level):
+        live_key, rollout_key = jax.random.split(key)
+        member = life.begin(live_key, level, jnp.int32(middle))
+        grown = member._replace(agent=life.live(live_key, theta, level, jnp.int32(middle)))
+        return grown.agent, life.rollout(rollout_key, grown, level)[1]
+
+    def ask(agent, rollout, update, lifetime) -> Info:
+        return rule.update(key, theta, agent, rollout, Clock(update, lifetime))[1]
+
+    agents, rollouts = jax.jit(jax.vmap(probe))(jax.random.split(key, count), levels)
+    everyone = jax.jit(jax.vmap(jax.vmap(ask, (0, 0, None, None)), (None, None, 0, None)))
+    found = []
+    for lifetime in lifetimes:
+        updates = np.minimum(np.round(age * lifetime), lifetime - 1).astype(np.int32)
+        info = everyone(agents, rollouts, updates, jnp.int32(lifetime))
+        means = [np.asarray(jnp.mean(info[name], axis=1)) for name in ("pi_hat_size", "y_hat_entropy")]
+        found.append(Response(lifetime, (updates / lifetime).astype(np.float32), *means))
+    return found
+
+
+def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: bool = False) -> list[Drift]:
+    """LPO's drift at the beginning, in the middle and at the end of a lifetime, and those of PPO and DPO.
+
+    Args:
+        theta: LPO's parameters.
+        horizon: What its drift knows of the lifetime.
+        lifetime: N, at least 2.
+        ppo_start: As in `rules.lpo`.
+    """
+
+    def learned(update: int):
+        age = horizon(Clock(jnp.int32(update), jnp.int32(lifetime)))
+        return lambda ratio, advantage: lpo_drift(theta, ratio, advantage, age, ppo_start=ppo_start)
+
+    known = jax.eval_shape(horizon, Clock(jnp.int32(0), jnp.int32(lifetime))).size > 0
+    moments = (0, lifetime // 2, lifetime) if known else (0,)
+    functions = [("LPO", update / lifetime if known else np.nan, learned(update)) for update in moments]
+    functions += [("PPO", np.nan, ppo_drift), ("DPO", np.nan, dpo_drift)]
+    return [
+        Drift(name, float(age), advantage, *_curve(function, advantage))
+        for name, age, function in functions
+        for advantage in (1.0, -1.0)
+    ]
+
+
+def _curve(function: Callable, advantage: float) -> tuple[np.ndarray, np.ndarray]:
+    """A drift and its slope at `RATIOS`."""
+    value, slope = jax.vmap(jax.value_and_grad(lambda ratio: function(ratio, jnp.float32(advantage))))(jnp.asarray(RATIOS))
+    return np.asarray(value), np.asarray(slope)
