@@ -195,6 +195,7 @@ def _gradient(config: Config, parts: tuple[Part, ...]) -> MetaOptimizer:
         adam(settings.rate, clip=settings.clip or None, decay_steps=config.meta_steps if settings.decay else None),
         updates=settings.updates,
         weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),
+        per_life=settings.per_life,
         rematerialise=settings.rematerialise,
         block=settings.block or None,
     )

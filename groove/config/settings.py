@@ -130,6 +130,8 @@ class Meta:
     """beta_2, weight of |pi_hat|^2."""
     prediction_target: float = 0.001
     """beta_3, weight of |y_hat|^2."""
+    per_life: bool = False
+    """Weight every member by 1 / N, so that short lives count as much as long ones."""
     rematerialise: bool = False
     """Recompute each update in the backward pass: less memory, more time, other rounding."""
     block: int = 0

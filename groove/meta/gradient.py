@@ -73,6 +73,7 @@ def gradient(
     updates: int = 5,
     weights: Weights | None = None,
     normalise_advantage: bool = True,
+    per_life: bool = False,
     rematerialise: bool = False,
     block: int | None = None,
 ) -> MetaOptimizer:
@@ -88,6 +89,8 @@ def gradient(
         updates: K, at least 1.
         weights: Of the regularisers.
         normalise_advantage: Whether each member's advantages are shifted and scaled to mean 0 and deviation 1.
+        per_life: Whether every life counts alike, members weighted by 1 / N, as under evolution. Otherwise every update
+            does, and long lives, which take part in more meta-steps, outweigh short ones.
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
         block: Members computed at once, to bound memory; must divide each family's batch. By default all.
@@ -112,8 +115,8 @@ def gradient(
         keys = jax.random.split(learn_key, len(stages))
         members = sum(players.task.lifetime.size for players in live)
         results = [
-            _blocked(loss, k, state.parameters, players, block or players.task.lifetime.size)
-            for loss, k, players in zip(losses, keys, live, strict=True)
+            _blocked(loss, k, state.parameters, (players, share), block or players.task.lifetime.size)
+            for loss, k, players, share in zip(losses, keys, live, _shares(live, per_life=per_life), strict=True)
         ]
         slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
         live = tuple(result[1] for result in results)
@@ -126,6 +129,15 @@ def gradient(
         theta=lambda state: state.parameters,
         step=step,
     )
+
+
+def _shares(live: tuple[Player, ...], *, per_life: bool) -> list[jax.Array]:
+    """What each member's loss is weighted with, f32[B] of each family; 1 on average."""
+    if not per_life:
+        return [jnp.ones(players.task.lifetime.shape, jnp.float32) for players in live]
+    inverse = [1.0 / players.task.lifetime.astype(jnp.float32) for players in live]
+    scale = jnp.mean(jnp.concatenate(inverse))
+    return [values / scale for values in inverse]
 
 
 def _begin(stage: Stage, key: jax.Array, task: Task) -> Player:
@@ -148,8 +160,8 @@ def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]
 
 def _member_loss(
     stage: Stage, weights: Weights, *, updates: int, normalised: bool, rematerialise: bool
-) -> Callable[[Theta, jax.Array, Player], tuple[jax.Array, tuple[Player, Info]]]:
-    """`(theta, key, player) -> (loss, (player, info))`: one member's K updates and what became of them."""
+) -> Callable[[Theta, jax.Array, tuple[Player, jax.Array]], tuple[jax.Array, tuple[Player, Info]]]:
+    """`(theta, key, (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
     def update(theta, player, key):
         alive = ~player.finished
@@ -161,7 +173,8 @@ def _member_loss(
 
     update = jax.checkpoint(update) if rematerialise else update
 
-    def loss(theta, key, player):
+    def loss(theta, key, member_and_share):
+        player, share = member_and_share
         update_key, fresh_key = jax.random.split(key)
         keys = jax.random.split(update_key, updates)
         player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys)
@@ -172,7 +185,7 @@ def _member_loss(
         scaled = normalise(advantage) if normalised else advantage
         value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **diagnosis, **info}
-        return jnp.where(player.task.origin.learn, value, 0.0), (Player(player.task, member, critic), seen)
+        return jnp.where(player.task.origin.learn, share * value, 0.0), (Player(player.task, member, critic), seen)
 
     return loss
 
@@ -183,21 +196,23 @@ def _mean_where(alive: jax.Array, infos: Info) -> Info:
     return {name: jnp.sum(jnp.where(alive, values, 0.0)) / count for name, values in infos.items()}
 
 
-def _blocked(loss, key: jax.Array, theta: Theta, players: Player, block: int) -> tuple[Theta, Player, Info]:
+def _blocked(
+    loss, key: jax.Array, theta: Theta, members: tuple[Player, jax.Array], block: int
+) -> tuple[Theta, Player, Info]:
     """Sums the gradients of all members, `block` at a time in a fixed order: (gradient, players, infos [B])."""
-    size = players.task.lifetime.size
+    size = members[1].size
     if size % block:
         raise ValueError(f"block must divide the batch of {size} members, got {block}.")
 
-    def total(theta, keys, players):
-        values, aux = jax.vmap(loss, (None, 0, 0))(theta, keys, players)
+    def total(theta, keys, members):
+        values, aux = jax.vmap(loss, (None, 0, 0))(theta, keys, members)
         return jnp.sum(values), aux
 
     def one(slope, batch):
         more, aux = jax.grad(total, has_aux=True)(theta, *batch)
         return jax.tree.map(jnp.add, slope, more), aux
 
-    batch = (jax.random.split(key, size), players)
+    batch = (jax.random.split(key, size), members)
     zeros = jax.tree.map(jnp.zeros_like, theta)
     if block == size:
         return _flat(*one(zeros, batch))

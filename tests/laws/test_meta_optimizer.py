@@ -369,3 +369,13 @@ def test_updates_after_the_end_do_not_count():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_every_life_may_count_alike():
+    """Slopes of tasks with lifetimes 2 and 8 count 4 to 1, instead of 1 to 1."""
+    slopes = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    uneven = at(slopes)._replace(lifetime=jnp.array([2, 8], jnp.int32))
+    alike, _ = slope_of(toy(plane), uneven, ZERO)
+    np.testing.assert_allclose(alike, slopes.mean(axis=0), rtol=1e-6)
+    weighted, _ = slope_of(toy(plane), uneven, ZERO, per_life=True)
+    np.testing.assert_allclose(weighted, np.array([1.6, 0.4]) @ slopes / 2, rtol=1e-6)
