@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from groove.statistics import Interval, interquartile_mean, optimality_gap, stratified_bootstrap
+from groove.statistics import Interval, clustered_bootstrap, interquartile_mean, optimality_gap, stratified_bootstrap
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,21 @@ def test_agrees_with_rliable(resample_tasks):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         stratified_bootstrap(**({"scores": [[1.0], [2.0]], "seed": 0} | arguments))
+
+
+def test_whole_runs_are_resampled():
+    """Tasks that move together are one draw: the interval is that of the runs' means, far wider than the stratified one."""
+    means = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    scores = np.repeat(means[:, None], 40, axis=1)
+    found = clustered_bootstrap(scores, statistic=np.mean, seed=0, repetitions=20_000)
+    spread = means.std() / np.sqrt(5)  # of the mean of five draws
+    assert found.point == 2.0
+    np.testing.assert_allclose([found.low, found.high], [2 - 1.96 * spread, 2 + 1.96 * spread], atol=0.15)
+    apart = stratified_bootstrap(scores, statistic=np.mean, seed=0)
+    assert apart.high - apart.low < 0.4 * (found.high - found.low)
+
+
+@pytest.mark.parametrize(("changes", "message"), [({"repetitions": 0}, "repetitions"), ({"confidence": 1.0}, "confidence")])
+def test_a_clustered_bootstrap_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        clustered_bootstrap([[1.0]], seed=0, **changes)

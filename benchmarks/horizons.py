@@ -1,0 +1,183 @@
+"""Does a rule learn better if it knows how much of the agent's lifetime is left, and who finds such a rule?
+
+TA-LPG against LPG by evolution with the same budget, and TA-LPG by meta-gradient, on 6 x 6 grids with three objects: nets of
+width 32, lifetimes log-uniform from 10 to 100, five meta-seeds each. Two more runs of evolution show what made it slow:
+TA-LPG with the learning rate of Jackson, Lu et al. 2024, and with returns of four sampled episodes as fitness.
+
+`python -m benchmarks.horizons FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and judges
+every rule at lifetimes inside and outside the range of training, by exact returns on held-out levels. A2C is tuned for each
+lifetime on levels of another seed. In the end it writes FOLDER/horizons.json and prints it as one JSON object on its last
+line: by method and lifetime, the interquartile mean over levels and meta-seeds with its 95 % interval. What is resampled is
+the meta-seed: agents under one rule are not independent runs. A2C's seeds are its agents'.
+
+Settings were chosen on levels of seed 777; held-out levels were not looked at before.
+"""
+
+import dataclasses
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove import agents, build, config, evaluate, host, rules
+from groove.base import Theta, UpdateRule
+from groove.config import Config, Curriculum, Evolution, Grids, Life, Meta, Rule
+from groove.lifetime import lifetime
+from groove.protocols import held_out_levels
+from groove.statistics import clustered_bootstrap
+from levels.base import Level
+
+SEEDS = range(5)
+HORIZONS = (5, 10, 30, 100, 300)
+TRAINED = (10, 30, 100)
+TASKS, AGENTS = 64, 4
+TUNING_SEED = 31_007
+RATES, ENTROPIES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0), (0.0, 0.003, 0.01, 0.03)
+
+BASE = Config(
+    name="horizons",
+    members=(32,),
+    meta_steps=600,
+    chunk=20,
+    checkpoint_every=2,
+    grids=Grids(side=(6, 6), objects=3, limit=(20, 50)),
+    rule=Rule(width=32, horizon="fraction-and-log"),
+    life=Life(updates=(10, 100), environments=8),
+    meta=Meta(method="evolution"),
+    evolution=Evolution(rate=0.03, decay=0.995, block=16),
+    curriculum=Curriculum(kind="uniform", score="uniform", exact=True),
+)
+GRADIENT = dataclasses.replace(
+    BASE,
+    members=(64,),
+    meta_steps=2000,
+    meta=Meta(rate=1e-3, clip=0.5, decay=True, per_life=True),
+    curriculum=dataclasses.replace(BASE.curriculum, exact=False),
+)
+METHODS: Mapping[str, Config] = {
+    "ta-lpg-evolution": BASE,
+    "lpg-evolution": dataclasses.replace(BASE, rule=dataclasses.replace(BASE.rule, horizon="none")),
+    "ta-lpg-gradient": GRADIENT,
+    "lpg-gradient": dataclasses.replace(GRADIENT, rule=dataclasses.replace(BASE.rule, horizon="none")),
+    "ta-lpg-evolution-slow": dataclasses.replace(BASE, evolution=Evolution(block=16)),
+    "ta-lpg-evolution-sampled": dataclasses.replace(BASE, curriculum=dataclasses.replace(BASE.curriculum, exact=False)),
+}
+
+
+class Judge:
+    """What newborn agents of a rule reach at each lifetime, by exact returns on fixed levels."""
+
+    def __init__(self, rule: UpdateRule, settings: Config, levels: Level):
+        family = build.family(settings, "gridworld")
+        exact = build.measure(settings, family, rule, exactly=True)
+        life = lifetime(
+            rule, family.environment, steps=settings.life.steps, environments=settings.life.environments, evaluate=exact
+        )
+
+        def judge(key: jax.Array, theta: Theta, updates: jax.Array) -> jax.Array:
+            lifetimes = jnp.broadcast_to(updates, (TASKS,))
+            return jnp.mean(evaluate.returns(life, key, theta, levels, lifetimes, agents=AGENTS), axis=1)
+
+        self.judge = jax.jit(judge)
+
+    def __call__(self, seed: int, theta: Theta) -> dict[int, list[float]]:
+        """By lifetime, a mean return for each level."""
+        key = jax.random.key(1_000 + seed)
+        return {h: np.round(np.asarray(self.judge(key, theta, jnp.int32(h))), 5).tolist() for h in HORIZONS}
+
+
+@cache
+def levels(seed: int | None = None) -> Level:
+    family = build.family(BASE, "gridworld")
+    return held_out_levels(family, TASKS) if seed is None else held_out_levels(family, TASKS, seed=seed)
+
+
+def run(folder: Path, method: str, seed: int) -> None:
+    """One run, or the rest of it, and its judgement."""
+    settings = dataclasses.replace(METHODS[method], seed=seed)
+    if not (folder / "config.json").exists():
+        assert host.create(settings, folder) is None
+    result = host.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
+    rule = host.save_rule(result)
+    assert result.finished, f"{rule} is not finished"
+    theta = result.run.trainer.theta(result.state)
+    found = Judge(result.run.parts[0].rule, settings, levels())(seed, theta)
+    (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
+    print(folder.name, {h: round(float(np.mean(values)), 3) for h, values in found.items()}, flush=True)
+
+
+def tuned_a2c(folder: Path) -> None:
+    """A2C with the learning rate and the entropy weight that suit each lifetime best, on other levels."""
+    spec = build.family(BASE, "gridworld").environment.spec
+
+    def rule(rate: float, weight: float) -> UpdateRule:
+        return rules.a2c(spec, agents.tabular(actor_rate=rate), entropy_weight=weight)
+
+    grid = list(itertools.product(RATES, ENTROPIES))
+    tried = {choice: Judge(rule(*choice), BASE, levels(TUNING_SEED))(0, ()) for choice in grid}
+    best = {h: max(grid, key=lambda choice, h=h: float(np.mean(tried[choice][h]))) for h in HORIZONS}
+    judges = {choice: Judge(rule(*choice), BASE, levels()) for choice in set(best.values())}
+    found = [{choice: judge(seed, ()) for choice, judge in judges.items()} for seed in SEEDS]
+    rows = [{h: by_choice[best[h]][h] for h in HORIZONS} for by_choice in found]
+    folder.mkdir(parents=True, exist_ok=True)
+    page = {"chosen": {h: {"rate": rate, "entropy": weight} for h, (rate, weight) in best.items()}, "seeds": rows}
+    (folder / "judgement.json").write_text(json.dumps(page) + "\n", encoding="utf-8")
+
+
+def optimum() -> float:
+    family = build.family(BASE, "gridworld")
+    return float(jnp.mean(jax.jit(lambda found: evaluate.optima(family, found))(levels())))
+
+
+def judgements(base: Path) -> Iterator[tuple[str, list[dict[str, list[float]]]]]:
+    """Each method's judgements by meta-seed, of those that are complete."""
+    yield "tuned A2C", json.loads((base / "a2c" / "judgement.json").read_text(encoding="utf-8"))["seeds"]
+    for method in METHODS:
+        paths = [base / f"{method}-{seed}" / "judgement.json" for seed in SEEDS]
+        if all(path.exists() for path in paths):
+            yield method, [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def summary(base: Path) -> dict[str, object]:
+    """Interquartile means with intervals, and each method's advantage over tuned A2C."""
+    tables = {name: {h: np.array([row[str(h)] for row in rows]) for h in HORIZONS} for name, rows in judgements(base)}
+    intervals = {
+        name: {h: clustered_bootstrap(table[h], seed=0)._asdict() for h in HORIZONS} for name, table in tables.items()
+    }
+    rival = intervals["tuned A2C"]
+    beats = {
+        name: {h: bool(found[h]["low"] > rival[h]["high"]) for h in HORIZONS}
+        for name, found in intervals.items()
+        if name != "tuned A2C"
+    }
+    chosen = json.loads((base / "a2c" / "judgement.json").read_text(encoding="utf-8"))["chosen"]
+    by_seed = {name: {h: np.mean(table[h], axis=1).round(4).tolist() for h in HORIZONS} for name, table in tables.items()}
+    return {
+        "intervals": intervals,
+        "beats_tuned_a2c": beats,
+        "beats_it_at_every_trained_lifetime": [name for name, won in beats.items() if all(won[h] for h in TRAINED)],
+        "means_by_meta_seed": by_seed,
+        "a2c": chosen,
+        "mean_optimum": optimum(),
+    }
+
+
+def main(base: Path, methods: list[str]) -> None:
+    for seed, method in itertools.product(SEEDS, methods):
+        if not (base / f"{method}-{seed}" / "judgement.json").exists():
+            run(base / f"{method}-{seed}", config.check_name("method", method, METHODS), seed)
+    if not (base / "a2c" / "judgement.json").exists():
+        tuned_a2c(base / "a2c")
+    page = summary(base)
+    (base / "horizons.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(page))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/horizons"), sys.argv[2:] or list(METHODS))
