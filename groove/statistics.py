@@ -5,6 +5,7 @@ After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Stati
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -115,7 +116,7 @@ def stratified_bootstrap(
     """
     table = _table(scores)
     _check_bootstrap(repetitions, confidence)
-    return _percentiles(table, statistic, lambda *sizes: _resample(*sizes, resample_tasks), seed, repetitions, confidence)
+    return _percentiles(table, statistic, partial(_resample, tasks=resample_tasks), seed, repetitions, confidence)
 
 
 def clustered_bootstrap(

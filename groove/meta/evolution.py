@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -117,6 +118,7 @@ def evolution(
         live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
         seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))
+        seen["nonfinite"] += nonfinite(strategy.theta(moved))  # whose agents may well have a finite return
         return moved, live, tuple(better_half(outcome) for outcome, _ in results), seen
 
     return MetaOptimizer(init=strategy.init, begin=begin, theta=strategy.theta, step=step)
@@ -158,6 +160,11 @@ def better_half(outcome: Outcome) -> Outcome:
     place = jax.lax.top_k(rank, half)[1]
     best, error = (jnp.take_along_axis(field, place, axis=1) for field in outcome)
     return Outcome(jnp.mean(best, axis=1), jnp.sqrt(jnp.sum(jnp.square(error), axis=1)) / half)
+
+
+def nonfinite(tree: chex.ArrayTree) -> jax.Array:
+    """How many numbers of a tree are not finite: i32[]."""
+    return sum((jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in jax.tree.leaves(tree)), jnp.zeros((), jnp.int32))
 
 
 def whole_life(life: Lifetime, key: jax.Array, theta: Theta, task: Task) -> tuple[Member, Outcome, Info]:
@@ -224,5 +231,5 @@ def _info(values: list[jax.Array], infos: list[Info]) -> Info:
         "fitness": jnp.mean(fitness),
         "fitness_spread": jnp.mean(spread),
         "ties": jnp.mean(spread == 0, dtype=jnp.float32),
-        "nonfinite": jnp.sum(~jnp.isfinite(fitness), dtype=jnp.int32),
+        "nonfinite": nonfinite(fitness),
     }

@@ -13,7 +13,7 @@ from groove import agents
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
-from groove.meta.evolution import better_half
+from groove.meta.evolution import better_half, nonfinite
 
 Memory: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
@@ -104,7 +104,7 @@ def truncated(
         slope = jax.tree.map(lambda *sums: -sum(sums[1:], sums[0]) / count, *(result[0] for result in results))
         moved = agents.descend(optimizer, state, slope)
         size = optax.tree.norm(jax.tree.map(jnp.subtract, moved.parameters, state.parameters))
-        seen = {**_info(slope, [result[3] for result in results]), "theta_step": size}
+        seen = {**_info(slope, moved.parameters, [result[3] for result in results]), "theta_step": size}
         return moved, tuple(result[1] for result in results), tuple(result[2] for result in results), seen
 
     return MetaOptimizer(
@@ -180,8 +180,7 @@ def _blocked(
     return total, couples, better_half(outcome), info
 
 
-def _info(slope: Theta, infos: list[Info]) -> Info:
+def _info(slope: Theta, theta: Theta, infos: list[Info]) -> Info:
     names = sorted({name for info in infos for name in info})
     means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in names}
-    nonfinite = sum(jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in jax.tree.leaves(slope))
-    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite}
+    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite((slope, theta))}

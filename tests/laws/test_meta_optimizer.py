@@ -1,7 +1,9 @@
 """What every meta-optimiser promises: the gradient through K updates, and evolution."""
 
+import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -10,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from members import BANDIT, life_of, rule_of, tasks
+from members import BANDIT, life_of, rule_of, signature, tasks
 
-from groove import agents
+from groove import agents, checkpoint, evaluate
 from groove.agents import Learner
 from groove.base import Clock, MetaOptimizer, Origin, Outcome, Rollout, Task, UpdateRule
+from groove.build import build
+from groove.config import Bandits, Config, Curriculum, Evolution, Life, Meta, Rule, check, preset, smoke
 from groove.critic import Critic, critic
 from groove.lifetime import Lifetime, Member, lifetime
 from groove.meta import (
@@ -31,6 +35,7 @@ from groove.meta import (
     strategies,
     truncated,
 )
+from groove.protocols import held_out_levels
 
 SIZE = 3
 ZERO = jnp.zeros(SIZE)
@@ -353,6 +358,126 @@ def test_updates_after_the_end_do_not_count():
     state, live = begun(meta, tasks(2, lifetimes=(1, 1)), theta=rule.init(jax.random.key(0)))
     info = jax.jit(meta.step)(jax.random.key(0), state, live)[3]
     np.testing.assert_allclose(info["pi_hat_square"], 1.0)
+
+
+# ----- runs
+
+BANDITS = dataclasses.replace(smoke(preset("ta-lpg-small")), families=("bernoulli-bandit",), members=(2,))
+RUNS = {
+    "whole": (Evolution(), "regret"),
+    "persistent": (Evolution(lives="persistent", fitness="reward"), "exact-regret"),
+    "novel-herd": (Evolution(strategy="deep-ga", parents=2, novelty=0.5, probes=1), "exact-regret"),
+}
+
+
+class Compiled(NamedTuple):
+    init: Callable
+    refresh: Callable
+    chunk: Callable
+
+
+@functools.cache
+def compiled(name) -> Compiled:
+    """A small run by evolution: lives of 4 updates, K = 2, chunks of 2 steps."""
+    settings, score = RUNS[name]
+    curriculum = dataclasses.replace(BANDITS.curriculum, score=score)
+    run = build(check(dataclasses.replace(BANDITS, evolution=settings, curriculum=curriculum))).trainer
+    return Compiled(jax.jit(run.init), jax.jit(run.refresh), jax.jit(run.chunk))
+
+
+@functools.cache
+def chunks(name):
+    """The states before and after each of three chunks, refreshed, and their infos."""
+    run = compiled(name)
+    states, infos = [run.refresh(run.init(jax.random.key(0)))], []
+    for _ in range(3):
+        state, info = run.chunk(states[-1])
+        states.append(run.refresh(state))
+        infos.append(info)
+    return states, infos
+
+
+def same(one, two):
+    """Whether two trees are equal, bit for bit."""
+
+    def bits(leaf):
+        return np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf).tobytes()
+
+    return [bits(leaf) for leaf in jax.tree.leaves(one)] == [bits(leaf) for leaf in jax.tree.leaves(two)]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_resumed_run_equals_one_that_was_never_stopped(name, tmp_path):
+    """From a checkpoint, with the strategy's state or the couples' memories: bit for bit, and compiled only once."""
+    run, (states, infos) = compiled(name), chunks(name)
+    path = checkpoint.save(tmp_path, 2, states[1])
+    assert path.exists()
+    step, state = checkpoint.restore(tmp_path, jax.eval_shape(run.init, jax.random.key(0)))
+    assert step == 2 and signature(state) == signature(states[0]) == signature(states[-1])
+    for number in (1, 2):
+        state, info = run.chunk(state)
+        state = run.refresh(state)
+        assert same(info, infos[number])
+    assert same(state, states[-1]) and not same(state.meta, states[1].meta)
+    assert run.chunk._cache_size() == run.refresh._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_runs_report_to_the_curriculum(name):
+    """Whole lives end with every step, those of 4 updates under K = 2 with every second; each has a score, a regret."""
+    states, infos = chunks(name)
+    info = jax.tree.map(lambda *leaves: np.concatenate(leaves), *infos)
+    finished = [0, 2] * 3 if name == "persistent" else [2] * 6
+    assert info["bernoulli-bandit/finished"].tolist() == finished
+    assert np.isfinite(info["bernoulli-bandit/score"]).tolist() == [count > 0 for count in finished]
+    assert info["bernoulli-bandit/curriculum_fill"][-1] > 0 and info["bernoulli-bandit/curriculum_reused"].max() == 0
+    assert (info["nonfinite"] == 0).all() and np.isfinite(info["fitness"]).all() and info["theta_step"].max() > 0
+    assert not any(weak for *_, weak in signature(states[0]))
+
+
+@pytest.mark.parametrize("name", ["whole", "persistent"])
+def test_a_theta_that_is_not_finite_is_counted(name):
+    """Its agents act all the same, so their fitness does not tell."""
+    state = chunks(name)[0][0]
+    size = sum(leaf.size for leaf in jax.tree.leaves(state.meta.mean if name == "whole" else state.meta.parameters))
+    meta = jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, state.meta)
+    _, info = compiled(name).chunk(state._replace(meta=meta))
+    assert (info["nonfinite"] >= size).all()
+
+
+LEARNING = Config(
+    families=("bernoulli-bandit",),
+    members=(16,),
+    meta_steps=120,
+    chunk=40,
+    bandits=Bandits(arms=5, pulls=(10, 10), actor_rate=4.0),
+    rule=Rule(width=8, predictions=3, horizon="fraction-and-log"),
+    life=Life(updates=(8, 16), environments=4, steps=10),
+    meta=Meta(method="evolution"),
+    evolution=Evolution(rate=0.03),
+    curriculum=Curriculum(kind="uniform", score="uniform", exact=True),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lives", ["whole", "persistent"])
+def test_evolution_learns(lives):
+    """The evolved rule's agents beat those of its own step 0, in exact values on levels that it never saw.
+
+    The difference per level, averaged over agents, must lie 5 standard errors above 0.
+    """
+    settings = dataclasses.replace(LEARNING.evolution, lives=lives, fitness="return" if lives == "whole" else "reward")
+    run = build(check(dataclasses.replace(LEARNING, evolution=settings)))
+    chunk, refresh = jax.jit(run.trainer.chunk), jax.jit(run.trainer.refresh)
+    state = start = jax.jit(run.trainer.init)(jax.random.key(0))
+    for _ in range(LEARNING.meta_steps // LEARNING.chunk):
+        state, _ = chunk(refresh(state))
+    part = run.parts[0]
+    levels, lifetimes = held_out_levels(part.family, 64), jnp.full(64, 16, jnp.int32)
+    reach = jax.jit(lambda theta: evaluate.returns(part.life, jax.random.key(1), theta, levels, lifetimes, agents=2))
+    after, before = (np.asarray(reach(run.trainer.theta(s))).mean(axis=1) for s in (state, start))
+    gain = after - before
+    assert gain.mean() > 5 * gain.std(ddof=1) / np.sqrt(64), (before.mean(), after.mean())
 
 
 @pytest.mark.parametrize(
