@@ -406,7 +406,7 @@ def same(one, two):
     return [bits(leaf) for leaf in jax.tree.leaves(one)] == [bits(leaf) for leaf in jax.tree.leaves(two)]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["whole", "persistent", pytest.param("novel-herd", marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_one_that_was_never_stopped(name, tmp_path):
     """From a checkpoint, with the strategy's state or the couples' memories: bit for bit, and compiled only once."""
     run, (states, infos) = compiled(name), chunks(name)
@@ -422,7 +422,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(name, tmp_path):
     assert run.chunk._cache_size() == run.refresh._cache_size() == 1
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["whole", "persistent", pytest.param("novel-herd", marks=pytest.mark.slow)])
 def test_runs_report_to_the_curriculum(name):
     """Whole lives end with every step, those of 4 updates under K = 2 with every second; each has a score, a regret."""
     states, infos = chunks(name)
