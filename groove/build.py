@@ -154,11 +154,17 @@ def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | N
     return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
 
 
-def build(config: Config) -> Run:
-    """Puts a run together from a checked configuration."""
+def build(config: Config, start: Theta | None = None) -> Run:
+    """Puts a run together from a checked configuration.
+
+    Args:
+        config: Of the run.
+        start: Theta to start from; by default the rule's own `init`.
+    """
     parts = tuple(_part(config, name, members) for name, members in zip(config.families, config.members, strict=True))
     shares = tuple(part.share for part in parts)
-    return Run(config, parts, trainer(shares, _meta(config, parts), parts[0].rule.init, steps=config.chunk))
+    init = parts[0].rule.init if start is None else lambda key: start
+    return Run(config, parts, trainer(shares, _meta(config, parts), init, steps=config.chunk))
 
 
 def _meta(config: Config, parts: tuple[Part, ...]) -> MetaOptimizer:

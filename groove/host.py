@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove import checkpoint, config, protocols, rulefile, schedules
-from groove.build import HORIZONS, Run, build
+from groove.base import Theta
+from groove.build import HORIZONS, Run, architecture, build, family, learned_rule
 from groove.config import Config
 from groove.evaluate import walk as walk_of
 from groove.trainer import State
@@ -28,6 +29,8 @@ Metrics: TypeAlias = Mapping[str, float | None]
 Sink: TypeAlias = Callable[[list[Metrics]], None]
 """Receives the metrics of a chunk's meta-steps, a row each, in order."""
 
+RULE, START = "rule.safetensors", "start.safetensors"
+"""Files of a run folder: theta as trained, and as a run began with it that did not begin with a newborn rule."""
 WALK_STEPS = 60
 PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
 
@@ -48,15 +51,40 @@ class Result(NamedTuple):
 def create(settings: Config, folder: Path) -> None:
     """Makes a new run folder.
 
+    A rule that the run starts from is copied into it.
+
     Raises:
-        ValueError: The configuration is not valid, or the folder exists and is not empty.
+        ValueError: The configuration is not valid, the folder exists and is not empty, or the rule to start from is
+            damaged or of another shape.
+        FileNotFoundError: There is no rule to start from.
         OSError: The folder cannot be written.
     """
     settings = config.check(settings)
+    start = Path(settings.start) / RULE if Path(settings.start).is_dir() else Path(settings.start)
+    if settings.start:
+        assert theta_of(start, settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
+    if settings.start:
+        write_bytes(folder / START, start.read_bytes())
     config.save(settings, folder / "config.json", versions())
+
+
+def theta_of(path: Path, settings: Config) -> Theta:
+    """Theta in a rule's file, for the rule of a configuration.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or holds a rule of another shape.
+    """
+    flat, _ = rulefile.load_rule_file(path)
+    spec = family(settings, settings.families[0]).environment.spec
+    rule = learned_rule(settings, spec, architecture(settings, spec, settings.families[0]))
+    try:
+        return rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
+    except ValueError as error:
+        raise ValueError(f"start must be a rule like that of the configuration, but in {path} {error}") from error
 
 
 def open_folder(folder: Path) -> Config:
@@ -107,7 +135,7 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
     settings = open_folder(folder)
     _announce_versions(folder, announce)
     with _owned(folder):
-        run = build(settings)
+        run = build(settings, theta_of(folder / START, settings) if settings.start else None)
         check_space(run, folder)
         loop = _Loop(run, folder)
         with _interruptible() as stopped:
@@ -230,9 +258,8 @@ def unless_unused(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if {path.name for path in folder.iterdir()} <= {"config.json", ".lock", "metrics.jsonl", "tensorboard"} and not any(
-            read_metrics(folder / "metrics.jsonl")
-        ):
+        early = {"config.json", START, ".lock", "metrics.jsonl", "tensorboard"}
+        if {path.name for path in folder.iterdir()} <= early and not any(read_metrics(folder / "metrics.jsonl")):
             shutil.rmtree(folder)
         raise
 
@@ -275,7 +302,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 
 def save_rule(result: Result) -> Path:
     """Writes `rule.safetensors`: theta, with all that `groove.load_rule` needs to use it."""
-    path = result.folder / "rule.safetensors"
+    path = result.folder / RULE
     specs = {part.family.name: part.family.environment.spec for part in result.run.parts}
     settings = json.loads((result.folder / "config.json").read_text(encoding="utf-8"))
     rulefile.save_rule(
@@ -293,7 +320,8 @@ def save_rule(result: Result) -> Path:
 def evaluate(result: Result) -> list[protocols.Row]:
     """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
     settings = result.run.config
-    untrained = jax.jit(lambda key: result.run.trainer.theta(result.run.trainer.init(key)))(jax.random.key(settings.seed))
+    newborn = build(settings).trainer  # without what the run may have started from
+    untrained = jax.jit(lambda key: newborn.theta(newborn.init(key)))(jax.random.key(settings.seed))
     key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
     about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
@@ -366,9 +394,14 @@ def draw_walk(result: Result) -> Path | None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    if part.write_bytes(content) == len(content):
+        part.replace(path)
 
 
 def save_curriculum(result: Result) -> list[Path]:

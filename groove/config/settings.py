@@ -208,6 +208,8 @@ class Config:
     """The preset that this configuration began as."""
     seed: int = 0
     """Of everything random."""
+    start: str = ""
+    """Run folder or rule.safetensors whose theta the run starts from; by default a newborn rule."""
     families: tuple[str, ...] = ("gridworld",)
     """Families of levels, by name."""
     members: tuple[int, ...] = (512,)
