@@ -51,7 +51,7 @@ BASE = Config(
     rule=Rule(width=32, horizon="fraction-and-log"),
     life=Life(updates=(10, 100), environments=8),
     meta=Meta(method="evolution"),
-    evolution=Evolution(rate=0.03, decay=0.995, block=16),
+    evolution=Evolution(rate=0.03, block=16),
     curriculum=Curriculum(kind="uniform", score="uniform", exact=True),
 )
 GRADIENT = dataclasses.replace(

@@ -218,7 +218,8 @@ def _strategy(
     if not settings.novelty:
         return strategy
     tasks = tuple(probe_tasks(config, part.family) for part in parts)
-    behaviour = probes(tuple(part.life for part in parts), tasks, jax.random.key(PROBE_SEED))
+    lives, kinds = tuple(part.life for part in parts), tuple(part.rule for part in parts)
+    behaviour = probes(lives, tasks, jax.random.key(PROBE_SEED), rules=kinds)
     return seeking(
         strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)
     )

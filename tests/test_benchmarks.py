@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import meta_step
+from benchmarks import evolution, meta_step
 from groove import config
 
 ROOT = Path(__file__).parents[1]
@@ -24,3 +24,13 @@ def test_a_meta_step_in_small():
     keys = {"seconds", "flops", "peak_flops_per_second", "fraction_of_peak", "compile_seconds", "peak_memory_bytes"}
     assert set(found) == keys
     assert found["flops"] == 3 * 2 * (2 * 2 * 5) * 2 * (2 * (3 * 16 + 16) + (6 + 4) * 3 * 4 + 4 * 4)
+
+
+@pytest.mark.slow
+def test_a_generation_in_small():
+    small = dataclasses.replace(config.smoke(config.TA_LPG), families=("bernoulli-bandit",), members=(4,), chunk=1)
+    found = evolution.measure(small, generations=1)
+    times = {"seconds_per_generation", "peak_flops_per_second", "fraction_of_peak", "grouping_gain", "sorting_gain"}
+    assert set(found) == times | {"updates_per_generation", "flops"}
+    assert found["updates_per_generation"] == 2 * 4 * 4
+    assert found["flops"] == 2 * 4 * 4 * (2 * 5) * 2 * (2 * (3 * 16 + 16) + (8 + 4) * 3 * 4 + 4 * 4)

@@ -68,17 +68,31 @@ TA_LPO = dataclasses.replace(
 TA_LPG_SMALL = dataclasses.replace(
     QUICK,
     name="ta-lpg-small",
+    members=(24, 8),
+    meta_steps=400,
     rule=dataclasses.replace(QUICK.rule, horizon="fraction-and-log"),
     life=dataclasses.replace(QUICK.life, updates=(10, 100)),
-    meta=dataclasses.replace(QUICK.meta, method="evolution"),
+    meta=Meta(method="evolution"),
+    evolution=Evolution(rate=0.03, block=8),
+    curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
 )
+"""TA-LPG by evolution for two cores. Sizes are its own; so is the learning rate: at 0.01 so few generations get nowhere."""
 
 LPO_SMALL = dataclasses.replace(
     QUICK,
     name="lpo-small",
-    rule=dataclasses.replace(QUICK.rule, kind="lpo", horizon="none"),
-    meta=dataclasses.replace(QUICK.meta, method="evolution"),
+    members=(12, 4),
+    meta_steps=200,
+    chunk=10,
+    grids=dataclasses.replace(QUICK.grids, actor_rate=5.0),
+    bandits=dataclasses.replace(QUICK.bandits, actor_rate=1.5),
+    rule=Rule(kind="lpo", epochs=2, minibatches=4, policy_entropy=0.003),
+    life=dataclasses.replace(QUICK.life, updates=(50, 50)),
+    meta=Meta(method="evolution"),
+    evolution=Evolution(sigma=0.04, rate=0.02, decay=0.99, block=4),
+    curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
 )
+"""LPO for two cores: tables instead of pixels. Sizes, and all learning rates, are its own."""
 
 TA_LPO_SMALL = dataclasses.replace(
     LPO_SMALL,
@@ -86,6 +100,7 @@ TA_LPO_SMALL = dataclasses.replace(
     rule=dataclasses.replace(LPO_SMALL.rule, horizon="fraction"),
     life=dataclasses.replace(LPO_SMALL.life, updates=(10, 100)),
 )
+"""TA-LPO for two cores: `lpo-small` that knows n / N, on lives of 10 to 100 updates."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
