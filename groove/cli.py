@@ -91,7 +91,7 @@ def _finish(result, terminal) -> int:
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
     terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
     picture = host.draw_walk(result)
-    schedules = host.save_schedules(result)
+    schedules = host.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
     page = write(result.folder)
     print(f"rule        {rule}")
     for path in curricula:
@@ -108,10 +108,17 @@ def report(words: list[str]) -> int:
     if len(words) != 1 or words[0].startswith("-"):
         print("usage: groove report FOLDER     draws the run in FOLDER: writes FOLDER/report.html")
         return 0 if words in (["-h"], ["--help"]) else 2
+    from groove import host
+    from groove.build import build
     from groove.report import write
 
     _cache()
-    print(f"report      {write(Path(words[0]))}")
+    folder = Path(words[0])
+    settings = host.open_folder(folder)
+    if (folder / host.RULE).is_file() and not (folder / host.SCHEDULES).is_file():
+        print("measuring what the rule does at each age", flush=True)
+        print(f"schedules   {host.save_schedules(build(settings), folder, host.theta_of(folder / host.RULE, settings))}")
+    print(f"report      {write(folder)}")
     return 0
 
 

@@ -17,7 +17,6 @@ from levels.base import Array, Discrete, Spec
 
 EFFICIENCY = 0.3
 """Assumed: the share of the speed of one large product of matrices that a whole meta-step reaches."""
-"""Runs that are estimated to take longer ask first."""
 SMALL = 2e13
 """Useful operations of a run that never asks, nor is measured: minutes, on whatever machine."""
 NUMBER = 4  # bytes of a float32

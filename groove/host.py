@@ -31,6 +31,7 @@ Sink: TypeAlias = Callable[[list[Metrics]], None]
 
 RULE, START = "rule.safetensors", "start.safetensors"
 """Files of a run folder: theta as trained, and as a run began with it that did not begin with a newborn rule."""
+SCHEDULES = "schedules.json"
 WALK_STEPS = 60
 PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
 
@@ -60,6 +61,7 @@ def create(settings: Config, folder: Path) -> None:
         OSError: The folder cannot be written.
     """
     settings = config.check(settings)
+    assert all(family(settings, name) for name in settings.families)  # those of other libraries are only now looked up
     start = Path(settings.start) / RULE if Path(settings.start).is_dir() else Path(settings.start)
     if settings.start:
         assert theta_of(start, settings)
@@ -331,24 +333,23 @@ def evaluate(result: Result) -> list[protocols.Row]:
     return rows
 
 
-def save_schedules(result: Result) -> Path:
-    """Writes `schedules.json`: what the trained rule does at each age, the tables behind the report's pictures."""
-    settings, theta = result.run.config, result.run.trainer.theta(result.state)
-    lifetimes = schedules.lifetimes(*settings.life.updates)
-    key = jax.random.key(schedules.SEED)
+def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
+    """Writes `schedules.json`: what a rule does at each age, the tables behind the report's pictures."""
+    settings, lifetimes = run.config, schedules.lifetimes(*run.config.life.updates)
     courses, responses, drifts = {}, {}, []
-    for part in result.run.parts:
+    for part, own in zip(run.parts, jax.random.split(jax.random.key(schedules.SEED), len(run.parts)), strict=True):
+        course_key, response_key = jax.random.split(own)
         name, levels = part.family.name, protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
-        lived = schedules.courses(part.rule, part.life, key, theta, levels, lifetimes)
+        lived = schedules.courses(part.rule, part.life, course_key, theta, levels, lifetimes)
         courses[name] = [plain(row) for row in lived]
         if settings.rule.kind == "lpg":
-            answers = schedules.responses(part.rule, part.life, key, theta, levels, lifetimes)
+            answers = schedules.responses(part.rule, part.life, response_key, theta, levels, lifetimes)
             responses[name] = [plain(row) for row in answers]
     if settings.rule.kind == "lpo":
         horizon, longest = HORIZONS[settings.rule.horizon], max(2, lifetimes[-1])
         curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
         drifts = [plain(row) for row in curves]
-    path = result.folder / "schedules.json"
+    path = folder / SCHEDULES
     page = {"courses": courses, "responses": responses, "drifts": drifts, "ratios": schedules.RATIOS.tolist()}
     write_text(path, json.dumps(page) + "\n")
     return path

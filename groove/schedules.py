@@ -126,7 +126,7 @@ def _divergence(policy: Callable, before: chex.ArrayTree, after: chex.ArrayTree,
 def responses(
     rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, levels: Level, lifetimes: Sequence[int]
 ) -> list[Response]:
-    """LPG's answers to fixed rollouts: of agents halfway through the shortest of the lifetimes, one on each level.
+    """LPG's answers to fixed rollouts: of agents halfway through a life of the shortest lifetime, one on each level.
 
     Args:
         rule: LPG, whatever its horizon inputs.
@@ -137,26 +137,31 @@ def responses(
         lifetimes: The values of N to ask for.
     """
     age = np.linspace(0, 1, AGES, dtype=np.float32)
-    count = jax.tree.leaves(levels)[0].shape[0]
-    middle = max(1, min(lifetimes) // 2)
+    count, shortest = jax.tree.leaves(levels)[0].shape[0], min(lifetimes)
+    probe_key, ask_key = jax.random.split(key)
 
     def probe(key, level):
-        live_key, rollout_key = jax.random.split(key)
-        member = life.begin(live_key, level, jnp.int32(middle))
-        grown = member._replace(agent=life.live(live_key, theta, level, jnp.int32(middle)))
+        begin_key, life_key, rollout_key = jax.random.split(key, 3)
+
+        def update(n, member):
+            return life.update(jax.random.fold_in(life_key, n), theta, member, level)[0]
+
+        born = life.begin(begin_key, level, jnp.int32(shortest))
+        grown = jax.lax.fori_loop(0, max(1, shortest // 2), update, born)
         return grown.agent, life.rollout(rollout_key, grown, level)[1]
 
     def ask(agent, rollout, update, lifetime) -> Info:
-        return rule.update(key, theta, agent, rollout, Clock(update, lifetime))[1]
+        return rule.update(ask_key, theta, agent, rollout, Clock(update, lifetime))[1]
 
-    agents, rollouts = jax.jit(jax.vmap(probe))(jax.random.split(key, count), levels)
+    agents, rollouts = jax.jit(jax.vmap(probe))(jax.random.split(probe_key, count), levels)
     everyone = jax.jit(jax.vmap(jax.vmap(ask, (0, 0, None, None)), (None, None, 0, None)))
     found = []
     for lifetime in lifetimes:
         updates = np.minimum(np.round(age * lifetime), lifetime - 1).astype(np.int32)
         info = everyone(agents, rollouts, updates, jnp.int32(lifetime))
-        means = [np.asarray(jnp.mean(info[name], axis=1)) for name in ("pi_hat_size", "y_hat_entropy")]
-        found.append(Response(lifetime, (updates / lifetime).astype(np.float32), *means))
+        different, first = np.unique(updates, return_index=True)
+        means = [np.asarray(jnp.mean(info[name], axis=1))[first] for name in ("pi_hat_size", "y_hat_entropy")]
+        found.append(Response(lifetime, (different / lifetime).astype(np.float32), *means))
     return found
 
 
@@ -166,17 +171,18 @@ def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: boo
     Args:
         theta: LPO's parameters.
         horizon: What its drift knows of the lifetime.
-        lifetime: N, at least 2.
+        lifetime: N, at least 2; an odd one counts as one less, so that it has a middle.
         ppo_start: As in `rules.lpo`.
     """
+    half = lifetime // 2
 
     def learned(update: int):
-        age = horizon(Clock(jnp.int32(update), jnp.int32(lifetime)))
+        age = horizon(Clock(jnp.int32(update), jnp.int32(2 * half)))
         return lambda ratio, advantage: lpo_drift(theta, ratio, advantage, age, ppo_start=ppo_start)
 
-    known = jax.eval_shape(horizon, Clock(jnp.int32(0), jnp.int32(lifetime))).size > 0
-    moments = (0, lifetime // 2, lifetime) if known else (0,)
-    functions = [("LPO", update / lifetime if known else np.nan, learned(update)) for update in moments]
+    known = jax.eval_shape(horizon, Clock(jnp.int32(0), jnp.int32(2 * half))).size > 0
+    moments = (0, half, 2 * half) if known else (0,)
+    functions = [("LPO", update / (2 * half) if known else np.nan, learned(update)) for update in moments]
     functions += [("PPO", np.nan, ppo_drift), ("DPO", np.nan, dpo_drift)]
     return [
         Drift(name, float(age), advantage, *_curve(function, advantage))

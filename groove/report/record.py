@@ -61,7 +61,7 @@ def read(folder: Path) -> Record:
     metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
     kept = {family.name: found for family in families if (found := _kept(folder, config, family, missing)) is not None}
-    drawn = _schedules(folder / "schedules.json", missing)
+    drawn = _schedules(folder / host.SCHEDULES, missing)
     walk = folder / "walk.gif"
     if not walk.is_file():
         missing.append("No agent's walk was drawn yet (walk.gif).")
