@@ -86,7 +86,7 @@ def theta_of(path: Path, settings: Config) -> Theta:
     try:
         return rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
     except ValueError as error:
-        raise ValueError(f"start must be a rule like that of the configuration, but in {path} {error}") from error
+        raise ValueError(f"{path} must hold a rule like that of the configuration, but {error}") from error
 
 
 def open_folder(folder: Path) -> Config:

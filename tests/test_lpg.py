@@ -165,6 +165,24 @@ def test_one_step_of_the_policy_by_hand():
     np.testing.assert_allclose(info["pi_hat_square"], 9.0)
 
 
+def test_what_an_update_tells_by_hand():
+    """pi_hat = -2 and 1; y_hat = (1/4, 3/4), of entropy log 4 - 3/4 log 3, and (1/2, 1/2), of entropy log 2."""
+    y_hat = jnp.log(jnp.array([[[0.25, 0.75]], [[0.5, 0.5]]])) + 3.0  # logits: what is added to all says nothing
+    rule = lpg(SPEC, PLAIN, targets=oracle(jnp.array([[-2.0], [1.0]]), y_hat), predictions=2)
+    info = jax.jit(rule.update)(jax.random.key(0), (), rule.init_agent(jax.random.key(0)), recorded(0, shape=(2, 1)), CLOCK)[
+        1
+    ]
+    want = {
+        "pi_hat_size": 1.5,
+        "pi_hat_square": 2.5,
+        "y_hat_entropy": (math.log(4) - 0.75 * math.log(3) + math.log(2)) / 2,
+        "y_hat_square": (10 / 16 + 1 / 2) / 2,
+    }
+    assert set(info) == set(want)
+    for name, value in want.items():
+        np.testing.assert_allclose(info[name], value, rtol=1e-6)
+
+
 # ----- the meta-gradient, in float64, on recorded trajectories
 
 

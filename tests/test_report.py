@@ -413,9 +413,7 @@ def test_without_schedules_the_page_says_so(tmp_path: Path):
     assert ">What the rule does at each age</h" not in page.text
 
 
-def test_report_measures_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_report_measures_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """`groove report` of a folder with a rule but without schedules; it does so once."""
     settings = dataclasses.replace(SETTINGS, families=("bernoulli-bandit",), members=(2,))
     folder = fill(tmp_path / "run", settings=settings)
@@ -428,3 +426,10 @@ def test_report_measures_what_is_missing(
     assert [row.lifetime for row in found.courses["bernoulli-bandit"]] == [4]
     assert cli.main(["report", str(folder)]) == 0
     assert "measuring" not in capsys.readouterr().out
+
+
+def test_a_rule_that_cannot_be_read_does_not_stop_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = fill(tmp_path / "run", "metrics")
+    (folder / host.RULE).write_bytes(b"nonsense")
+    assert cli.main(["report", str(folder)]) == 0
+    assert "not measured" in capsys.readouterr().out and (folder / "report.html").is_file()
