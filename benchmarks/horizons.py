@@ -1,10 +1,10 @@
 """Does a rule learn better if it knows how much of the agent's lifetime is left, and who finds such a rule?
 
-TA-LPG against LPG by evolution with the same budget, and TA-LPG by meta-gradient, on 6 x 6 grids with three objects: nets of
-width 32, lifetimes log-uniform from 10 to 100, five meta-seeds each. A fourth method evolves the better of two rules that the
-meta-gradient found (from different seeds, judged on levels of seed 777). A fifth shows what makes evolution slow: the learning
-rate of Jackson, Lu et al. 2024 and returns of four sampled episodes as fitness, instead of three times that rate and exact
-returns.
+TA-LPG against LPG by evolution with the same budget, and TA-LPG by meta-gradient, on 6 x 6 grids with three objects: nets
+of width 32, lifetimes log-uniform from 10 to 100, five meta-seeds each. A fourth method evolves the better of two rules that
+the meta-gradient found (from different seeds, judged on levels of seed 777). A fifth shows what makes evolution slow: the
+learning rate of Jackson, Lu et al. 2024 and returns of four sampled episodes as fitness, instead of three times that rate
+and exact returns.
 
 `python -m benchmarks.horizons FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and judges
 every rule at lifetimes inside and outside the range of training, by exact returns on held-out levels. A2C is tuned for each
@@ -118,10 +118,11 @@ def run(folder: Path, method: str, seed: int) -> None:
     if method == "ta-lpg-refined":
         settings = dataclasses.replace(settings, start=str(better_start(folder.parent, seed)))
     if not (folder / "config.json").exists():
-        assert host.create(settings, folder) is None
+        host.create(settings, folder)
     result = host.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
-    rule = host.save_rule(result)
-    assert result.finished, f"{rule} is not finished"
+    if not result.finished:
+        raise KeyboardInterrupt
+    host.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = judge_of(settings.rule)(seed, theta)
     (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")

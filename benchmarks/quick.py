@@ -1,6 +1,7 @@
 """The preset `quick` with five seeds: does the trained rule beat the untrained one, and how near does it come to tuned A2C?
 
-`python -m benchmarks.quick FOLDER` trains seeds 0 to 4 into FOLDER/<seed>, one after the other; it goes on where it stopped.
+`python -m benchmarks.quick FOLDER [PRESET [SEEDS]]` trains so many seeds of a preset (five of `quick`) into FOLDER/<seed>,
+one after the other; it goes on where it stopped.
 It prints one JSON object on its last line: for each seed and family the interquartile means with their intervals on held-out
 levels, `apart` (seeds whose trained rule's interval lies above the untrained one's, by family) and `share_of_a2c`.
 """
@@ -11,15 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-SEEDS = range(5)
-TRAINED, UNTRAINED, RIVAL = "trained rule", "untrained rule", "tuned A2C"
+TRAINED, UNTRAINED, RIVALS = "trained rule", "untrained rule", ("tuned A2C", "A2C")
 
 
-def train(folder: Path, seed: int) -> float:
+def train(folder: Path, preset: str, seed: int) -> float:
     """Trains one seed, or goes on with it; seconds, 0 if it was done already."""
     if (folder / "evaluation.json").exists():
         return 0.0
-    words = ["--resume", str(folder)] if folder.exists() else ["quick", "--seed", str(seed), "--output", str(folder)]
+    words = ["--resume", str(folder)] if folder.exists() else [preset, "--seed", str(seed), "--output", str(folder)]
     begin = time.perf_counter()
     run = "import sys; from groove.cli import main; sys.exit(main(sys.argv[1:]))"
     finished = subprocess.run([sys.executable, "-c", run, "train", *words], check=True)
@@ -36,14 +36,20 @@ def read(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
-def main(base: Path) -> None:
-    seconds = [train(base / str(seed), seed) for seed in SEEDS]
-    results = [read(base / str(seed)) for seed in SEEDS]
+def main(base: Path, preset: str = "quick", seeds: int = 5) -> None:
+    seconds = [train(base / str(seed), preset, seed) for seed in range(seeds)]
+    results = [read(base / str(seed)) for seed in range(seeds)]
     families = list(results[0])
     apart = {name: sum(r[name][TRAINED]["low"] > r[name][UNTRAINED]["high"] for r in results) for name in families}
-    share = {name: [r[name][TRAINED]["point"] / r[name][RIVAL]["point"] for r in results] for name in families}
+    share = {
+        name: [
+            r[name][TRAINED]["point"] / next(r[name][rival] for rival in RIVALS if rival in r[name])["point"]
+            for r in results
+        ]
+        for name in families
+    }
     print(json.dumps({"seconds": seconds, "apart": apart, "share_of_a2c": share, "results": results}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quick-seeds"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/quick-seeds"), *sys.argv[2:3], *map(int, sys.argv[3:4]))

@@ -188,7 +188,7 @@ def _meta(config: Config, parts: tuple[Part, ...]) -> MetaOptimizer:
         theta,
         sigma=settings.sigma,
         updates=config.meta.updates,
-        memory={"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[settings.lives],
+        credit={"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[settings.lives],
         final=settings.fitness == "return",
         block=settings.block,
     )
@@ -219,10 +219,18 @@ def _strategy(
         return strategy
     tasks = tuple(probe_tasks(config, part.family) for part in parts)
     lives, kinds = tuple(part.life for part in parts), tuple(part.rule for part in parts)
-    behaviour = probes(lives, tasks, jax.random.key(PROBE_SEED), rules=kinds)
+    scales = tuple(_scale(part.family, own) for part, own in zip(parts, tasks, strict=True))
+    behaviour = probes(lives, tasks, jax.random.key(PROBE_SEED), rules=kinds, scales=scales)
     return seeking(
         strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)
     )
+
+
+def _scale(kind: Family, tasks: Task) -> float:
+    """What counts as much in a family's returns: the mean optimum of the tasks where it is known, else 1."""
+    if kind.optimum is None:
+        return 1.0
+    return max(float(jnp.mean(jax.lax.map(kind.optimum, tasks.level))), 1e-3)
 
 
 def probe_tasks(config: Config, kind: Family) -> Task:
@@ -271,7 +279,7 @@ def _score(config: Config, kind: Family, rival_life: Lifetime) -> Score:
         return scores.algorithmic_regret(rival_life, agents=config.curriculum.antagonists)
     if name == "normalised-regret":
         walker = _life(config, kind, rules.random_policy(kind.environment.spec), exactly=config.curriculum.exact)
-        scale = 1.0 if kind.name.startswith("gridworld") else float(kind.environment.spec.episode_limit)
+        scale = float(kind.environment.spec.episode_limit) if kind.name.endswith("bandit") else 1.0
         return scores.normalised_regret(rival_life, walker, agents=config.curriculum.antagonists, scale=scale)
     if name == "exact-regret" and kind.optimum is not None:
         return scores.exact_regret(kind.optimum)

@@ -49,7 +49,14 @@ def operations(config: Config) -> float:
     A gradient takes three times the forward pass; four times with rematerialisation, for the forward pass is made twice.
     """
     passes = 1 if config.meta.method == "evolution" else 4 if config.meta.rematerialise else 3
-    return passes * _forward(config) * lives(config) * updates(config) * config.meta_steps
+    return passes * _forward(config) * (lives(config) * updates(config) + _probing(config)) * config.meta_steps
+
+
+def _probing(config: Config) -> float:
+    """Updates that novelty search spends on its probes in a generation."""
+    if not (whole_lives(config) and config.evolution.novelty):
+        return 0
+    return population(config) * config.evolution.probes * len(config.families) * config.life.updates[1]
 
 
 def lives(config: Config) -> int:
@@ -73,9 +80,10 @@ def updates(config: Config) -> float:
 def memory(config: Config) -> float:
     """Bytes that the device must hold at once: what is kept for the backward pass, the candidates, and the agents.
 
+    Under LPO a rollout is held three times: as it was played, in minibatches, and as what the agents' networks keep of it.
     Per token the recurrent net of LPG keeps gates before and after their nonlinearity, inputs and carries, about
     `(2 gates + 3) width` numbers; of all K updates, or of one with rematerialisation or under evolution; of all members, or
-    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two.
+    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two for LPG, of three for LPO.
     """
     if config.meta.method == "evolution":
         at_once, kept = 2 * config.evolution.block, 1
@@ -83,6 +91,8 @@ def memory(config: Config) -> float:
         largest = max(config.members)
         at_once, kept = min(config.meta.block or largest, largest), 1 if config.meta.rematerialise else config.meta.updates
     per_token = (2 * build.CELLS[config.rule.cell].gates + 3) * config.rule.width if config.rule.kind == "lpg" else 0
+    if config.rule.kind == "lpo":  # a rollout, its copy in minibatches, and what the agents' networks keep of one of these
+        per_token = 3 * _seen(config)
     candidates = 4 * _theta(config) * (lives(config) if config.meta.method == "evolution" else 1)
     return NUMBER * (at_once * per_token * _tokens(config) * kept + candidates) + _agents(config, at_once)
 
@@ -141,6 +151,12 @@ def _network(config: Config) -> float:
         return float((counted or {}).get("flops", 0.0))
 
     return max(map(one, config.families))
+
+
+def _seen(config: Config) -> int:
+    """Numbers of an observation, before and after the step, the largest of all families."""
+    shown = (build.family(config, name).environment.spec.observation for name in config.families)
+    return 2 * max(1 if isinstance(one, Discrete) else math.prod(one.shape) for one in shown)
 
 
 def _theta(config: Config) -> int:

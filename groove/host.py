@@ -64,13 +64,26 @@ def create(settings: Config, folder: Path) -> None:
     assert all(family(settings, name) for name in settings.families)  # those of other libraries are only now looked up
     start = Path(settings.start) / RULE if Path(settings.start).is_dir() else Path(settings.start)
     if settings.start:
-        assert theta_of(start, settings)
+        check_start(start, settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
     if settings.start:
         write_bytes(folder / START, start.read_bytes())
     config.save(settings, folder / "config.json", versions())
+
+
+def check_start(path: Path, settings: Config) -> None:
+    """Raises a ValueError unless the file holds a rule that means the same as the configuration's."""
+    metadata = rulefile.load_rule_file(path)[1]
+    theirs, ours = config.from_json(metadata["config"]).rule, settings.rule
+    for name in ("kind", "horizon", "cell", "width", "predictions", "drift_width", "ppo_start"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise ValueError(
+                f"start must be a rule like that of the configuration, but rule.{name} differs: "
+                f"{getattr(theirs, name)!r} in {path}, {getattr(ours, name)!r} here."
+            )
+    theta_of(path, settings)
 
 
 def theta_of(path: Path, settings: Config) -> Theta:

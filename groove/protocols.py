@@ -10,10 +10,10 @@ import numpy as np
 from groove import evaluate, rules
 from groove.base import Theta, UpdateRule
 from groove.build import Part, Run, measure
-from groove.config import QUICK, Config
+from groove.config import GYMNAX, QUICK, Config
 from groove.lifetime import lifetime
 from groove.statistics import Interval, stratified_bootstrap
-from levels.base import Family, Level
+from levels.base import Discrete, Family, Level
 
 HELD_OUT_SEED = 20_402
 """Of the held-out levels; training draws its levels from other keys, whatever its seed."""
@@ -65,10 +65,12 @@ def caption(config: Config) -> str:
         if rival_name(config) == "tuned A2C"
         else "A2C was not tuned for these families and lives."
     )
+    alone = any(name.startswith(GYMNAX) for name in config.families) and not config.gymnax.ranges
+    same = " A family from gymnax without ranges has one level, which is that of training." if alone else ""
     return (
         f"{sizes.tasks} held-out levels per family (seed {HELD_OUT_SEED}; training used seed {config.seed}), {sizes.agents} "
         f"agents each, {sizes.lifetime} updates of {config.life.environments} x {config.life.steps} steps. Return of one "
-        f"episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. {tuning}"
+        f"episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. {tuning}{same}"
     )
 
 
@@ -123,7 +125,10 @@ def assessment(
         evaluate=measure(config, family, rule, exactly=True),
     )
     lifetimes = jnp.full(sizes.tasks, sizes.lifetime, jnp.int32)
-    return jax.jit(lambda key, theta: evaluate.returns(life, key, theta, levels, lifetimes, agents=sizes.agents))
+    block = 64 if isinstance(family.environment.spec.observation, Discrete) else 1  # agents that see images need memory
+    return jax.jit(
+        lambda key, theta: evaluate.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
+    )
 
 
 def rows(results: list[HeldOut]) -> list[Row]:

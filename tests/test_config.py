@@ -23,7 +23,8 @@ def changed(path, value, start="quick"):
 
 COUNTS = (
     "meta_steps", "chunk", "checkpoint_every", "life.environments", "life.steps", "meta.updates", "rule.width",
-    "rule.predictions", "rule.drift_width", "rule.epochs", "rule.minibatches", "evolution.probes", "curriculum.capacity", "curriculum.antagonists", "curriculum.episodes",
+    "rule.predictions", "rule.drift_width", "rule.epochs", "rule.minibatches", "evolution.probes", "curriculum.capacity",
+    "curriculum.antagonists", "curriculum.episodes",
 )  # fmt: skip
 RATES = (
     "meta.rate", "life.clip", "curriculum.temperature", "grids.actor_rate", "grids.critic_rate", "grids.antagonist_rate",
@@ -143,6 +144,7 @@ def evolved(**changes):
         ({"block": 0}, "evolution.block must be at least 1"),
         ({"block": 37}, "evolution.block must be at least 1 and divide every family's couples"),
         ({"floor": 1.0}, r"evolution.floor must lie between 0 and evolution.rate"),
+        ({"lives": "persistent", "strategy": "SNES"}, "evolution.strategy and .* need evolution.lives 'whole', got 'SNES'"),
         ({"lives": "persistent", "novelty": 0.5}, "evolution.novelty needs evolution.lives 'whole'"),
     ],
 )

@@ -169,10 +169,10 @@ def test_what_an_update_tells_by_hand():
     """pi_hat = -2 and 1; y_hat = (1/4, 3/4), of entropy log 4 - 3/4 log 3, and (1/2, 1/2), of entropy log 2."""
     y_hat = jnp.log(jnp.array([[[0.25, 0.75]], [[0.5, 0.5]]])) + 3.0  # logits: what is added to all says nothing
     rule = lpg(SPEC, PLAIN, targets=oracle(jnp.array([[-2.0], [1.0]]), y_hat), predictions=2)
-    info = jax.jit(rule.update)(jax.random.key(0), (), rule.init_agent(jax.random.key(0)), recorded(0, shape=(2, 1)), CLOCK)[
-        1
-    ]
+    agent = jax.tree.map(jnp.zeros_like, rule.init_agent(jax.random.key(0)))
+    info = jax.jit(rule.update)(jax.random.key(0), (), agent, recorded(0, shape=(2, 1)), CLOCK)[1]
     want = {
+        "entropy": math.log(SPEC.actions),
         "pi_hat_size": 1.5,
         "pi_hat_square": 2.5,
         "y_hat_entropy": (math.log(4) - 0.75 * math.log(3) + math.log(2)) / 2,

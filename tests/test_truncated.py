@@ -46,7 +46,7 @@ def renewed(meta, key, live):
 def made(memory, optimizer=None, lives=(LIFE,), **options):
     """(meta-optimiser, its compiled step, renewal included)."""
     options = {"sigma": SIGMA, "updates": K, **options}
-    meta = truncated(lives, optimizer or summed(), THETA, memory=MEMORIES[memory], **options)
+    meta = truncated(lives, optimizer or summed(), THETA, credit=MEMORIES[memory], **options)
     return meta, jax.jit(lambda key, state, live: meta.step(key, state, renewed(meta, key, live)))
 
 
@@ -199,7 +199,7 @@ def misleading() -> Lifetime:
 def test_plain_truncation_is_misled_and_the_others_are_not(name, best):
     """Lives of 8 updates in pieces of 2, from between both answers."""
     start = jnp.array([-0.25])
-    meta = truncated((misleading(),), optax.adam(0.03), start, sigma=0.1, updates=2, memory=MEMORIES[name], block=32)
+    meta = truncated((misleading(),), optax.adam(0.03), start, sigma=0.1, updates=2, credit=MEMORIES[name], block=32)
     batch = at(np.zeros((32, 1)), [8] * 32)
 
     def generation(carry, key):

@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping
 
-from groove.config.settings import CHOICES, Config
+from groove.config.settings import CHOICES, Config, Evolution
 from groove.meta import strategies
 from levels import FAMILIES
 
@@ -59,6 +59,8 @@ def population(config: Config) -> int:
 
 def _check_rule(config: Config) -> None:
     tokens = config.life.environments * config.life.steps
+    if config.rule.kind == "lpo" and config.rule.epochs * config.rule.minibatches == 1:
+        raise ValueError("rule.epochs and rule.minibatches must not both be 1: r stays 1, and the drift has no effect.")
     if config.rule.kind == "lpo" and tokens % config.rule.minibatches:
         raise ValueError(
             f"rule.minibatches must divide the {tokens} steps of a rollout (environments times steps), "
@@ -71,6 +73,11 @@ def _check_evolution(config: Config) -> None:
     if settings.lives != "whole":
         if settings.novelty:
             raise ValueError("evolution.novelty needs evolution.lives 'whole': behaviour is what whole lives lead to.")
+        if (settings.strategy, settings.population) != (Evolution.strategy, Evolution.population):
+            raise ValueError(
+                f"evolution.strategy and evolution.population need evolution.lives 'whole', got {settings.strategy!r} and "
+                f"{settings.population} with {settings.lives!r}."
+            )
         _check_block(config, config.members)
         return
     if settings.strategy in strategies.REFUSED:

@@ -49,7 +49,7 @@ class Gymnax:
     """Families named gymnax:NAME, where NAME is one of gymnax's environments."""
 
     ranges: tuple[str, ...] = ()
-    """Fields of its EnvParams that make a level, as FIELD=LOW:HIGH; without any there is one level."""
+    """Fields of its EnvParams that make a level, as FIELD=LOW:HIGH, for all of them; without any there is one level."""
     rate: float = 5e-4
     """Learning rate of the agents' policies and value functions (Adam)."""
     antagonist_rate: float = 5e-4
@@ -73,7 +73,7 @@ class Rule:
     prediction_weight: float = 0.5
     """alpha_y, weight of the prediction's loss in the agent's update."""
     horizon: Literal["none", "fraction", "fraction-and-log", "remaining"] = "none"
-    """What the rule knows of the lifetime; fraction-and-log makes LPG TA-LPG, fraction makes LPO TA-LPO."""
+    """What the rule knows of the lifetime. fraction-and-log: TA-LPG's n/N and log N; fraction: TA-LPO's n/N; remaining: log(N - n)."""
     stop_inputs: bool = False
     """Stop the meta-gradient at the inputs pi and y (LPG)."""
     drift_width: int = 128
@@ -145,11 +145,11 @@ class Evolution:
     lives: Literal["whole", "persistent", "noise-reuse", "truncated"] = "whole"
     """Whole lifetimes, or pieces of K updates: with perturbations summed over a life, kept for a life, or forgotten."""
     strategy: str = "Open_ES"
-    """One of evosax's, or deep-ga."""
+    """Open_ES, ARS, PGPE, SNES, Sep_CMA_ES, CR_FM_NES, SimpleES, DES or ESMC of evosax, or deep-ga; of whole lives."""
     population: int = 0
     """Candidates; 0 for two per task. Strategies without mirrored pairs try every candidate on every task."""
     sigma: float = 0.1
-    """Deviation of the candidates."""
+    """Deviation of the candidates; of deep-ga's mutations, for which 0.002 is usual (Such et al. 2017)."""
     rate: float = 1e-2
     """Learning rate of Adam, for the strategies that use it."""
     decay: float = 0.999

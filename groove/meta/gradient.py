@@ -89,8 +89,9 @@ def gradient(
         updates: K, at least 1.
         weights: Of the regularisers.
         normalise_advantage: Whether each member's advantages are shifted and scaled to mean 0 and deviation 1.
-        per_life: Whether every life counts alike, members weighted by 1 / N, as under evolution. Otherwise every update
-            does, and long lives, which take part in more meta-steps, outweigh short ones.
+        per_life: Whether members are weighted by 1 / N, so that every life counts alike, as under evolution, up to the
+            rounding of N to whole pieces of K. Otherwise every update does, and long lives, which take part in more
+            meta-steps, outweigh short ones.
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
         block: Members computed at once, to bound memory; must divide each family's batch. By default all.
@@ -184,7 +185,7 @@ def _member_loss(
         info, diagnosis = _mean_where(alive, infos), stage.rule.diagnose(member.agent, rollout)
         scaled = normalise(advantage) if normalised else advantage
         value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
-        seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **diagnosis, **info}
+        seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **info, **diagnosis}
         return jnp.where(player.task.origin.learn, share * value, 0.0), (Player(player.task, member, critic), seen)
 
     return loss

@@ -33,7 +33,12 @@ class Searcher(NamedTuple):
 
 
 def probes(
-    lives: tuple[Lifetime, ...], tasks: tuple[Task, ...], key: jax.Array, *, rules: tuple[UpdateRule, ...] = ()
+    lives: tuple[Lifetime, ...],
+    tasks: tuple[Task, ...],
+    key: jax.Array,
+    *,
+    rules: tuple[UpdateRule, ...] = (),
+    scales: tuple[float, ...] | None = None,
 ) -> Behaviour:
     """What becomes of newborn agents on fixed tasks, with fixed random words: returns, and mean policy entropies.
 
@@ -43,6 +48,7 @@ def probes(
         key: Of all lives on them: behaviours differ only because rules do.
         rules: Whose agents they are, one per family, for the entropies in a rollout at the end of each life; without, a
             behaviour is returns alone.
+        scales: What a family's returns are divided by, positive, so that families and entropies weigh alike; by default 1.
 
     Returns:
         `(theta) -> f32[2 tasks]`: a family's returns, then its entropies.
@@ -50,14 +56,15 @@ def probes(
     if rules and len(rules) != len(lives):
         raise ValueError(f"rules must be one per family, {len(lives)}, or none, got {len(rules)}.")
     keys = jax.random.split(key, len(lives))
+    scales = scales or (1.0,) * len(lives)
 
     def one(place, key, theta, task):
         life_key, rollout_key = jax.random.split(key)
         member, outcome, _ = whole_life(lives[place], life_key, theta, task)
         if not rules:
-            return (outcome.episode_return,)
+            return (outcome.episode_return / scales[place],)
         member, rollout = lives[place].rollout(rollout_key, member, task.level)
-        return outcome.episode_return, rules[place].diagnose(member.agent, rollout)["entropy"]
+        return outcome.episode_return / scales[place], rules[place].diagnose(member.agent, rollout)["entropy"]
 
     def behaviour(theta):
         rows = []

@@ -48,11 +48,13 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "Open_ES": Kind(mirrored=True, optimizer=True, schedule=True),
-        "ARS": Kind(mirrored=True, optimizer=True, schedule=True),
-        "PGPE": Kind(mirrored=True, optimizer=True),
+        # The next three mirror their noise as well, but compare the sums of pairs or whole populations: ranks within pairs
+        # would make them Open_ES.
+        "ARS": Kind(optimizer=True, schedule=True),
+        "PGPE": Kind(optimizer=True),
+        "CR_FM_NES": Kind(),
         "SNES": Kind(),
         "Sep_CMA_ES": Kind(),
-        "CR_FM_NES": Kind(),  # mirrored too, but it ranks its whole population, which pairs on tasks of their own forbid
         "SimpleES": Kind(),
         "DES": Kind(),
         "ESMC": Kind(optimizer=True, schedule=True),
@@ -175,8 +177,6 @@ def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer
     with jax.numpy_rank_promotion("allow"):
         algorithm = algorithms.algorithms[name](population, zeros, metrics_fn=lambda *state: {}, **options)
         parameters = algorithm.default_params
-    if name == "ARS":
-        algorithm.elite_ratio = 1.0  # pair ranks make all pairs equally elite, and it would keep the first ones
     return algorithm, parameters if kind.schedule else parameters.replace(std_init=jnp.float32(sigma))
 
 

@@ -15,7 +15,7 @@ from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
 from groove.meta.evolution import better_half, nonfinite
 
-Memory: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
+Credit: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
 
 
@@ -24,7 +24,7 @@ class Couple(NamedTuple):
 
     task: Task
     member: Member  # leading axes [B, 2]
-    kept: Theta  # [B, ...]; what `Memory` remembers of the couple's perturbations since its birth
+    kept: Theta  # [B, ...]; what `Credit` remembers of the couple's perturbations since its birth
 
     @property
     def finished(self) -> jax.Array:
@@ -55,13 +55,13 @@ def truncated(
     *,
     sigma: float = 0.1,
     updates: int = 5,
-    memory: Memory = persistent,
+    credit: Credit = persistent,
     final: bool = False,
     block: int = 1,
 ) -> MetaOptimizer:
     """Evolution strategies over pieces of K updates, with antithetic couples that live on from piece to piece.
 
-    The gradient's estimate is the mean over couples of (f+ - f-) / (2 sigma^2) times what the memory credits: the sum of a
+    The gradient's estimate is the mean over couples of (f+ - f-) / (2 sigma^2) times what `credit` says: the sum of a
     couple's perturbations since birth, its only one, or the last. Every couple remembers for itself, since lifetimes end at
     different times. Fitness is raw: ranks would bias the estimate. A task that is not to be learned from adds nothing.
 
@@ -71,7 +71,7 @@ def truncated(
         theta: An example of the rule's parameters, or `jax.eval_shape` of it.
         sigma: Deviation of the perturbations, positive.
         updates: K, updates of a piece, at least 1.
-        memory: `persistent`, `noise_reuse` or `forgetful`.
+        credit: `persistent`, `noise_reuse` or `forgetful`.
         final: Whether fitness is the return at the end of the life, nothing before it, rather than each piece's share of
             the life's mean reward per step.
         block: Couples stepped together; must divide the number of tasks of every family.
@@ -94,7 +94,7 @@ def truncated(
         noise_key, play_key = jax.random.split(key)
         fresh = _noise(noise_key, nothing, couples.finished.size, sigma)
         born = couples.member.clock.update[:, 0] == 0
-        noise, kept = jax.vmap(memory)(fresh, couples.kept, born)
+        noise, kept = jax.vmap(credit)(fresh, couples.kept, born)
         return _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
 
     def step(key, state: Learner, live):

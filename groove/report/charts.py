@@ -25,6 +25,7 @@ LEARNING = (
     "Dots: means over the lives that ended in a meta-step. Line: their smoothed course. Return is the sum of rewards of one "
     "episode at the end of an agent's life, on the levels it was trained on; regret is how much more the reference reaches."
 )
+EVOLVED = "Under evolution return and regret are those of the better half of the candidates that shared a task."
 DRIFT = (
     "Line: mean over the levels that agents lived on. Dashed: mean over random levels of the generator. Diamond: mean over "
     "the levels that the curriculum held in the end. Features that never vary are left out; those named terminate and "

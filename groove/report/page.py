@@ -114,6 +114,8 @@ def _schedules(run: Record, pictures: list[Picture]) -> str:
 
 def _learning(run: Record, pictures: list[Picture]) -> str:
     curves, signals = charts.curves(run), charts.signals(run)
+    evolved = run.config.meta.method == "evolution"
+    caption = f"{charts.LEARNING} {charts.EVOLVED}" if evolved else charts.LEARNING
     pictures.extend([*curves, *signals])
     if not curves and not signals:
         return ""
@@ -122,7 +124,7 @@ def _learning(run: Record, pictures: list[Picture]) -> str:
     health = (
         f'<details><summary>Signals of the training</summary><div class="pair">{folded}</div></details>' if signals else ""
     )
-    return "\n".join(["<h2>Learning</h2>", shown, _paragraph(charts.LEARNING, "note") if curves else "", health])
+    return "\n".join(["<h2>Learning</h2>", shown, _paragraph(caption, "note") if curves else "", health])
 
 
 def _curriculum(run: Record, pictures: list[Picture]) -> str:

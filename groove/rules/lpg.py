@@ -145,10 +145,11 @@ def lpg(
             log_y = jax.nn.log_softmax(y)
             divergence = jnp.sum(jnp.exp(log_y) * (log_y - log_y_hat), axis=-1)
             gain = log_probability(logits, rollout.action) * pi_hat
-            return jnp.mean(prediction_weight * divergence - gain)
+            return jnp.mean(prediction_weight * divergence - gain), jnp.mean(entropy(logits))
 
-        gradient = jax.grad(loss)(agent.parameters)
+        gradient, spread = jax.grad(loss, has_aux=True)(agent.parameters)
         info = {
+            "entropy": spread,
             "pi_hat_size": jnp.mean(jnp.abs(pi_hat)),
             "pi_hat_square": jnp.mean(jnp.square(pi_hat)),
             "y_hat_entropy": jnp.mean(entropy(y_hat)),

@@ -128,7 +128,7 @@ def evolved(name, value=bowl, optimizer=None, tasks=32) -> MetaOptimizer:
         strategy = strategies.named("Open_ES", ZERO, population=2 * tasks, sigma=0.1, optimizer=optimizer)
         return evolution(lives, strategy, shaping=raw if name == "whole-raw" else ranks, block=tasks)
     memory = {"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[name]
-    return truncated(lives, optimizer, ZERO, sigma=0.1, updates=2, memory=memory, final=True, block=tasks)
+    return truncated(lives, optimizer, ZERO, sigma=0.1, updates=2, credit=memory, final=True, block=tasks)
 
 
 def summed() -> optax.GradientTransformation:
