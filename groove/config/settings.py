@@ -73,7 +73,7 @@ class Rule:
     prediction_weight: float = 0.5
     """alpha_y, weight of the prediction's loss in the agent's update."""
     horizon: Literal["none", "fraction", "fraction-and-log", "remaining"] = "none"
-    """What the rule knows of the lifetime. fraction-and-log: TA-LPG's n/N and log N; fraction: TA-LPO's n/N; remaining: log(N - n)."""
+    """What the rule knows of the lifetime. fraction-and-log: TA-LPG; fraction: TA-LPO; remaining: log(N - n)."""
     stop_inputs: bool = False
     """Stop the meta-gradient at the inputs pi and y (LPG)."""
     drift_width: int = 128
