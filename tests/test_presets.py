@@ -1,0 +1,159 @@
+"""Every preset runs from the command line to the page, and so do gymnax's environments and LPO by meta-gradients."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import groove
+from groove import cli, config, cost, host, protocols
+from groove.build import build
+from groove.report import ages, record
+from levels import dataset
+
+SHORT = ("--gymnax.ranges", "max_steps_in_episode=5:10")
+BANDIT = ("--families", "bernoulli-bandit", "--members", "4")
+CARTPOLE = ("--families", "gymnax:CartPole-v1", "--members", "4")
+POLES = ("--gymnax.ranges", "gravity=8:12", "max_steps_in_episode=20:40")
+REGRET = ("--curriculum.kind", "prioritised", "--curriculum.score", "regret")
+COMMANDS = {
+    "ta-lpg-small": (),
+    "ta-lpg": (),
+    "lpo-small": BANDIT,
+    "ta-lpo-small": BANDIT,
+    "lpo": SHORT,
+    "ta-lpo": (*CARTPOLE, *POLES, *REGRET),
+    "lpo-small by gradients": ("--meta.method", "gradient", *BANDIT),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a run that `groove train` made; each is made once."""
+
+    @functools.cache
+    def make(name: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / name
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GROOVE_SMOKE", "1")
+            assert cli.main(["train", name.split()[0], "--output", str(folder), *COMMANDS[name]]) == 0
+        return folder
+
+    return make
+
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS])
+def folder(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Path:
+    return trained(request.param)
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_every_preset_builds(name: str):
+    run = build(config.check(config.smoke(config.preset(name))))
+    assert [part.family.name for part in run.parts] == list(config.preset(name).families)
+    assert jax.tree.leaves(jax.eval_shape(run.trainer.init, jax.random.key(0)).meta)
+
+
+def test_a_run_is_complete(folder: Path):
+    """Nothing is missing from the page but a walk where levels have no pictures; every file can be read back."""
+    settings, found = host.open_folder(folder), record.read(folder)
+    gymnax = settings.families[0].startswith(config.GYMNAX)
+    assert found.missing == (("No agent's walk was drawn yet (walk.gif).",) if gymnax else ())
+    assert (found.walk is None) == gymnax and found.evaluation is not None
+    rows = found.metrics
+    assert len(rows) == settings.meta_steps and all(row["nonfinite"] == 0 for row in rows)
+    rules = ["random policy", "untrained rule", "trained rule", "A2C"]
+    for name in settings.families:
+        reached = [row.rule for row in found.evaluation.rows if row.family == name]
+        assert reached == rules + ([] if gymnax else ["optimum"])
+    page = (folder / "report.html").read_text()
+    assert f"groove&#x27;s preset {settings.name}" in page or f"groove's preset {settings.name}" in page
+    assert "A2C was not tuned for these families and lives." in page
+
+
+def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
+    settings, found = host.open_folder(folder), ages.read(folder / host.SCHEDULES)
+    low, high = settings.life.updates
+    for name in settings.families:
+        assert [course.lifetime for course in found.courses[name]] == sorted({low, high})
+        for course in found.courses[name]:
+            assert all(np.isfinite(column).all() for column in course[1:])
+            assert np.all(course.entropy > 0) and np.all(course.step >= 0)
+    lpg = settings.rule.kind == "lpg"
+    assert list(found.responses) == (list(settings.families) if lpg else []) and bool(found.drifts) != lpg
+    drawn = {file.stem for file in (folder / "figures").iterdir()}
+    want = {f"course-{name}" for name in settings.families} | ({f"response-{name}" for name in found.responses})
+    assert want | (set() if lpg else {"drift"}) <= drawn
+
+
+def test_a_learned_rule_is_loaded_and_used(folder: Path):
+    """It gives the theta of the run, whatever the key, and agents of the run's families."""
+    run, rule = build(host.open_folder(folder)), groove.load_rule(folder)
+    one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
+    assert one and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    theta = host.theta_of(folder / host.RULE, run.config)
+    assert all(np.array_equal(a, b) for a, b in zip(one, jax.tree.leaves(theta), strict=True))
+    born = jax.eval_shape(run.parts[0].rule.init_agent, jax.random.key(0))
+    assert jax.tree.structure(born) == jax.tree.structure(jax.eval_shape(rule.init_agent, jax.random.key(0)))
+
+
+@pytest.mark.slow
+def test_regret_fills_the_buffer_under_evolution(trained: Callable[[str], Path]):
+    """Of gridworlds, bandits and gymnax's levels: whole lives end with every step, are scored, stored and replayed."""
+    for name in ("ta-lpg-small", "ta-lpo"):
+        folder = trained(name)
+        settings = host.open_folder(folder)
+        assert (settings.curriculum.kind, settings.curriculum.score) == ("prioritised", "regret")
+        rows = host.read_metrics(folder / "metrics.jsonl")
+        for family, members in zip(settings.families, settings.members, strict=True):
+            assert [row[f"{family}/finished"] for row in rows] == [members] * len(rows)
+            assert all(np.isfinite(row[f"{family}/score"]) for row in rows)
+        for kept in record.read(folder).kept.values():
+            assert len(kept.score) == settings.curriculum.capacity and np.isfinite(kept.score).all()
+            assert len(set(kept.score.tolist())) > 1
+
+
+@pytest.mark.slow
+def test_levels_of_gymnax_come_back_from_the_curriculum(trained: Callable[[str], Path]):
+    """Dictionaries of parameters, within the ranges that were asked for; the page draws how they drift."""
+    folder = trained("ta-lpo")
+    run = build(host.open_folder(folder))
+    family = run.parts[0].family
+    like = jax.eval_shape(family.generator.sample, jax.random.key(0))
+    found = dataset.load(folder / "curriculum.parquet", like, family="gymnax:CartPole-v1")
+    assert sorted(found.levels) == ["gravity", "max_steps_in_episode"]
+    assert all(jax.vmap(family.generator.is_valid)(found.levels))
+    assert len(np.unique(found.levels["gravity"])) > 1
+    assert {8 <= x <= 12 for x in found.levels["gravity"]} == {20 <= x <= 40 for x in found.levels["max_steps_in_episode"]}
+    page = (folder / "report.html").read_text()
+    assert "Mean features of the gymnax:CartPole-v1 levels" in page and "gravity" in page
+
+
+BIG = {name for name, settings in config.PRESETS.items() if cost.operations(settings) > cost.SMALL}
+
+
+def test_presets_of_paper_scale_ask():
+    assert {"lpg", "groove", "ta-lpg", "lpo", "ta-lpo"} == BIG
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_every_preset_has_a_cost(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Those of paper scale say hours and memory, and ask; small ones start."""
+    monkeypatch.setattr(cost, "_speed", lambda: 1e12)
+    settings, questions = config.preset(name), []
+    cost.confirm(settings, agreed=False, ask=lambda question: bool(questions.append(question) or True))
+    assert bool(questions) == (name in BIG)
+    assert (f"{name}: about" in (said := capsys.readouterr().out)) == (name in BIG)
+    assert not said or ("hours" in said and "GiB" in said)
+    assert 0 < cost.estimate(settings).hours < 1e6 and 1e5 < cost.memory(settings) < 1e12
+
+
+def test_who_was_tuned_is_said():
+    """Only for the families and lives that A2C was tuned on."""
+    assert protocols.rival_name(config.QUICK) == "tuned A2C"
+    for name in ("ta-lpg", "lpo", "ta-lpo"):
+        assert protocols.rival_name(config.preset(name)) == "A2C"
+        assert "A2C was not tuned for these families and lives." in protocols.caption(config.preset(name))
