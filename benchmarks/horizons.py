@@ -2,9 +2,10 @@
 
 TA-LPG against LPG by evolution with the same budget, and TA-LPG by meta-gradient, on 6 x 6 grids with three objects: nets
 of width 32, lifetimes log-uniform from 10 to 100, five meta-seeds each. A fourth method evolves the better of two rules that
-the meta-gradient found (from different seeds, judged on levels of seed 777). A fifth shows what makes evolution slow: the
-learning rate of Jackson, Lu et al. 2024 and returns of four sampled episodes as fitness, instead of three times that rate
-and exact returns.
+the meta-gradient found (from different seeds, judged on levels of seed 777). Evolution has three times the learning rate of
+Jackson, Lu et al. 2024 and exact returns as fitness: with theirs, and with returns of four sampled episodes, single runs on
+levels of seed 777 stood at 0.48, 0.63, 0.76 (N = 10, 30, 100) after 540 generations, with exact returns alone at 0.57, 0.74,
+0.84, with both at 0.73, 0.86, 0.91 after 400.
 
 `python -m benchmarks.horizons FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and judges
 every rule at lifetimes inside and outside the range of training, by exact returns on held-out levels. A2C is tuned for each
@@ -70,9 +71,6 @@ METHODS: Mapping[str, Config] = {
     "lpg-evolution": dataclasses.replace(BASE, rule=dataclasses.replace(BASE.rule, horizon="none")),
     "ta-lpg-gradient": GRADIENT,
     "ta-lpg-refined": REFINED,
-    "ta-lpg-evolution-slow": dataclasses.replace(
-        BASE, evolution=Evolution(block=16), curriculum=dataclasses.replace(BASE.curriculum, exact=False)
-    ),
 }
 
 
