@@ -77,12 +77,22 @@ def family(config: Config, name: str) -> Family:
     if name.startswith(GYMNAX):
         from levels.adapters.gymnax import from_gymnax  # gymnax takes a second to import
 
-        return from_gymnax(name.removeprefix(GYMNAX), ranges=dict(map(_range, config.gymnax.ranges)))
+        return from_gymnax(name.removeprefix(GYMNAX), ranges=_ranges(config.gymnax.ranges))
     if name.startswith("gridworld"):
         side, limit = config.grids.side, config.grids.limit
         sizes = {"height": side[1], "width": side[1], "objects": config.grids.objects, "episode_limit": limit[1]}
         return FAMILIES[name](**sizes, side=side, limit=limit)
     return FAMILIES[name](arms=config.bandits.arms, pulls=config.bandits.pulls)
+
+
+def _ranges(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Pairs by field."""
+    found: dict[str, tuple[float, float]] = {}
+    for field, pair in map(_range, texts):
+        if field in found:
+            raise ValueError(f"gymnax.ranges must name every field once, got {field} twice.")
+        found[field] = pair
+    return found
 
 
 def _range(text: str) -> tuple[str, tuple[float, float]]:

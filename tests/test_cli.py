@@ -28,6 +28,7 @@ def groove_command(*words: str, folder: Path, **environment: str) -> subprocess.
     )
 
 
+CARTPOLE = ["train", "--families", "gymnax:CartPole-v1", "--members", "4"]
 BAD = {
     "unknown command": (["trian"], "did you mean 'train'"),
     "unknown preset": (["train", "quik"], "did you mean 'quick'"),
@@ -43,6 +44,31 @@ BAD = {
     "seed that no key takes": (["train", "--seed", "-1"], "seed must be between 0 and"),
     "share above 1": (["train", "--curriculum.replay", "1.5"], "curriculum.replay must be between 0 and 1"),
     "chunk that does not divide": (["train", "--chunk", "3"], "chunk must divide meta_steps"),
+    "unknown gymnax environment": (["train", "--families", "gymnax:CartPol-v1", "--members", "4"], "mean 'CartPole-v1'"),
+    "gymnax environment without a name": (
+        ["train", "--families", "gymnax:", "--members", "4"],
+        "unknown gymnax environment",
+    ),
+    "gymnax environment of torques": (["train", "--families", "gymnax:Pendulum-v1", "--members", "4"], "discrete actions"),
+    "unknown field of gymnax": ([*CARTPOLE, "--gymnax.ranges", "gravty=8:12"], "did you mean 'gravity'"),
+    "range without an end": ([*CARTPOLE, "--gymnax.ranges", "gravity=8"], "gymnax.ranges must have the form FIELD=LOW:HIGH"),
+    "range of words": ([*CARTPOLE, "--gymnax.ranges", "gravity=low:high"], "got 'gravity=low:high'"),
+    "range that falls": ([*CARTPOLE, "--gymnax.ranges", "gravity=12:8"], "gravity must be an increasing pair"),
+    "range that is not finite": ([*CARTPOLE, "--gymnax.ranges", "gravity=8:inf"], "gravity must be an increasing pair"),
+    "range of nothing": ([*CARTPOLE, "--gymnax.ranges", "gravity=nan:nan"], "gravity must be an increasing pair"),
+    "range given twice": ([*CARTPOLE, "--gymnax.ranges", "gravity=8:9", "gravity=9:10"], "gravity twice"),
+    "episodes of no steps": ([*CARTPOLE, "--gymnax.ranges", "max_steps_in_episode=0:9"], "must be limited to 1 to"),
+    "steps and a half": ([*CARTPOLE, "--gymnax.ranges", "max_steps_in_episode=5.5:9"], "must be drawn between integers"),
+    "ranges of no family": (["train", "--gymnax.ranges", "gravity=8:12"], "gymnax.ranges need a family gymnax:NAME"),
+    "optimum that nobody knows": ([*CARTPOLE, "--curriculum.score", "exact-regret"], "'gymnax:CartPole-v1' lacks"),
+    "unknown method": (["train", "--meta.method", "evolve"], "did you mean 'evolution'"),
+    "unknown rule": (["train", "--rule.kind", "lop"], "unknown kind 'lop'; did you mean 'lpo'"),
+    "unknown strategy": (["train", "ta-lpg-small", "--evolution.strategy", "OpenES"], "did you mean 'Open_ES'"),
+    "candidates that no tasks share": (
+        ["train", "ta-lpg-small", "--evolution.population", "6"],
+        "evolution.population must be",
+    ),
+    "minibatches that do not divide": (["train", "lpo-small", "--rule.minibatches", "3"], "rule.minibatches must divide"),
     "no run to resume": (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
     "no run to report": (["report", "nowhere"], "nowhere is not a run folder"),
 }

@@ -111,6 +111,8 @@ def _check_families(config: Config) -> None:
         raise ValueError(f"families and members must pair up, got {config.families} and {config.members}.")
     if len(set(config.families)) != len(config.families):
         raise ValueError(f"families must differ, got {config.families}.")
+    if config.gymnax.ranges and not any(name.startswith(GYMNAX) for name in config.families):
+        raise ValueError(f"gymnax.ranges need a family {GYMNAX}NAME, got the families {config.families}.")
     for name in config.families:
         if not name.startswith(GYMNAX):
             check_name("family", name, (*FAMILIES, f"{GYMNAX}CartPole-v1"))
