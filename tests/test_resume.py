@@ -16,15 +16,15 @@ from groove import config, host, rulefile
 ROOT = Path(__file__).parents[1]
 SETTINGS = """
 import dataclasses
+import sys
 from groove import config, host
-small = config.smoke(config.QUICK)
+small = config.smoke(config.preset(sys.argv[2]))
 settings = dataclasses.replace(small, families=("gridworld",), members=(2,), meta_steps=80, chunk=2, checkpoint_every=1)
 """
 STEPS = 80
 TRAIN = (
     SETTINGS
     + """
-import sys
 from pathlib import Path
 folder = Path(sys.argv[1])
 if not (folder / "config.json").exists():
@@ -37,11 +37,11 @@ sys.exit(0 if result.finished else 130)
 )
 
 
-def start(folder: Path) -> subprocess.Popen:
+def start(folder: Path, preset: str = "quick") -> subprocess.Popen:
     """A process with the threads and compiler flags of users, not those of the tests."""
     ours = ("XLA_FLAGS", "NPROC", "OMP_NUM_THREADS")
     environment = {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, str(folder)], cwd=ROOT, env=environment)
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(folder), preset], cwd=ROOT, env=environment)
 
 
 def rows(folder: Path) -> list[dict]:
@@ -97,6 +97,21 @@ def test_a_killed_run_ends_as_if_it_had_not_been(moment, undisturbed, tmp_path):
     assert len(rows(folder)) < STEPS
     assert start(folder).wait(timeout=600) == 0
     assert equal(folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_killed_run_by_evolution_ends_as_if_it_had_not_been(tmp_path):
+    """The strategy's mean and Adam's moments, the curriculum and every key survive."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert start(whole, "ta-lpg-small").wait(timeout=600) == 0
+    process = start(folder, "ta-lpg-small")
+    assert wait_for(process, lambda: len(host.read_metrics(folder / "metrics.jsonl")) >= 8), "the moment never came"
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert 8 <= len(rows(folder)) < STEPS
+    assert start(folder, "ta-lpg-small").wait(timeout=600) == 0
+    assert len(rows(whole)) == STEPS and rows(whole)[-1]["theta_step"] > 0
+    assert equal(folder, whole)
 
 
 @pytest.mark.slow
