@@ -155,10 +155,11 @@ def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
 
 
 def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | None = None) -> Architecture:
-    """Agents for an environment of the family `name`: tabular where observations are discrete."""
+    """Agents for an environment of the family `name`: tabular where observations are discrete; of gymnax with Adam, too."""
     own, clip = sizes(config, name), config.life.clip
     if isinstance(own, Gymnax):
-        return agents.for_spec(spec, rate=actor_rate or own.rate, clip=clip)
+        trained = agents.mlp(rate=actor_rate or own.rate, clip=clip)
+        return trained._replace(network=agents.for_spec(spec).network)
     if not isinstance(spec.observation, Discrete):
         return agents.for_spec(spec, clip=clip)
     return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)

@@ -1,16 +1,17 @@
 """Every preset runs from the command line to the page, and so do gymnax's environments and LPO by meta-gradients."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import groove
-from groove import cli, config, cost, host, protocols
-from groove.build import build
+from groove import build, cli, config, cost, host, protocols, rules
 from groove.report import ages, record
 from levels import dataset
 
@@ -52,7 +53,7 @@ def folder(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Pa
 
 @pytest.mark.parametrize("name", config.PRESETS)
 def test_every_preset_builds(name: str):
-    run = build(config.check(config.smoke(config.preset(name))))
+    run = build.build(config.check(config.smoke(config.preset(name))))
     assert [part.family.name for part in run.parts] == list(config.preset(name).families)
     assert jax.tree.leaves(jax.eval_shape(run.trainer.init, jax.random.key(0)).meta)
 
@@ -91,7 +92,7 @@ def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
 
 def test_a_learned_rule_is_loaded_and_used(folder: Path):
     """It gives the theta of the run, whatever the key, and agents of the run's families."""
-    run, rule = build(host.open_folder(folder)), groove.load_rule(folder)
+    run, rule = build.build(host.open_folder(folder)), groove.load_rule(folder)
     one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
     assert one and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     theta = host.theta_of(folder / host.RULE, run.config)
@@ -120,7 +121,7 @@ def test_regret_fills_the_buffer_under_evolution(trained: Callable[[str], Path])
 def test_levels_of_gymnax_come_back_from_the_curriculum(trained: Callable[[str], Path]):
     """Dictionaries of parameters, within the ranges that were asked for; the page draws how they drift."""
     folder = trained("ta-lpo")
-    run = build(host.open_folder(folder))
+    run = build.build(host.open_folder(folder))
     family = run.parts[0].family
     like = jax.eval_shape(family.generator.sample, jax.random.key(0))
     found = dataset.load(folder / "curriculum.parquet", like, family="gymnax:CartPole-v1")
@@ -130,6 +131,26 @@ def test_levels_of_gymnax_come_back_from_the_curriculum(trained: Callable[[str],
     assert {8 <= x <= 12 for x in found.levels["gravity"]} == {20 <= x <= 40 for x in found.levels["max_steps_in_episode"]}
     page = (folder / "report.html").read_text()
     assert "Mean features of the gymnax:CartPole-v1 levels" in page and "gravity" in page
+
+
+@pytest.mark.parametrize("name", ["gymnax:CartPole-v1", "gymnax:SpaceInvaders-MinAtar", "gymnax:FrozenLake-misc"])
+def test_antagonists_have_rates_of_their_own(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Adam's first step is as long as its rate: of agents, and of A2C, actor and critic alike."""
+    limits = ("max_steps_in_episode=5:10",)
+    chosen = config.Gymnax(ranges=limits, rate=0.01, antagonist_rate=0.3, antagonist_entropy=0.7)
+    settings = dataclasses.replace(config.LPO, families=(name,), gymnax=chosen)
+    spec = build.family(settings, name).environment.spec
+    seen = {}
+    monkeypatch.setattr(rules, "a2c", lambda spec, architecture, **options: (architecture, seen.update(options))[0])
+    for architecture, rate in (
+        (build.architecture(settings, spec, name), 0.01),
+        (build.antagonist(settings, spec, name), 0.3),
+    ):
+        one = jnp.ones(1)
+        for optimizer in (architecture.actor, architecture.critic):
+            step, _ = optimizer.update(one, optimizer.init(one), one)
+            np.testing.assert_allclose(step, -rate, rtol=1e-3)
+    assert seen["entropy_weight"] == 0.7
 
 
 BIG = {name for name, settings in config.PRESETS.items() if cost.operations(settings) > cost.SMALL}
