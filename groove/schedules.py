@@ -120,7 +120,7 @@ def _divergence(policy: Callable, before: chex.ArrayTree, after: chex.ArrayTree,
     """Mean KL(before || after) over the rollout's observations: f32[]."""
     over = jax.vmap(jax.vmap(policy, (None, 0, 0)), (None, 0, 0))
     old, new = (jax.nn.log_softmax(over(agent, rollout.observation, rollout.time)) for agent in (before, after))
-    return jnp.mean(jnp.sum(jnp.exp(old) * (old - new), axis=-1))
+    return jnp.maximum(jnp.mean(jnp.sum(jnp.exp(old) * (old - new), axis=-1)), 0.0)  # rounding may take it below
 
 
 def responses(

@@ -35,8 +35,8 @@ DRIFTS = (
 )
 LEARNED = "LPO"
 """The name of drifts that are not written by hand."""
-LEAST = 1e-9
-"""Nats; smaller updates are drawn as that."""
+LEAST = 1e-8
+"""Nats; smaller updates, which float32 cannot tell apart, are drawn as that."""
 Style: TypeAlias = dict[str, Any]
 """Of a line, as Matplotlib names it."""
 
