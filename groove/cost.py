@@ -83,7 +83,7 @@ def memory(config: Config) -> float:
     Under LPO a rollout is held three times: as it was played, in minibatches, and as what the agents' networks keep of it.
     Per token the recurrent net of LPG keeps gates before and after their nonlinearity, inputs and carries, about
     `(2 gates + 3) width` numbers; of all K updates, or of one with rematerialisation or under evolution; of all members, or
-    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two for LPG, of three for LPO.
+    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two for LPG, of four for LPO.
     """
     if config.meta.method == "evolution":
         at_once, kept = 2 * config.evolution.block, 1
