@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from rollouts import SPEC, recorded
 
 from groove import agents, recurrent
 from groove.base import Clock, Origin, Outcome, Rollout, Task
@@ -15,28 +16,10 @@ from groove.lifetime import Lifetime, Member
 from groove.meta import Stage, Weights, gradient
 from groove.rules import a2c, horizon, lpg, recurrent_targets
 from groove.rules.lpg import TargetNetwork
-from levels.base import Discrete, Spec
 
-SPEC = Spec(Discrete(4), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
-STEPS, ENVIRONMENTS, PREDICTIONS = 5, 3, 4
+STEPS, ENVIRONMENTS, PREDICTIONS = 5, 3, 4  # the first two are those of `recorded`
 CLOCK = Clock(jnp.int32(3), jnp.int32(12))
 PLAIN = agents.tabular(actor_rate=1.0, critic_rate=1.0, clip=100.0)
-
-
-def recorded(seed, dtype=jnp.float32, shape=(STEPS, ENVIRONMENTS)):
-    """A made-up rollout, in which some steps terminate and others truncate."""
-    keys = jax.random.split(jax.random.key(seed), 7)
-    ends = jax.random.uniform(keys[4], shape)
-    return Rollout(
-        jax.random.randint(keys[0], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[1], shape, dtype),
-        jax.random.randint(keys[2], shape, 0, SPEC.actions),
-        jax.random.normal(keys[3], shape, dtype),
-        ends < 0.15,
-        ends > 0.85,
-        jax.random.randint(keys[5], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[6], shape, dtype),
-    )
 
 
 def oracle(pi_hat, y_hat=None):
@@ -192,7 +175,7 @@ def double(tree):
 
 def replayed(rule, updates):
     """A Lifetime whose rollouts were recorded beforehand: number n of the updates, then a fresh one."""
-    rollouts = [recorded(10 + i, jnp.float64) for i in range(updates + 1)]
+    rollouts = [recorded(10 + i, dtype=jnp.float64) for i in range(updates + 1)]
     rollouts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rollouts)
 
     def rollout(key, member, level):

@@ -7,33 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rollouts import SPEC, recorded
 
 from groove import agents
-from groove.base import Clock, Rollout
+from groove.base import Clock
 from groove.rules import horizon, lpo, lpo_drift, lpo_features, ppo, ppo_drift
 from groove.rules.lpo import MARGIN
-from levels.base import Discrete, Spec
 
-SPEC = Spec(Discrete(4), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
 TABLES = agents.tabular(actor_rate=5.0, critic_rate=1.0)
 LOOP = {"epochs": 2, "minibatches": 3}
 WIDTH = 7
-
-
-def recorded(seed, dtype=jnp.float32, shape=(5, 3)):
-    """A made-up rollout, in which some steps terminate and others truncate."""
-    keys = jax.random.split(jax.random.key(seed), 7)
-    ends = jax.random.uniform(keys[4], shape)
-    return Rollout(
-        jax.random.randint(keys[0], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[1], shape, dtype),
-        jax.random.randint(keys[2], shape, 0, SPEC.actions),
-        jax.random.normal(keys[3], shape, dtype),
-        ends < 0.15,
-        ends > 0.85,
-        jax.random.randint(keys[5], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[6], shape, dtype),
-    )
 
 
 def clock(update):
@@ -192,7 +175,7 @@ def test_gradients_equal_finite_differences(ppo_start):
         options = {**LOOP, "width": WIDTH, "horizon": horizon.remaining, "ppo_start": ppo_start}
         rule = lpo(SPEC, agents.tabular(actor_rate=1.0, critic_rate=1.0), **options)
         agent, theta = double(rule.init_agent(jax.random.key(1))), double(drawn(4, 16))
-        rollouts = [recorded(seed, jnp.float64) for seed in (0, 1)]
+        rollouts = [recorded(seed, dtype=jnp.float64) for seed in (0, 1)]
 
         @jax.jit
         def loss(theta):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rollouts import SPEC, recorded
 
 from groove import agents
 from groove.base import Clock, Rollout
@@ -18,27 +19,10 @@ from levels.bandit import BanditLevel, bernoulli_bandit
 from levels.base import Discrete, Spec
 from levels.gridworld import Thing, grid_level, gridworld
 
-SPEC = Spec(Discrete(4), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)
 PAIR = Spec(Discrete(2), time=False, actions=2, episode_limit=9, noise=0, reset_noise=0)
 BIRTH, MIDDLE, END = (Clock(jnp.int32(n), jnp.int32(10)) for n in (0, 5, 10))
 PLAIN = agents.tabular(actor_rate=1.0, critic_rate=1.0, clip=100.0, zeros=True)
 ONCE = {"epochs": 1, "minibatches": 1}
-
-
-def recorded(seed, shape=(5, 3), dtype=jnp.float32):
-    """A made-up rollout in SPEC, in which some steps terminate and others truncate."""
-    keys = jax.random.split(jax.random.key(seed), 7)
-    ends = jax.random.uniform(keys[4], shape)
-    return Rollout(
-        jax.random.randint(keys[0], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[1], shape, dtype),
-        jax.random.randint(keys[2], shape, 0, SPEC.actions),
-        jax.random.normal(keys[3], shape, dtype),
-        ends < 0.15,
-        ends > 0.85,
-        jax.random.randint(keys[5], shape, 0, SPEC.observation.n),
-        jax.random.uniform(keys[6], shape, dtype),
-    )
 
 
 def episodes(state, action, reward, *, truncated=False, following=0):
