@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
 def test_a_full_disk_is_met_before_work(tmp_path, monkeypatch):
     small = config.smoke(config.QUICK)
     host.create(small, tmp_path / "run")
-    monkeypatch.setattr(host.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
     with pytest.raises(OSError, match="of disk for checkpoints"):
         host.train(tmp_path / "run", lambda rows: None)
     monkeypatch.setenv("GROOVE_SMOKE", "1")
@@ -131,7 +132,7 @@ def test_a_meta_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch)
         rows = real(first, info, steps)
         return [{**row, "nonfinite": 1} if row["step"] == 4 else row for row in rows]
 
-    monkeypatch.setattr(host, "table", poisoned)
+    monkeypatch.setattr(host.loop, "table", poisoned)
     with pytest.raises(host.NotFinite, match="step 4 .* the checkpoint of step 2 is kept"):
         host.train(tmp_path / "run", lambda rows: None)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step_*")] == ["step_00000002"]

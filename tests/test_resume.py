@@ -140,7 +140,7 @@ def test_a_run_goes_on_only_in_its_own_folder(tmp_path):
 
 
 def test_two_processes_cannot_share_a_folder(tmp_path):
-    with host._owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), host._owned(tmp_path):
+    with host.owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), host.owned(tmp_path):
         pass
 
 

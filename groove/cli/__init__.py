@@ -1,0 +1,39 @@
+"""The command `groove`. Commands are modules of this folder; each takes its words and returns an exit code."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from groove import config
+from groove.cli import report, train
+
+__all__ = ["USAGE", "main"]
+
+USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove train --help` explains every flag
+       groove train --resume FOLDER      continue a run that was stopped
+       groove report FOLDER              draw a run again: report.html
+
+presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
+         lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    commands: dict[str, Callable[[list[str]], int]] = {"train": train.run, "report": report.run}
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0 if words else 2
+    try:
+        return commands[config.check_name("command", words[0], commands)](words[1:])
+    except (ValueError, FileNotFoundError) as error:
+        return _fail(error, 2)
+    except (OSError, RuntimeError) as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail(RuntimeError("interrupted; what was saved goes on with --resume FOLDER"), 130)
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"groove: {' '.join(str(error).split())}", file=sys.stderr)
+    return code

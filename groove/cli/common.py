@@ -1,0 +1,35 @@
+"""What several commands need."""
+
+import os
+from pathlib import Path
+
+from groove import config
+from groove.config import Config
+
+
+def value_of(flag: str, words: list[str]) -> str | None:
+    """What follows a flag, as `--flag VALUE` or `--flag=VALUE`; None where it is not among the words."""
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith(f"{flag}="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def smoke(settings: Config) -> Config:
+    """Shrinks a preset while the environment variable GROOVE_SMOKE is set: for tests of what users run."""
+    return config.smoke(settings) if os.environ.get("GROOVE_SMOKE") else settings
+
+
+def cache() -> None:
+    """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
+    import jax
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groove" / "jax"
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(base))

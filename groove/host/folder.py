@@ -1,0 +1,118 @@
+"""The folder of a run: how it is made, what must fit before anything is computed."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+from groove import config, rulefile
+from groove.base import Theta
+from groove.build import Run, architecture, family, learned_rule
+from groove.config import Config
+from groove.host.files import write_bytes
+from groove.host.metrics import read_metrics
+
+RULE, START = "rule.safetensors", "start.safetensors"
+"""Files of a run folder: theta as trained, and as a run began with it that did not begin with a newborn rule."""
+SCHEDULES = "schedules.json"
+PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
+
+
+def create(settings: Config, folder: Path) -> None:
+    """Makes a new run folder.
+
+    A rule that the run starts from is copied into it.
+
+    Raises:
+        ValueError: The configuration is not valid, the folder exists and is not empty, or the rule to start from is
+            damaged or of another shape.
+        FileNotFoundError: There is no rule to start from.
+        OSError: The folder cannot be written.
+    """
+    settings = config.check(settings)
+    assert all(family(settings, name) for name in settings.families)  # those of other libraries are only now looked up
+    start = Path(settings.start) / RULE if Path(settings.start).is_dir() else Path(settings.start)
+    if settings.start:
+        check_start(start, settings)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.start:
+        write_bytes(folder / START, start.read_bytes())
+    config.save(settings, folder / "config.json", versions())
+
+
+def check_start(path: Path, settings: Config) -> None:
+    """Raises a ValueError unless the file holds a rule that means the same as the configuration's."""
+    metadata = rulefile.load_rule_file(path)[1]
+    theirs, ours = config.from_json(metadata["config"]).rule, settings.rule
+    for name in ("kind", "horizon", "cell", "width", "predictions", "drift_width", "ppo_start"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise ValueError(
+                f"start must be a rule like that of the configuration, but rule.{name} differs: "
+                f"{getattr(theirs, name)!r} in {path}, {getattr(ours, name)!r} here."
+            )
+    theta_of(path, settings)
+
+
+def theta_of(path: Path, settings: Config) -> Theta:
+    """Theta in a rule's file, for the rule of a configuration.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or holds a rule of another shape.
+    """
+    flat, _ = rulefile.load_rule_file(path)
+    spec = family(settings, settings.families[0]).environment.spec
+    rule = learned_rule(settings, spec, architecture(settings, spec, settings.families[0]))
+    try:
+        return rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
+    except ValueError as error:
+        raise ValueError(f"{path} must hold a rule like that of the configuration, but {error}") from error
+
+
+def open_folder(folder: Path) -> Config:
+    """Reads the configuration of an existing run.
+
+    Raises:
+        ValueError: The folder is no run.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} is not a run folder: it has no config.json.")
+    return config.load(folder / "config.json")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide what a run computes."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def check_space(run: Run, folder: Path) -> None:
+    """Raises an OSError unless the disk has room for the checkpoints that a run keeps, and one more."""
+    state = jax.eval_shape(run.trainer.init, jax.random.key(0))
+    size = sum(math.prod(leaf.shape) * max(leaf.dtype.itemsize, 4) for leaf in jax.tree.leaves(state))
+    needed, free = 4 * size + 2**24, shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(f"{folder} needs {needed / 2**20:.0f} MiB of disk for checkpoints, {free / 2**20:.0f} MiB are free.")
+
+
+@contextmanager
+def unless_unused(folder: Path) -> Iterator[None]:
+    """Removes a run folder again if what is done with it fails before anything was learned."""
+    try:
+        yield
+    except Exception:
+        early = {"config.json", START, ".lock", "metrics.jsonl", "tensorboard"}
+        if {path.name for path in folder.iterdir()} <= early and not any(read_metrics(folder / "metrics.jsonl")):
+            shutil.rmtree(folder)
+        raise

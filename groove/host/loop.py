@@ -1,0 +1,132 @@
+"""The loop of a run: chunks of meta-steps, what is logged of them, what is saved."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from groove import checkpoint
+from groove.build import Run, build
+from groove.host.folder import START, check_space, open_folder, theta_of, versions
+from groove.host.metrics import Sink, append_metrics, cut_metrics, table
+from groove.host.process import interruptible, owned
+from groove.trainer import State
+
+
+class NotFinite(RuntimeError):
+    """A meta-gradient, or the fitness of a candidate, was not finite."""
+
+
+class Result(NamedTuple):
+    """Where a run stands."""
+
+    run: Run
+    folder: Path
+    state: State
+    finished: bool  # False if it was interrupted
+
+
+def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda text: None) -> Result:
+    """Runs, or goes on with, the run of `folder` until it is done or interrupted.
+
+    The first Ctrl-C (or SIGTERM) ends the run after the current chunk, saved; a second one ends it at once.
+
+    Args:
+        folder: Made by `create`. What its newest good checkpoint holds is not done again.
+        sink: Receives metrics; rows that were logged before the checkpoint are not sent again.
+        announce: Receives one-line messages for a person.
+
+    Raises:
+        NotFinite: A meta-gradient or a fitness was not finite; the last good checkpoint is kept.
+        OSError: The disk is full or not writable.
+    """
+    settings = open_folder(folder)
+    _announce_versions(folder, announce)
+    with owned(folder):
+        run = build(settings, theta_of(folder / START, settings) if settings.start else None)
+        check_space(run, folder)
+        loop = _Loop(run, folder)
+        with interruptible() as stopped:
+            state = loop.start(announce)
+            while int(state.step) < settings.meta_steps and not stopped():
+                state = loop.chunk(state, sink, save_now=stopped)
+        if stopped():
+            loop.save(state)
+    return Result(run, folder, state, int(state.step) >= settings.meta_steps)
+
+
+def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
+    """Says which packages are not those that the run began with: then it may not go on bit for bit."""
+    before, now = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {}), versions()
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        announce(f"other versions than the run began with, so numbers may differ: {', '.join(changed)}")
+
+
+class _Loop:
+    """The compiled functions of a run, and the files that they feed."""
+
+    def __init__(self, run: Run, folder: Path):
+        self.run, self.folder = run, folder
+        self.init = jax.jit(run.trainer.init)
+        self.run_chunk = jax.jit(run.trainer.chunk, donate_argnums=0)
+        self.refresh = jax.jit(run.trainer.refresh, donate_argnums=0)
+        self.describe = jax.jit(lambda state: describe(run, state))
+        self.saved = -1
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def start(self, announce: Callable[[str], None]) -> State:
+        key = jax.random.key(self.run.config.seed)
+        if self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*")):
+            step, state = checkpoint.restore(self.checkpoints, jax.eval_shape(self.init, key))
+            announce(f"resuming {self.folder} at meta-step {step} of {self.run.config.meta_steps}")
+            self.saved = step
+            cut_metrics(self.folder / "metrics.jsonl", step)
+            return state
+        cut_metrics(self.folder / "metrics.jsonl", 0)
+        announce("compiling and filling the pool of tasks")
+        return self.refresh(self.init(key))
+
+    def chunk(self, state: State, sink: Sink, save_now: Callable[[], bool]) -> State:
+        first, begun = int(state.step), time.perf_counter()
+        state, info = self.run_chunk(state)
+        seen = {**self.describe(state), **info}
+        rows = table(first, jax.device_get(seen), self.run.config.chunk)
+        bad = [row["step"] for row in rows if row["nonfinite"]]
+        if bad:
+            kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
+            what = "meta-gradient" if self.run.config.meta.method == "gradient" else "fitness"
+            raise NotFinite(f"the {what} of step {bad[0]} has values that are not finite; {kept} in {self.folder}.")
+        state = self.refresh(state)
+        rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
+        append_metrics(self.folder / "metrics.jsonl", rows)
+        done = first // self.run.config.chunk + 1
+        last = first + self.run.config.chunk >= self.run.config.meta_steps
+        if last or done % self.run.config.checkpoint_every == 0 or save_now():
+            self.save(state)
+        sink(rows)
+        return state
+
+    def save(self, state: State) -> None:
+        if int(state.step) != self.saved:
+            self.checkpoints.mkdir(exist_ok=True)
+            self.saved = int(state.step)
+            where = checkpoint.save(self.checkpoints, self.saved, state)
+            assert where.exists()
+
+
+def describe(run: Run, state: State) -> dict[str, jax.Array]:
+    """Means over the tasks being lived on of their levels' features: `<family>/feature_<name>`, f32[]."""
+    found: dict[str, jax.Array] = {}
+    for part, players in zip(run.parts, state.live, strict=True):
+        if part.family.features is not None:
+            features = jax.vmap(part.family.features)(players.task.level)
+            found |= {f"{part.family.name}/feature_{name}": jnp.mean(value) for name, value in features.items()}
+    return found

@@ -1,0 +1,47 @@
+"""Metrics of a run: a line of JSON a meta-step."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from groove.host.files import write_text
+
+Metrics: TypeAlias = Mapping[str, float | None]
+Sink: TypeAlias = Callable[[list[Metrics]], None]
+"""Receives the metrics of a chunk's meta-steps, a row each, in order."""
+
+
+def table(first: int, info: Mapping[str, np.ndarray], steps: int) -> list[Metrics]:
+    """A row of plain numbers for each meta-step, from arrays [steps] or []; None where a number is not finite."""
+
+    def number(value: np.ndarray, step: int) -> float | None:
+        chosen = value[step] if np.ndim(value) else value
+        return None if not np.isfinite(chosen) else int(chosen) if np.issubdtype(value.dtype, np.integer) else float(chosen)
+
+    return [{"step": first + i + 1, **{name: number(info[name], i) for name in sorted(info)}} for i in range(steps)]
+
+
+def append_metrics(path: Path, rows: list[Metrics]) -> None:
+    """Adds rows to a file of JSON lines and forces them to the disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_metrics(path: Path) -> list[Metrics]:
+    """The rows of a file of JSON lines; a last line that was cut off is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drops the rows after a meta-step, as they will be written again."""
+    rows = [row for row in read_metrics(path) if (row["step"] or 0) <= step]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

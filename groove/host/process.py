@@ -1,0 +1,42 @@
+"""A process that works alone on its files, and stops when it is asked to."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process alone."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder} is being run by another process.") from None
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a flag; the next one acts as it did before."""
+    caught: list[int] = []
+    kinds = (signal.SIGINT, signal.SIGTERM)
+
+    def note(number, frame):
+        caught.append(number)
+        for kind in kinds:
+            signal.signal(kind, before[kind])
+
+    try:
+        before = {kind: signal.signal(kind, note) for kind in kinds}
+    except ValueError:  # not the main thread: signals are somebody else's
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for kind in kinds:
+            signal.signal(kind, before[kind])

@@ -1,0 +1,134 @@
+"""What a run leaves behind: the rule, the held-out table, its schedules, a walk, the curriculum."""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove import protocols, rulefile, schedules
+from groove.base import Theta
+from groove.build import HORIZONS, Run, build
+from groove.evaluate import walk as walk_of
+from groove.host.files import write_text
+from groove.host.folder import RULE, SCHEDULES, versions
+from groove.host.loop import Result
+from levels import dataset
+
+Tree = TypeVar("Tree")
+WALK_STEPS = 60
+
+
+def save_rule(result: Result) -> Path:
+    """Writes `rule.safetensors`: theta, with all that `groove.load_rule` needs to use it."""
+    path = result.folder / RULE
+    specs = {part.family.name: part.family.environment.spec for part in result.run.parts}
+    settings = json.loads((result.folder / "config.json").read_text(encoding="utf-8"))
+    rulefile.save_rule(
+        path,
+        result.run.trainer.theta(result.state),
+        {
+            "config": json.dumps(settings["config"]),
+            "families": json.dumps(list(specs)),
+            "step": str(int(result.state.step)),
+        },
+    )
+    return path
+
+
+def evaluate(result: Result) -> list[protocols.Row]:
+    """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
+    settings = result.run.config
+    newborn = build(settings).trainer  # without what the run may have started from
+    untrained = jax.jit(lambda key: newborn.theta(newborn.init(key)))(jax.random.key(settings.seed))
+    key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
+    rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
+    about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
+    lines = [{"family": row.family, "rule": row.rule, **row.interval._asdict()} for row in rows]
+    page = {"protocol": {**about, "caption": protocols.caption(settings)}, "rows": lines}
+    write_text(result.folder / "evaluation.json", json.dumps(page, indent=2) + "\n")
+    return rows
+
+
+def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
+    """Writes `schedules.json`: what a rule does at each age, the tables behind the report's pictures."""
+    settings, lifetimes = run.config, schedules.lifetimes(*run.config.life.updates)
+    courses, responses, drifts = {}, {}, []
+    for part, own in zip(run.parts, jax.random.split(jax.random.key(schedules.SEED), len(run.parts)), strict=True):
+        course_key, response_key = jax.random.split(own)
+        name, levels = part.family.name, protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
+        lived = schedules.courses(part.rule, part.life, course_key, theta, levels, lifetimes)
+        courses[name] = [plain(row) for row in lived]
+        if settings.rule.kind == "lpg":
+            answers = schedules.responses(part.rule, part.life, response_key, theta, levels, lifetimes)
+            responses[name] = [plain(row) for row in answers]
+    if settings.rule.kind == "lpo":
+        horizon, longest = HORIZONS[settings.rule.horizon], max(2, lifetimes[-1])
+        curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
+        drifts = [plain(row) for row in curves]
+    path = folder / SCHEDULES
+    page = {"courses": courses, "responses": responses, "drifts": drifts, "ratios": schedules.RATIOS.tolist()}
+    write_text(path, json.dumps(page) + "\n")
+    return path
+
+
+def plain(row: NamedTuple) -> dict[str, object]:
+    """A row of numbers and arrays as JSON has them; None where a number is not finite."""
+
+    def value(x):
+        if isinstance(x, np.ndarray):
+            return [value(float(entry)) for entry in x]
+        return None if isinstance(x, float) and not math.isfinite(x) else x
+
+    return {name: value(entry) for name, entry in row._asdict().items()}
+
+
+def take(row: int | jax.Array, tree: Tree) -> Tree:
+    """One row of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[row], tree)
+
+
+def draw_walk(result: Result) -> Path | None:
+    """Teaches a newborn agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
+    theta, key = result.run.trainer.theta(result.state), jax.random.key(result.run.config.seed)
+    for part, players in zip(result.run.parts, result.state.live, strict=True):
+        lifetimes = players.task.lifetime
+        if part.family.image is None or not np.any(lifetimes):
+            continue
+        level, lifetime = take(jnp.argmax(lifetimes), (players.task.level, lifetimes))
+
+        def walk(key, theta, level, lifetime, part=part):
+            life_key, walk_key = jax.random.split(key)
+            agent = part.life.live(life_key, theta, level, lifetime)
+            return walk_of(part.rule, part.family.environment, walk_key, agent, level, steps=WALK_STEPS)
+
+        from groove.report.gif import save_walk
+
+        path = result.folder / "walk.gif"
+        save_walk(path, part.family, level, jax.jit(walk)(key, theta, level, lifetime))
+        return path
+    return None
+
+
+def save_curriculum(result: Result) -> list[Path]:
+    """Writes what each curriculum holds: `curriculum.parquet`, or one file per family if there are several."""
+    paths = []
+    for part, state in zip(result.run.parts, result.state.curricula, strict=True):
+        tasks, score, held = jax.device_get(part.share.curriculum.contents(state))
+        if not held.any():
+            continue
+        suffix = "" if len(result.run.parts) == 1 else f"-{part.family.name}"
+        path = result.folder / f"curriculum{suffix}.parquet"
+        kept = jax.tree.map(
+            lambda leaf, rows=held: np.asarray(leaf)[rows], (tasks.level, tasks.lifetime, tasks.origin.serial)
+        )
+        columns = {"lifetime": kept[1], "serial": kept[2], "score": score[held]}
+        paths.append(path)
+        content = dataset.save(
+            path, kept[0], columns, {"step": str(int(result.state.step)), **versions()}, family=part.family.name
+        )
+        assert content
+    return paths
