@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from levels import bandit, gridworld
+from levels import bandit, chain, gridworld
 from levels.bandit import BanditLevel
 from levels.base import Array, Discrete, Environment, Family, Generator, Level, Policy, Spec, TimeStep
+from levels.chain import ChainLevel
 from levels.gridworld import GridLevel, Thing, from_text, grid_level, to_text
 
 FAMILIES: Mapping[str, Callable[..., Family]] = MappingProxyType(
@@ -14,6 +15,8 @@ FAMILIES: Mapping[str, Callable[..., Family]] = MappingProxyType(
         "gridworld-planes": gridworld.planes,
         "bernoulli-bandit": bandit.bernoulli_bandit,
         "gaussian-bandit": bandit.gaussian_bandit,
+        "chain": chain.chain,
+        "chain-distractors": chain.chain_distractors,
     }
 )
 """Factories of families by name. Read-only."""
@@ -22,6 +25,7 @@ __all__ = [
     "FAMILIES",
     "Array",
     "BanditLevel",
+    "ChainLevel",
     "Discrete",
     "Environment",
     "Family",

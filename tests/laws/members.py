@@ -19,6 +19,7 @@ from levels.adapters.gymnax import from_gymnax
 from levels.bandit import bernoulli_bandit, gaussian_bandit
 from levels.base import Family, Level, Policy, Spec, words
 from levels.base import uniform as unit
+from levels.chain import chain, chain_distractors
 from levels.gridworld import gridworld, planes
 
 FAMILIES: dict[str, Family] = {
@@ -37,6 +38,8 @@ FAMILIES: dict[str, Family] = {
     "gridworld-planes": planes(height=4, width=4, objects=2, episode_limit=12, limit=(3, 12), respawn=(0.1, 0.9)),
     "bernoulli-bandit": bernoulli_bandit(arms=3, pulls=(2, 6)),
     "gaussian-bandit": gaussian_bandit(arms=4, pulls=(5, 5), time=False),
+    "chain": chain(length=(2, 7)),
+    "chain-distractors": chain_distractors(distractors=3, length=(1, 5)),
     "gymnax-cartpole": from_gymnax("CartPole-v1", ranges={"gravity": (8.0, 12.0), "max_steps_in_episode": (5, 15)}),
     "gymnax-frozenlake": from_gymnax("FrozenLake-misc", episode_limit=12),
     "gymnax-deepsea": from_gymnax("DeepSea-bsuite", time=True),

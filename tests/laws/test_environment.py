@@ -37,7 +37,7 @@ def limits(levels):
     """The steps of the longest episode of each level."""
     if isinstance(levels, dict):
         return levels["max_steps_in_episode"]
-    return levels.pulls if hasattr(levels, "pulls") else levels.limit
+    return next(getattr(levels, name) for name in ("pulls", "length", "limit") if hasattr(levels, name))
 
 
 def running(timesteps):
