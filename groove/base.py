@@ -44,11 +44,22 @@ class Rollout(NamedTuple):
         return self.terminated | self.truncated
 
 
+class Signals(NamedTuple):
+    """What some scores ask of an agent beside its return, measured in a few episodes at the end of its life."""
+
+    highest: jax.Array  # f32[]; the highest return of these episodes
+    success: jax.Array  # f32[]; share of these episodes that count as solving the level; 0 where a family does not say
+    value: jax.Array  # f32[]; mean of V(s_t) over their steps
+    advantage_size: jax.Array  # f32[]; mean of |A_t| over their steps, A by GAE
+    advantage_gain: jax.Array  # f32[]; mean of max(A_t, 0) over their steps
+
+
 class Outcome(NamedTuple):
     """What came of an agent's life on a level."""
 
     episode_return: jax.Array  # f32[]; mean undiscounted return of one episode under the sampled policy
     standard_error: jax.Array  # f32[]; of that mean; 0 where it is exact
+    signals: Signals | tuple[()] = ()  # () where nobody asked, see `groove.signals`
 
 
 class Origin(NamedTuple):

@@ -1,7 +1,7 @@
 """State values: what advantages are measured against."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,13 @@ class Critic(NamedTuple):
         init: `(key) -> Learner`.
         advantage: `(learner, rollout) -> (advantage f32[T, E], target f32[T, E])`, by GAE; target = advantage + value.
         update: `(learner, rollout, target) -> (learner, loss f32[])`, one step towards the targets.
+        value: `(learner, observation, time f32[]) -> f32[]`, V of one state.
     """
 
     init: Callable[[jax.Array], Learner]
     advantage: Callable[[Learner, Rollout], tuple[jax.Array, jax.Array]]
     update: Callable[[Learner, Rollout, jax.Array], tuple[Learner, jax.Array]]
+    value: Callable[[Learner, jax.Array, jax.Array], jax.Array]
 
 
 def critic(spec: Spec, architecture: Architecture, *, gamma: float = 0.99, lambda_: float = 0.95) -> Critic:
@@ -47,7 +49,10 @@ def critic(spec: Spec, architecture: Architecture, *, gamma: float = 0.99, lambd
         value, gradient = jax.value_and_grad(loss)(learner.parameters)
         return agents.descend(architecture.critic, learner, gradient), value
 
-    return Critic(lambda key: agents.begin(architecture.critic, network.init(key)), advantage, update)
+    def value(learner, observation, time):
+        return network.apply(learner.parameters, observation, time)[0]
+
+    return Critic(lambda key: agents.begin(architecture.critic, network.init(key)), advantage, update, value)
 
 
 def over_steps(apply: Callable[[agents.Parameters, jax.Array, jax.Array], jax.Array]) -> Callable[..., jax.Array]:
@@ -55,7 +60,23 @@ def over_steps(apply: Callable[[agents.Parameters, jax.Array, jax.Array], jax.Ar
     return jax.vmap(jax.vmap(apply, (None, 0, 0)), (None, 0, 0))
 
 
-def advantages(rollout: Rollout, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float) -> jax.Array:
+class Transitions(Protocol):
+    """What advantages need of steps [T, E]; a `Rollout` has it."""
+
+    @property
+    def reward(self) -> jax.Array:
+        """f32[T, E]."""
+
+    @property
+    def terminated(self) -> jax.Array:
+        """bool[T, E]."""
+
+    @property
+    def ended(self) -> jax.Array:
+        """bool[T, E]: the episode ended with this step, one way or the other."""
+
+
+def advantages(rollout: Transitions, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float) -> jax.Array:
     """GAE over the environments of a rollout: f32[T, E] values to f32[T, E] advantages, bootstrapping at truncations."""
     discount = gamma * (1.0 - rollout.terminated.astype(jnp.float32))
     continues = 1.0 - rollout.ended.astype(jnp.float32)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from groove.base import Score
+from groove.base import Outcome, Score, Signals, Theta
 from groove.lifetime import Lifetime
 from levels.base import Level
 
@@ -25,7 +25,7 @@ def uniform() -> Score:
     return Score(reference=lambda key, level, lifetime: (), score=lambda outcome, reference, memory: (zero, memory))
 
 
-def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2) -> Score:
+def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2, theta: Theta = ()) -> Score:
     """A - V: what the antagonist's agents reach on the task, minus what the learner's did.
 
     Returns are undiscounted, of single episodes at the end of the lifetime, neither clipped nor normalised (GROOVE, Jackson
@@ -36,8 +36,9 @@ def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2) -> Score:
         antagonist: How the agents of a hand-written rule live, `rules.a2c` in GROOVE; with the learner's steps and
             environments.
         agents: Antagonist agents per task, at least 1.
+        theta: Of the antagonist's rule, where that is a learned one.
     """
-    reach = _reach(antagonist, agents)
+    reach = _reach(antagonist, theta, agents)
 
     def reference(key, level, lifetime):
         return Antagonist(*reach(key, level, lifetime), jnp.zeros((), jnp.float32))
@@ -45,7 +46,9 @@ def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2) -> Score:
     return Score(reference, lambda outcome, reference, memory: (reference.episode_return - outcome.episode_return, memory))
 
 
-def normalised_regret(antagonist: Lifetime, random: Lifetime, *, agents: int = 2, scale: float = 1.0) -> Score:
+def normalised_regret(
+    antagonist: Lifetime, random: Lifetime, *, agents: int = 2, scale: float = 1.0, theta: Theta = ()
+) -> Score:
     """(A - V) / max(A - random, 0.05 scale), so that levels rich in reward do not dominate.
 
     Args:
@@ -53,14 +56,15 @@ def normalised_regret(antagonist: Lifetime, random: Lifetime, *, agents: int = 2
         random: Lives of `rules.random_policy` in the same environment; its evaluation is the zero of the scale.
         agents: Antagonist agents per task, at least 1.
         scale: What counts as a substantial return of one episode, positive; a twentieth of it is the least denominator.
+        theta: As in `algorithmic_regret`.
     """
     if not scale > 0:
         raise ValueError(f"scale must be positive, got {scale}.")
-    reach = _reach(antagonist, agents)
+    reach = _reach(antagonist, theta, agents)
 
     def reference(key, level, lifetime):
         reach_key, random_key = jax.random.split(key)
-        baseline = random.evaluate(random_key, (), level, jnp.array(True)).episode_return
+        baseline = _at_random(random, random_key, level)
         return Antagonist(*reach(reach_key, level, lifetime), baseline)
 
     def score(outcome, reference, memory):
@@ -82,14 +86,98 @@ def exact_regret(optimum: Callable[[Level], jax.Array]) -> Score:
     )
 
 
-def _reach(life: Lifetime, agents: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """`(key, level, lifetime) -> (mean, standard error)` of what `agents` agents of a hand-written rule reach."""
+class Progress(NamedTuple):
+    """What learning progress remembers of a task."""
+
+    last: jax.Array  # f32[]; the learner's return at the last visit
+    visited: jax.Array  # bool[]; there was one
+
+
+def learning_progress(random: Lifetime) -> Score:
+    """|V - V'|: how far the return has moved since the rule was last tried on the task.
+
+    Of a new task V' is the random policy's return: what the rule reached before it knew anything. ALP-GMM (Portelas et al.
+    2020, arXiv 1910.07224) compares with the nearest earlier task instead, see `curricula.mixture`.
+
+    Args:
+        random: Lives of `rules.random_policy` in the same environment.
+    """
+
+    def score(outcome, reference, memory):
+        before = jnp.where(memory.visited, memory.last, reference)
+        return jnp.abs(outcome.episode_return - before), Progress(outcome.episode_return, jnp.ones_like(memory.visited))
+
+    return Score(
+        reference=lambda key, level, lifetime: _at_random(random, key, level),
+        score=score,
+        memory=Progress(jnp.zeros((), jnp.float32), jnp.zeros((), bool)),
+    )
+
+
+def l1_value_loss() -> Score:
+    """Mean |A_t| over the steps of episodes, A by GAE: how wrong the value function is (PLR, Jiang et al. 2021).
+
+    Needs outcomes with signals, see `groove.signals`.
+    """
+    return _of_signals(lambda signals: signals.advantage_size)
+
+
+def positive_value_loss() -> Score:
+    """Mean max(A_t, 0) over the steps of episodes, A by GAE (robust PLR, Jiang et al. 2021b, arXiv 2110.02439).
+
+    Needs outcomes with signals, see `groove.signals`.
+    """
+    return _of_signals(lambda signals: signals.advantage_gain)
+
+
+def maximum_monte_carlo() -> Score:
+    """MaxMC: the mean over steps of (best return ever on the task - V(s_t)) (Jiang et al. 2021b, arXiv 2110.02439).
+
+    V is discounted and the return is not, as in the authors' work. Needs outcomes with signals, see `groove.signals`.
+    """
+
+    def score(outcome, reference, memory):
+        signals = _signals_of(outcome)
+        best = jnp.maximum(memory, signals.highest)
+        return best - signals.value, best
+
+    return Score(lambda key, level, lifetime: (), score, memory=jnp.full((), -jnp.inf, jnp.float32))
+
+
+def learnability() -> Score:
+    """The variance p (1 - p) of success, p the share of episodes that do (SFL, Rutherford et al. 2024, arXiv 2408.15099).
+
+    Needs outcomes with signals, see `groove.signals`, and a family that says what success is.
+    """
+    return _of_signals(lambda signals: signals.success * (1.0 - signals.success))
+
+
+def _of_signals(measure: Callable[[Signals], jax.Array]) -> Score:
+    return Score(
+        reference=lambda key, level, lifetime: (),
+        score=lambda outcome, reference, memory: (measure(_signals_of(outcome)), memory),
+    )
+
+
+def _signals_of(outcome: Outcome) -> Signals:
+    if not isinstance(outcome.signals, Signals):
+        raise ValueError("this score needs outcomes with signals: lives must evaluate by groove.signals.observed.")
+    return outcome.signals
+
+
+def _at_random(random: Lifetime, key: jax.Array, level: Level) -> jax.Array:
+    """What the random policy's agent, which has no state, reaches: f32[]."""
+    return random.evaluate(key, (), level, jnp.array(True)).episode_return
+
+
+def _reach(life: Lifetime, theta: Theta, agents: int) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """`(key, level, lifetime) -> (mean, standard error)` of what `agents` agents of a rule reach."""
     if agents < 1:
         raise ValueError(f"agents must be at least 1, got {agents}.")
 
     def one(key, level, lifetime):
         life_key, measure_key = jax.random.split(key)
-        agent = life.live(life_key, (), level, lifetime)
+        agent = life.live(life_key, theta, level, lifetime)
         return life.evaluate(measure_key, agent, level, jnp.array(True)).episode_return
 
     def reach(key, level, lifetime):

@@ -11,7 +11,7 @@ import pytest
 from evosax.algorithms import algorithms
 from laws.members import life_of, rule_of, signature, tasks
 
-from groove.base import Clock, Origin, Outcome, Rollout, Task
+from groove.base import Clock, Origin, Outcome, Rollout, Signals, Task
 from groove.lifetime import Lifetime, Member
 from groove.meta import deep_ga, evolution, mean_reward, ranks, raw, strategies
 from groove.meta.evolution import better_half, whole_life
@@ -215,6 +215,9 @@ def test_the_better_half_reports():
         Outcome(jnp.array([[1.0, 2.0], [4.0, 3.0], [jnp.nan, -1.0]]), jnp.array([[3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]))
     )
     assert got.episode_return.tolist() == [2.0, 4.0, -1.0] and got.standard_error.tolist() == [4.0, 5.0, 8.0]
+    signals = Signals(*(jnp.array([[1.0, 2.0], [3.0, 4.0]]) + i for i in range(5)))
+    seen = better_half(Outcome(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.zeros((2, 2)), signals)).signals
+    assert seen.highest.tolist() == [2.0, 3.0] and seen.advantage_gain.tolist() == [6.0, 7.0]
     many = better_half(Outcome(jnp.array([[1.0, 9.0, 5.0, 2.0]]), jnp.array([[0.0, 3.0, 4.0, 0.0]])))
     assert many.episode_return.tolist() == [7.0] and many.standard_error.tolist() == [2.5]
 

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from laws.members import BANDIT, FAMILIES, antagonist, rule_of, sample
 
-from groove.base import Outcome
+from groove.base import Outcome, Signals
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.rules import random_policy
-from groove.scores import Antagonist, algorithmic_regret, exact_regret, normalised_regret
+from groove.scores import (
+    Antagonist,
+    algorithmic_regret,
+    exact_regret,
+    l1_value_loss,
+    learnability,
+    learning_progress,
+    maximum_monte_carlo,
+    normalised_regret,
+    positive_value_loss,
+)
 
 
 def outcome(value):
@@ -49,6 +59,41 @@ def test_normalised_regret_by_hand():
     assert score(outcome(1.0), reference(2.1, baseline=2.0), ())[0] == pytest.approx(2.2)  # 1.1 / 0.5, the floor
     assert score(outcome(1.0), reference(1.0, baseline=5.0), ())[0] == 0.0  # no sign is turned by a negative gap
     assert score(outcome(0.0), reference(1.0, baseline=5.0), ())[0] == 2.0  # 1 / 0.5
+
+
+def test_learning_progress_by_hand():
+    """A new task is compared with the random policy's return, -2 here, a known one with the last return."""
+    score = learning_progress(scripted([0.0]))
+    level = jax.tree.map(lambda leaf: leaf[0], sample(BANDIT, 1))
+    before = score.reference(jax.random.key(0), level, jnp.int32(1))
+    first, memory = score.score(outcome(1.5), before, score.memory)
+    second, memory = score.score(outcome(0.5), before, memory)
+    assert (first, second, memory.last) == (3.5, 1.0, 0.5) and memory.visited
+
+
+def test_scores_of_signals_by_hand():
+    seen = Outcome(jnp.float32(1), jnp.float32(0), Signals(*map(jnp.float32, (4.0, 0.25, 1.5, 3.0, 2.0))))
+    assert l1_value_loss().score(seen, (), ())[0] == 3.0
+    assert positive_value_loss().score(seen, (), ())[0] == 2.0
+    assert learnability().score(seen, (), ())[0] == 0.1875
+    score = maximum_monte_carlo()
+    first, memory = score.score(seen, (), score.memory)
+    worse = seen._replace(signals=seen.signals._replace(highest=jnp.float32(-1)))
+    second, memory = score.score(worse, (), memory)
+    assert (first, second, memory) == (2.5, 2.5, 4.0)  # the best return ever counts
+
+
+def test_scores_say_what_they_need():
+    with pytest.raises(ValueError, match=r"needs outcomes with signals.*groove\.signals"):
+        learnability().score(outcome(1.0), (), ())
+
+
+def test_a_learned_rule_can_be_the_antagonist():
+    """What reaches the life is its theta."""
+    life = scripted([0.0])._replace(live=lambda key, theta, level, lifetime: jnp.float32(theta))
+    level = jax.tree.map(lambda leaf: leaf[0], sample(BANDIT, 1))
+    score = algorithmic_regret(life, theta=jnp.float32(2.5))
+    assert score.reference(jax.random.key(0), level, jnp.int32(1)).episode_return == 2.5
 
 
 def test_references_average_over_agents():

@@ -151,15 +151,16 @@ def couples(strategy: Strategy, tasks: list[int]) -> list[Plays]:
 
 
 def better_half(outcome: Outcome) -> Outcome:
-    """Means over the better half of candidates: fields f32[B, G] to f32[B]. Of a pair it is the better one.
+    """Means over the better half of candidates: fields, and signals, f32[B, G] to f32[B]. Of a pair it is the better one.
 
     What is not finite ranks last.
     """
     half = outcome.episode_return.shape[1] // 2
     rank = jnp.where(jnp.isfinite(outcome.episode_return), outcome.episode_return, -jnp.inf)
     place = jax.lax.top_k(rank, half)[1]
-    best, error = (jnp.take_along_axis(field, place, axis=1) for field in outcome)
-    return Outcome(jnp.mean(best, axis=1), jnp.sqrt(jnp.sum(jnp.square(error), axis=1)) / half)
+    best, error, signals = jax.tree.map(lambda field: jnp.take_along_axis(field, place, axis=1), outcome)
+    together = jnp.sqrt(jnp.sum(jnp.square(error), axis=1)) / half
+    return Outcome(jnp.mean(best, axis=1), together, jax.tree.map(lambda field: jnp.mean(field, axis=1), signals))
 
 
 def nonfinite(tree: chex.ArrayTree) -> jax.Array:

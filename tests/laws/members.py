@@ -13,7 +13,16 @@ from groove.curricula import frozen, log_uniform, pool, prioritised, proportiona
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
-from groove.scores import algorithmic_regret, exact_regret, normalised_regret
+from groove.scores import (
+    algorithmic_regret,
+    exact_regret,
+    l1_value_loss,
+    learnability,
+    learning_progress,
+    maximum_monte_carlo,
+    normalised_regret,
+    positive_value_loss,
+)
 from groove.scores import uniform as indifferent
 from levels.adapters.gymnax import from_gymnax
 from levels.bandit import bernoulli_bandit, gaussian_bandit
@@ -179,6 +188,11 @@ SCORES: dict[str, Score] = {
         antagonist(), lifetime(drifting(BANDIT.environment.spec), BANDIT.environment), agents=1, scale=5.0
     ),
     "exact-regret": exact_regret(BANDIT.optimum),
+    "learning-progress": learning_progress(lifetime(drifting(BANDIT.environment.spec), BANDIT.environment)),
+    "l1-value-loss": l1_value_loss(),
+    "positive-value-loss": positive_value_loss(),
+    "maximum-monte-carlo": maximum_monte_carlo(),
+    "learnability": learnability(),
 }
 
 

@@ -82,6 +82,7 @@ def toy(value) -> Stage:
         init=lambda key: Learner((), ()),
         advantage=lambda learner, rollout: (jnp.zeros((1, SIZE)), jnp.zeros((1, SIZE))),
         update=lambda learner, rollout, target: (learner, jnp.float32(0)),
+        value=lambda learner, observation, time: jnp.float32(0),
     )
     return Stage(rule, Lifetime(begin, rollout, update, lambda *rest: ZERO, evaluate), indifferent)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from members import BANDIT, SCORES, sample
 
-from groove.base import Outcome
+from groove.base import Outcome, Signals
 
 BATCH = 6
 
@@ -24,7 +24,9 @@ def references(score, seed=0):
 def batch(score, seed=0):
     returns = 5 * jax.random.normal(jax.random.key(seed + 1), (BATCH,))
     memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (BATCH, *jnp.shape(leaf))), score.memory)
-    return Outcome(returns, jnp.zeros(BATCH)), references(score), memory
+    shares = jax.random.uniform(jax.random.key(seed + 3), (BATCH,))
+    signals = Signals(returns + 1.0, shares, shares - 0.5, 2 * shares, shares)
+    return Outcome(returns, jnp.zeros(BATCH), signals), references(score), memory
 
 
 @every_score
@@ -58,8 +60,8 @@ def test_a_reference_is_the_same_for_the_same_key(score):
     chex.assert_trees_all_equal(references(score), references(score))
 
 
-@every_score
-def test_a_higher_return_never_scores_higher(score):
+@pytest.mark.parametrize("score", [score for name, score in SCORES.items() if "regret" in name])
+def test_a_higher_return_never_has_a_higher_regret(score):
     outcome, reference, memory = batch(score)
     better = outcome._replace(episode_return=outcome.episode_return + 1.0)
     low, high = (jax.vmap(score.score)(o, reference, memory)[0] for o in (better, outcome))
