@@ -1,6 +1,10 @@
 """Levels on disk: a round trip, and every way for a file to be wrong."""
 
+import functools
+import importlib
+import importlib.util
 import json
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from levels import dataset
+from levels.bandit import bernoulli_bandit
+from levels.base import Family
+from levels.gridworld import GridLevel, from_text, gridworld
 
 
 class Thing(NamedTuple):
@@ -215,3 +224,248 @@ def test_bad_arguments(tmp_path: Path, levels, columns, message: str):
     with pytest.raises(ValueError, match=message):
         dataset.save(tmp_path / "f", levels, columns, family="x")
     assert not list(tmp_path.iterdir())
+
+
+GRIDS = gridworld(height=5, width=6, objects=3, episode_limit=40, square=False)
+BANDITS = bernoulli_bandit(arms=4, fewest_arms=2)
+
+
+@functools.cache
+def many(family: Family, rows: int = 8):
+    levels = jax.jit(jax.vmap(family.generator.sample))(jax.random.split(jax.random.key(3), rows))
+    return jax.tree.map(np.array, levels)
+
+
+@pytest.fixture(scope="module")
+def grids(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("grids") / "grids.parquet"
+    levels = many(GRIDS)
+    text = [GRIDS.draw(jax.tree.map(lambda leaf, row=row: leaf[row], levels)) for row in range(8)]
+    assert dataset.save(path, levels, {"score": np.arange(8.0), "text": text}, {"seed": "0"}, family="gridworld")
+    return path
+
+
+@pytest.mark.parametrize("family", [None, "gridworld", GRIDS], ids=["by itself", "by name", "as a family"])
+def test_levels_of_this_library_come_back_as_what_they_were(grids: Path, family):
+    found = dataset.load(grids, family=family)
+    assert type(found.levels) is GridLevel
+    assert all(np.array_equal(a, b) for a, b in zip(found.levels, many(GRIDS), strict=True))
+    assert dataset.describe(grids) == (found.family, found.metadata, found.content, 8)
+
+
+def test_levels_of_nobody_come_back_as_dictionaries(file: Path):
+    found = dataset.load(file)
+    assert sorted(found.levels) == ["limit", "things", "unused", "walls"]
+    np.testing.assert_array_equal(found.levels["things"]["reward"], mazes().things.reward)
+
+
+def put(field: str, row: int, value, place: int | None = None):
+    """Levels of which one value was changed."""
+    levels = many(GRIDS)
+    column = getattr(levels, field).copy()
+    column[(row,) if place is None else (row, *np.unravel_index(place, column.shape[1:]))] = value
+    return levels._replace(**{field: column})
+
+
+def wall_of(row: int) -> int:
+    return int(np.flatnonzero(many(GRIDS).walls[row])[0])
+
+
+WRONG_GRIDS = {
+    "start below the grid": (
+        lambda: put("start", 3, 60),
+        r"in row 3 the column level.start lies off the .* cell 60",
+    ),
+    "start above the grid": (lambda: put("start", 2, -1), "in row 2 the column level.start lies off the grid"),
+    "start in a wall": (lambda: put("start", 5, wall_of(5)), "in row 5 the column level.start lies "),
+    "object off the grid": (lambda: put("cell", 1, 99, 0), r"in row 1 the column level.cell lies off the grid .* \(row 16"),
+    "object in a wall": (
+        lambda: put("walls", 4, True, int(many(GRIDS).cell[4, 0])),
+        "in row 4 the column level.cell lies in a w",
+    ),
+    "object on the start": (
+        lambda: put("cell", 6, many(GRIDS).start[6], 0),
+        "in row 6 the column level.cell has two things in one cell",
+    ),
+    "height of nothing": (lambda: put("height", 0, 0), "in row 0 the column level.height must be between 1 and 5, is 0"),
+    "width beyond the padding": (
+        lambda: put("width", 7, 7),
+        "in row 7 the column level.width must be between 1 and 6",
+    ),
+    "limit of nothing": (lambda: put("limit", 7, 0), "in row 7 the column level.limit must be between 1 and"),
+    "kind beyond all": (lambda: put("kind", 1, 3, 0), "in row 1 the column level.kind must be between -1 and 2, is 3"),
+    "no object": (lambda: put("kind", 1, -1), "in row 1 the column level.kind has no object"),
+    "probability above 1": (
+        lambda: put("terminate", 2, 1.25, 0),
+        "in row 2 the column level.terminate must be between 0 and 1, is 1.25",
+    ),
+    "probability below 0": (lambda: put("respawn", 2, -0.5, 0), "in row 2 the column level.respawn must be between 0 and 1"),
+    "walls all around": (
+        lambda: put("walls", 3, ~np.eye(1, 30, int(many(GRIDS).start[3]), dtype=bool).reshape(5, 6)),
+        "in row 3 the column level.cell lies in a wall",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_GRIDS)
+def test_grids_that_cannot_be_are_named_by_column_and_row(case: str, tmp_path: Path):
+    make, message = WRONG_GRIDS[case]
+    assert dataset.save(tmp_path / "f", make(), family="gridworld")
+    for family in (None, GRIDS):
+        with pytest.raises(ValueError, match=message):
+            dataset.load(tmp_path / "f", family=family)
+
+
+def test_a_grid_without_a_way_is_refused(tmp_path: Path):
+    level = from_text("@#A\n\nA reward 1 terminate 0.5 respawn 0.05\nlimit 20")
+    assert dataset.save(tmp_path / "f", jax.tree.map(lambda leaf: np.asarray(leaf)[None], level), family="gridworld")
+    with pytest.raises(ValueError, match="the columns of a level of 'gridworld', but height and width must be at least 2"):
+        dataset.load(tmp_path / "f")
+    level = from_text("@#A\n.#.\n\nA reward 1 terminate 0.5 respawn 0.05\nlimit 20")
+    assert dataset.save(tmp_path / "f", jax.tree.map(lambda leaf: np.asarray(leaf)[None], level), family="gridworld")
+    with pytest.raises(ValueError, match="in row 0 the column level.cell has no object within reach of the start"):
+        dataset.load(tmp_path / "f")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda level: level._replace(arms=level.arms + 9), "in row 0 the column level.arms must be between 2 and 4"),
+        (lambda level: level._replace(mean=level.mean + 2), "in row 0 the "),
+        (lambda level: level._replace(deviation=level.deviation + 1), "in row 0 the level is not a valid one of"),
+    ],
+)
+def test_bandits_that_cannot_be_are_named(change, message: str, tmp_path: Path):
+    assert dataset.save(tmp_path / "f", change(many(BANDITS)), family="bernoulli-bandit")
+    with pytest.raises(ValueError, match=message):
+        dataset.load(tmp_path / "f", family=BANDITS)
+
+
+def test_levels_of_other_sizes_are_refused(grids: Path):
+    with pytest.raises(ValueError, match=r"level.walls must be bool\[4, 4\] in every row, got bool\[5, 6\]"):
+        dataset.load(grids, family=gridworld(height=4, width=4, objects=3))
+    longest = int(many(GRIDS).limit.max())
+    with pytest.raises(ValueError, match=f"the column level.limit must be between 1 and {longest - 1}, is {longest}"):
+        dataset.load(grids, family=gridworld(height=5, width=6, objects=3, episode_limit=longest - 1, square=False))
+
+
+def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch):
+    """A million equal rows take few bytes on the disk; so does a long word that stands in all of them."""
+    rows = 1_000_000
+    assert dataset.save(tmp_path / "f", {"a": np.zeros((rows, 8))}, family="x")
+    assert (tmp_path / "f").stat().st_size < 1_000_000
+    with monkeypatch.context() as patched:
+        patched.setattr(pq.ParquetFile, "read", None)
+        with pytest.raises(ValueError, match="holds 1000000 rows, 61 MiB in all, more than the 1 MiB that may be read"):
+            dataset.load(tmp_path / "f", most_bytes=2**20)
+    assert dataset.load(tmp_path / "f", most_bytes=2**26).levels["a"].shape == (rows, 8)
+    words = ["x" * 1000] * 10_000
+    assert dataset.save(tmp_path / "g", {"a": np.zeros(len(words))}, {"text": words}, family="x")
+    with pytest.raises(ValueError, match="the text of the column text takes more than 1 MiB"):
+        dataset.load(tmp_path / "g", most_bytes=2**20)
+
+
+def test_types_that_levels_do_not_have(tmp_path: Path):
+    assert dataset.save(tmp_path / "f", {"a": np.zeros(2)}, {"when": [1, 2]}, family="x")
+    table = pq.read_table(tmp_path / "f")
+    for kind in (pa.timestamp("us"), pa.binary(), pa.list_(pa.list_(pa.int64())), pa.struct({"a": pa.int64()})):
+        field = table.schema.field("when").with_type(kind)
+        pq.write_table(table.set_column(1, field.with_nullable(True), pa.nulls(2, kind)), tmp_path / "g")
+        with pytest.raises(ValueError, match="the column when must hold numbers, lists of numbers or text, not "):
+            dataset.load(tmp_path / "g")
+
+
+def test_pandas_polars_and_duckdb_read_it(grids: Path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(grids)
+    assert frame["score"].tolist() == list(range(8)) and frame["level.height"].between(2, 5).all()
+    if polars := optional("polars"):
+        assert polars.read_parquet(grids)["score"].to_list() == list(range(8))
+    if duckdb := optional("duckdb"):
+        assert duckdb.sql(f"select max(score) from '{grids}'").fetchall() == [(7.0,)]
+
+
+def optional(name: str):
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 400),
+    data=st.data(),
+)
+def test_mutated_bytes_are_refused_or_mean_the_same(grids: Path, edits, cut: int, data):
+    """Some bytes of a Parquet file are read by nobody. What is read is what was written, or there is a ValueError."""
+    content, whole = bytearray(grids.read_bytes()), dataset.load(grids)
+    for place, value in edits:
+        content[-1 - place % len(content)] = value  # the footer comes last
+    if cut > 0:
+        del content[-cut:]
+    path = grids.with_name("mutated")
+    assert path.write_bytes(bytes(content)) >= 0
+    try:
+        found = dataset.load(path)
+    except ValueError as error:
+        assert str(path) in str(error)
+        return
+    assert (found.content, found.family, found.metadata) == (whole.content, whole.family, whole.metadata)
+    assert all(np.array_equal(a, b) for a, b in zip(found.levels, whole.levels, strict=True))
+
+
+VALUES = st.one_of(
+    st.integers(-(2**31), 2**31 - 1), st.integers(-2, 40), st.floats(width=32), st.floats(-2, 2, width=32), st.booleans()
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=st.sampled_from(GridLevel._fields), row=st.integers(0, 7), place=st.integers(0, 29), value=VALUES)
+def test_mutated_columns_load_as_valid_levels_or_not_at_all(tmp_path: Path, field, row, place, value):
+    """A stranger's program writes hashes as well as we do: what loads is valid, what is refused has row and column."""
+    levels = many(GRIDS)
+    column = getattr(levels, field).copy()
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            column.reshape(8, -1)[row, place % max(1, column[0].size)] = value
+        except (OverflowError, ValueError):
+            return
+    if not np.all(np.isfinite(column)):
+        with pytest.raises(ValueError, match=f"level.{field} must be finite, got .* in row {row}"):
+            dataset.save(tmp_path / "f", levels._replace(**{field: column}), family="gridworld")
+        return
+    assert dataset.save(tmp_path / "f", levels._replace(**{field: column}), family="gridworld")
+    try:
+        found = dataset.load(tmp_path / "f", family=GRIDS)
+    except ValueError as error:
+        assert f"in row {row} the column level." in str(error)
+    else:
+        assert np.all(jax.jit(jax.vmap(GRIDS.generator.is_valid))(found.levels))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_mutated_tables_are_refused(grids: Path, data):
+    """Columns dropped, doubled, renamed, retyped, emptied or swapped, with the header of the whole file."""
+    table = pq.read_table(grids)
+    names = table.column_names
+    name = data.draw(st.sampled_from(names))
+    place, field = table.column_names.index(name), table.schema.field(name)
+    kind = data.draw(st.sampled_from([pa.int8(), pa.float64(), pa.string(), pa.list_(pa.int32()), pa.list_(pa.bool_(), 7)]))
+    other = data.draw(st.sampled_from(names))
+    changes = {
+        "drop": lambda: table.drop_columns([name]),
+        "rename": lambda: table.rename_columns([f"{column}x" if column == name else column for column in names]),
+        "retype": lambda: table.set_column(place, field.with_type(kind).with_nullable(True), pa.nulls(8, kind)),
+        "empty": lambda: table.set_column(place, field.with_nullable(True), pa.nulls(8, field.type)),
+        "swap": lambda: table.set_column(place, name, table.column(other)),
+        "shorten": lambda: table.slice(0, data.draw(st.integers(0, 7))),
+        "reverse": lambda: table.take(list(range(8))[::-1]),
+    }
+    changed = changes[data.draw(st.sampled_from(sorted(changes)))]()
+    path = grids.with_name("table")
+    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    if pq.read_table(path).equals(table, check_metadata=True):
+        return
+    with pytest.raises(ValueError, match=str(path)):
+        dataset.load(path)
