@@ -1,0 +1,143 @@
+"""Third-party parts, found by entry point or named as `package.module:object`.
+
+An installed package offers parts through entry points, in `pyproject.toml` for example
+
+    [project.entry-points."groove.families"]
+    corridor = "my_package.corridors:corridor"
+
+Listing them imports nothing, so that a broken one cannot hide the others. This module only finds and loads objects; what
+they must be is for the caller to say.
+"""
+
+import difflib
+import importlib
+import importlib.metadata
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+GROUPS = ("groove.families", "groove.generators", "groove.scores", "groove.curricula", "groove.rules")
+"""The kinds of parts that packages can offer."""
+
+
+class Plugin(NamedTuple):
+    """A part that can be loaded."""
+
+    name: str  # by which users ask for it
+    group: str  # one of GROUPS
+    target: str  # "package.module:object"
+    distribution: str  # the package that offers it and its version; empty if it was named as `package.module:object`
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        source = ", ".join(part for part in (self.distribution, self.target) if part and part != self.name)
+        return f"plug-in {self.name!r} ({source})" if source else f"plug-in {self.name!r}"
+
+
+def names(group: str) -> tuple[Plugin, ...]:
+    """The parts of a group that installed packages offer, by name. Imports none of them.
+
+    Args:
+        group: One of GROUPS.
+
+    Raises:
+        ValueError: If the group is unknown.
+
+    Example:
+        >>> from levels import plugins
+        >>> isinstance(plugins.names("groove.families"), tuple)
+        True
+    """
+    _check_group(group)
+    found = [
+        Plugin(point.name, group, point.value, _distribution(point))
+        for point in importlib.metadata.entry_points(group=group)
+    ]
+    return tuple(sorted(found))
+
+
+def load(
+    group: str,
+    name: str,
+    *,
+    known: Iterable[str] = (),
+    accepts: Callable[[object], bool] | None = None,
+    kind: str = "an object of the right kind",
+) -> object:
+    """Imports a part.
+
+    Args:
+        group: One of GROUPS.
+        name: The name of an entry point of the group, or `package.module:object`, which needs none.
+        known: Further names, those of built-in parts, that may have been meant by one that is unknown.
+        accepts: Whether an object is what the caller needs; by default anything is.
+        kind: What it needs, for the message: "a Family or a function that makes one".
+
+    Raises:
+        ValueError: If the group or the name is unknown, several packages offer the name, its import fails, or `accepts`
+            says no. The message names the plug-in and the reason.
+
+    Example:
+        >>> from levels import plugins
+        >>> plugins.load("groove.families", "levels.chain:chain", accepts=callable).__name__
+        'chain'
+        >>> plugins.load("groove.families", "levels.chain:LONGEST", accepts=callable, kind="a function")
+        Traceback (most recent call last):
+        ValueError: plug-in 'levels.chain:LONGEST' must be a function, got the int 1048576.
+    """
+    _check_group(group)
+    plugin = Plugin(name, group, name, "") if ":" in name else _installed(group, name, known)
+    found = _imported(plugin)
+    if accepts is not None and not accepts(found):
+        raise ValueError(f"{plugin} must be {kind}, got the {type(found).__name__} {reprlib.repr(found)}.")
+    return found
+
+
+def _check_group(group: str) -> None:
+    if group not in GROUPS:
+        raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}.")
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    """The name and version of the package that offers it; damaged metadata are no reason to hide its parts."""
+    try:
+        return "" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    except Exception:
+        return "a package with damaged metadata"
+
+
+def _installed(group: str, name: str, known: Iterable[str]) -> Plugin:
+    """The one entry point of that name."""
+    offered = names(group)
+    found = [plugin for plugin in offered if plugin.name == name]
+    if len(found) > 1:
+        places = "; ".join(f"{plugin.target} of {plugin.distribution}" for plugin in found)
+        raise ValueError(f"plug-in {name!r} is offered by several packages; name one of these instead: {places}.")
+    if not found:
+        choices = sorted({*known, *(plugin.name for plugin in offered)})
+        listed = f"Known: {', '.join(choices) or 'none'}."
+        raise ValueError(f"unknown plug-in {name!r} of {group}{_nearest(name, choices)} {listed}")
+    return found[0]
+
+
+def _imported(plugin: Plugin) -> object:
+    """The object, whatever its module does when it is imported."""
+    module, _, path = (part.strip() for part in plugin.target.partition(":"))
+    if not all(part.isidentifier() for part in (*module.split("."), *(path.split(".") if path else ()))):
+        raise ValueError(f"{plugin} must be of the form package.module:object, got {plugin.target!r}.")
+    try:
+        found = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{plugin} cannot be imported: {type(error).__name__}: {error}") from error
+    for part in path.split(".") if path else ():
+        try:
+            found = getattr(found, part)
+        except Exception as error:
+            public = [name for name in dir(found) if not name.startswith("_")]
+            raise ValueError(f"{plugin} cannot be loaded: {error}{_nearest(part, public)}") from error
+    return found
+
+
+def _nearest(name: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else "."
