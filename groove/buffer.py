@@ -40,6 +40,12 @@ def init(example: Task, capacity: int) -> Buffer:
     )
 
 
+def clear(buffer: Buffer) -> Buffer:
+    """The same buffer without tasks."""
+    example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), buffer.task)
+    return init(example, buffer.score.size)
+
+
 def fingerprint(tree: chex.ArrayTree) -> jax.Array:
     """A 64-bit hash u32[2] of a PyTree's values; equal trees hash alike, others almost surely not."""
     flat = jnp.concatenate([_as_words(leaf) for leaf in jax.tree.leaves(tree)])

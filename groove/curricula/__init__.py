@@ -1,7 +1,23 @@
 """Curricula: which tasks to live on next."""
 
+from groove.curricula.edited import edited
+from groove.curricula.mixture import mixture
 from groove.curricula.prioritised import Priority, prioritised, proportional, rank
+from groove.curricula.selected import selected
 from groove.curricula.source import constant, log_uniform, pool
 from groove.curricula.uniform import frozen, uniform
 
-__all__ = ["Priority", "constant", "frozen", "log_uniform", "pool", "prioritised", "proportional", "rank", "uniform"]
+__all__ = [
+    "Priority",
+    "constant",
+    "edited",
+    "frozen",
+    "log_uniform",
+    "mixture",
+    "pool",
+    "prioritised",
+    "proportional",
+    "rank",
+    "selected",
+    "uniform",
+]

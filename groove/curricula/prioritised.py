@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from groove import buffer
-from groove.base import Curriculum, Source
+from groove.base import Curriculum, Source, Task
 from groove.buffer import Buffer
 from groove.lifetime import choose
 
@@ -93,6 +93,7 @@ def prioritised(
     staleness: float = 0.3,
     priority: Priority | None = None,
     replace: bool = True,
+    robust: bool = False,
 ) -> Curriculum:
     """Replays stored tasks by score and staleness, and takes new ones from a source.
 
@@ -108,6 +109,8 @@ def prioritised(
         priority: `rank(temperature)` or `proportional(temperature)`; by default `rank(0.3)`.
         replace: Whether one proposal may draw a task for several members. Without, a proposal that runs out of tasks takes
             new ones.
+        robust: Whether the meta-learner may learn from replayed tasks only, so that lives on new ones do no more than score
+            them (robust PLR, Jiang et al. 2021b, arXiv 2110.02439).
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 task, got {capacity}.")
@@ -148,7 +151,9 @@ def prioritised(
         store, old = buffer.draw(store, slot, again)
         fed, new = source.take(state.source, needed & ~again)
         replayed = state.replayed + jnp.sum(again, dtype=jnp.int32)
-        return Prioritised(fed, store, replayed), choose(again, old, new)
+        task: Task = choose(again, old, new)
+        learn = again if robust else jnp.ones_like(again)
+        return Prioritised(fed, store, replayed), task._replace(origin=task.origin._replace(learn=learn))
 
     def info(state):
         held = state.buffer.held

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 
-from groove.base import Origin, Score, Source, Task
-from levels.base import Generator
+from groove.base import Info, Origin, Score, Source, Task
+from levels.base import Generator, Level
 
 Lifetimes: TypeAlias = Callable[[jax.Array], jax.Array]
 
@@ -41,6 +42,91 @@ class Pool(NamedTuple):
     filled: jax.Array  # i32[]; tasks made so far; task number s lies in place s mod size
     reused: jax.Array  # i32[]; tasks handed out although they had been before
 
+    @property
+    def ready(self) -> jax.Array:
+        """i32[]: tasks made and not yet handed out."""
+        return self.filled - self.taken
+
+
+class Ring(NamedTuple):
+    """A pool whose tasks are made under a guide, which may change from one refresh to the next.
+
+    Attributes:
+        init: `(key, guide) -> Pool`, empty; of the guide only the shapes matter.
+        refresh: `(Pool, guide) -> Pool`, replaces what was taken.
+        take: `(Pool, want bool[B]) -> (Pool, tasks [B, ...])`; rows nobody wants are to be ignored.
+    """
+
+    init: Callable[[jax.Array, chex.ArrayTree], Pool]
+    refresh: Callable[[Pool, chex.ArrayTree], Pool]
+    take: Callable[[Pool, jax.Array], tuple[Pool, Task]]
+
+
+def new_task(
+    score: Score, key: jax.Array, level: Level, lifetime: jax.Array, *, serial: jax.Array, vector: jax.Array | None = None
+) -> Task:
+    """A task that nobody has lived on, with its reference.
+
+    Args:
+        score: Whose reference is computed, and whose memory begins.
+        key: Of the reference.
+        level: Unbatched.
+        lifetime: i32[].
+        serial: i32[], unique among the tasks of one curriculum.
+        vector: f32[d], what the level was decoded from; None if it was not.
+    """
+    minus, nothing = jnp.full((), -1, jnp.int32), jnp.zeros(0, jnp.float32)
+    origin = Origin(minus, minus, serial, minus, nothing if vector is None else vector, jnp.array(True))
+    memory = jax.tree.map(jnp.asarray, score.memory)
+    return Task(level, lifetime, score.reference(key, level, lifetime), memory, origin)
+
+
+def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: int, block: int = 32) -> Ring:
+    """A pool of `size` tasks made by `make`, in blocks of `block` by vmap.
+
+    Args:
+        make: `(key, serial i32[], guide) -> Task`; the key depends on the pool's and the serial alone.
+        size: The most tasks that are taken between two refreshes; with fewer the pool hands out tasks twice and counts them.
+        block: Tasks made at once.
+    """
+    if size < 1 or block < 1:
+        raise ValueError(f"size and block must be at least 1, got {size} and {block}.")
+    block = min(block, size)
+
+    def one(key, serial, guide):
+        return make(jax.random.fold_in(key, serial), serial, guide)
+
+    def init(key, guide):
+        example = jax.eval_shape(one, key, jax.ShapeDtypeStruct((), jnp.int32), guide)
+        zero = jnp.zeros((), jnp.int32)
+        return Pool(jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), key, zero, zero, zero)
+
+    def fill(state, guide):
+        serial = state.filled + jnp.arange(block, dtype=jnp.int32)
+        wanted = serial < state.taken + size
+        place = jnp.where(wanted, serial % size, size)
+        made = jax.vmap(one, (None, 0, None))(state.key, serial, guide)
+        task = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task, made)
+        return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
+
+    def refresh(state, guide):
+        return jax.lax.while_loop(lambda state: state.filled < state.taken + size, lambda state: fill(state, guide), state)
+
+    def take(state, want):
+        number = state.taken + jnp.cumsum(want, dtype=jnp.int32) - want
+        fresh, stale = want & (number < state.filled), want & (number >= state.filled)
+        again = state.reused + jnp.cumsum(stale, dtype=jnp.int32) - stale
+        task = jax.tree.map(lambda leaf: leaf[jnp.where(stale, again, number) % size], state.task)
+        taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
+        return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
+
+    return Ring(init, refresh, take)
+
+
+def pool_info(state: Pool) -> Info:
+    """How many tasks a pool has handed out, and how many of them twice."""
+    return {"taken": state.taken, "reused": state.reused}
+
 
 def pool(generator: Generator, score: Score, lifetimes: Lifetimes, *, size: int, block: int = 32) -> Source:
     """A pool of `size` tasks with random levels and lifetimes, their references computed in blocks of `block`.
@@ -54,40 +140,15 @@ def pool(generator: Generator, score: Score, lifetimes: Lifetimes, *, size: int,
         size: The most tasks that are taken between two refreshes; with fewer the pool hands out tasks twice and counts them.
         block: Tasks made at once.
     """
-    if size < 1 or block < 1:
-        raise ValueError(f"size and block must be at least 1, got {size} and {block}.")
-    block = min(block, size)
 
-    def make(key, serial):
-        level_key, lifetime_key, reference_key = jax.random.split(jax.random.fold_in(key, serial), 3)
-        level, lifetime = generator.sample(level_key), lifetimes(lifetime_key)
-        minus = jnp.full((), -1, jnp.int32)
-        origin = Origin(minus, minus, serial, minus, jnp.zeros(0, jnp.float32), jnp.array(True))
-        memory = jax.tree.map(jnp.asarray, score.memory)
-        return Task(level, lifetime, score.reference(reference_key, level, lifetime), memory, origin)
+    def make(key, serial, guide):
+        level_key, lifetime_key, reference_key = jax.random.split(key, 3)
+        return new_task(score, reference_key, generator.sample(level_key), lifetimes(lifetime_key), serial=serial)
 
-    def init(key):
-        example = jax.eval_shape(make, key, jax.ShapeDtypeStruct((), jnp.int32))
-        zero = jnp.zeros((), jnp.int32)
-        return Pool(jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), key, zero, zero, zero)
-
-    def fill(state):
-        serial = state.filled + jnp.arange(block, dtype=jnp.int32)
-        wanted = serial < state.taken + size
-        place = jnp.where(wanted, serial % size, size)
-        made = jax.vmap(make, (None, 0))(state.key, serial)
-        task = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task, made)
-        return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
-
-    def refresh(key, state):
-        return jax.lax.while_loop(lambda state: state.filled < state.taken + size, fill, state)
-
-    def take(state, want):
-        number = state.taken + jnp.cumsum(want, dtype=jnp.int32) - want
-        fresh, stale = want & (number < state.filled), want & (number >= state.filled)
-        again = state.reused + jnp.cumsum(stale, dtype=jnp.int32) - stale
-        task = jax.tree.map(lambda leaf: leaf[jnp.where(stale, again, number) % size], state.task)
-        taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
-        return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
-
-    return Source(init, take, refresh, lambda state: {"taken": state.taken, "reused": state.reused})
+    tasks = ring(make, size=size, block=block)
+    return Source(
+        init=lambda key: tasks.init(key, ()),
+        take=tasks.take,
+        refresh=lambda key, state: tasks.refresh(state, ()),
+        info=pool_info,
+    )

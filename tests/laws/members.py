@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from groove import agents, recurrent
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
-from groove.curricula import frozen, log_uniform, pool, prioritised, proportional, uniform
+from groove.curricula import edited, frozen, log_uniform, mixture, pool, prioritised, proportional, selected, uniform
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
@@ -207,10 +207,13 @@ def tasks(count: int, seed: int = 0, lifetimes: tuple[int, int] = (2, 9)) -> Tas
     return Task(levels, life, (), jnp.zeros(count, jnp.float32), origin)
 
 
+REMEMBERING = indifferent()._replace(memory=jnp.zeros((), jnp.float32))
+"""A score without references, with a memory."""
+
+
 def source(size: int = 64, block: int = 32) -> Source:
     """A pool of bandit tasks without references, with a memory."""
-    score = indifferent()._replace(memory=jnp.zeros((), jnp.float32))
-    return pool(BANDIT.generator, score, log_uniform(2, 9), size=size, block=block)
+    return pool(BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=size, block=block)
 
 
 CURRICULA: dict[str, Callable[[], Curriculum]] = {
@@ -219,6 +222,17 @@ CURRICULA: dict[str, Callable[[], Curriculum]] = {
     "frozen-smaller-than-the-batch": lambda: frozen(tasks(3)),
     "prioritised": lambda: prioritised(source(), capacity=24, minimal_fill=0.25),
     "prioritised-smaller-than-the-batch": lambda: prioritised(source(), capacity=3, minimal_fill=0.0, replay=0.9),
+    "prioritised-robust": lambda: prioritised(source(), capacity=24, minimal_fill=0.25, robust=True),
+    "edited": lambda: edited(
+        prioritised(source(), capacity=24, minimal_fill=0.25), BANDIT.generator, REMEMBERING, size=16, block=8
+    ),
+    "edited-robust": lambda: edited(
+        prioritised(source(), capacity=8, minimal_fill=0.0, robust=True), BANDIT.generator, REMEMBERING, size=3, learn=False
+    ),
+    "selected": lambda: selected(source(), capacity=6, sweep=12),
+    "mixture": lambda: mixture(
+        BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=64, window=12, history=16, components=3
+    ),
     "prioritised-without-duplicates": lambda: prioritised(
         source(), capacity=24, minimal_fill=0.25, priority=proportional(1.0), replace=False
     ),
