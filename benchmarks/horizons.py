@@ -2,10 +2,12 @@
 
 TA-LPG against LPG by evolution with the same budget, and TA-LPG by meta-gradient, on 6 x 6 grids with three objects: nets
 of width 32, lifetimes log-uniform from 10 to 100, five meta-seeds each. A fourth method evolves the better of two rules that
-the meta-gradient found (from different seeds, judged on levels of seed 777). Evolution has three times the learning rate of
-Jackson, Lu et al. 2024 and exact returns as fitness: with theirs, and with returns of four sampled episodes, single runs on
-levels of seed 777 stood at 0.48, 0.63, 0.76 (N = 10, 30, 100) after 540 generations, with exact returns alone at 0.57, 0.74,
-0.84, with both at 0.73, 0.86, 0.91 after 400.
+the meta-gradient found (from different seeds, judged on levels of seed 777). Three more ask what stops a learned rule at the
+shortest lifetime: the meta-gradient on lives of ten updates alone, the same back through all ten of them, and the same with
+agents that learn as fast as A2C tuned for ten updates does. Evolution has three times the learning rate of Jackson, Lu et
+al. 2024 and exact returns as fitness: with theirs, and with returns of four sampled episodes, single runs on levels of seed
+777 stood at 0.48, 0.63, 0.76 (N = 10, 30, 100) after 540 generations, with exact returns alone at 0.57, 0.74, 0.84, with
+both at 0.73, 0.86, 0.91 after 400.
 
 `python -m benchmarks.horizons FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and judges
 every rule at lifetimes inside and outside the range of training, by exact returns on held-out levels. A2C is tuned for each
@@ -66,11 +68,16 @@ GRADIENT = dataclasses.replace(
 )
 REFINED = dataclasses.replace(BASE, meta_steps=200, evolution=Evolution(sigma=0.03, rate=0.005, decay=0.99, block=16))
 """Starts from a rule by meta-gradient, see `better_start`."""
+TEN = dataclasses.replace(GRADIENT, life=dataclasses.replace(GRADIENT.life, updates=(10, 10)))
+"""Trained on lives of ten updates alone: what is left when nothing has to be shared between lifetimes."""
 METHODS: Mapping[str, Config] = {
     "ta-lpg-evolution": BASE,
     "lpg-evolution": dataclasses.replace(BASE, rule=dataclasses.replace(BASE.rule, horizon="none")),
     "ta-lpg-gradient": GRADIENT,
     "ta-lpg-refined": REFINED,
+    "ten": TEN,
+    "ten-untruncated": dataclasses.replace(TEN, meta_steps=600, meta=dataclasses.replace(TEN.meta, updates=10)),
+    "ten-faster-agents": dataclasses.replace(TEN, grids=dataclasses.replace(TEN.grids, actor_rate=80.0)),
 }
 
 
@@ -102,9 +109,8 @@ def levels(seed: int = JUDGEMENT_SEED) -> Level:
 
 
 @cache
-def judge_of(rule: Rule, seed: int = JUDGEMENT_SEED) -> Judge:
+def judge_of(settings: Config, seed: int = JUDGEMENT_SEED) -> Judge:
     """Of rules by one configuration."""
-    settings = dataclasses.replace(BASE, rule=rule)
     spec = build.family(settings, "gridworld").environment.spec
     learned = build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))
     return Judge(learned, settings, levels(seed))
@@ -122,7 +128,7 @@ def run(folder: Path, method: str, seed: int) -> None:
         raise KeyboardInterrupt
     host.save_rule(result)
     theta = result.run.trainer.theta(result.state)
-    found = judge_of(settings.rule)(seed, theta)
+    found = judge_of(METHODS[method])(seed, theta)
     (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     print(folder.name, {h: round(float(np.mean(values)), 3) for h, values in found.items()}, flush=True)
 
@@ -135,7 +141,7 @@ def better_start(base: Path, seed: int) -> Path:
             run(folder, method, own)
 
     def worth(folder: Path) -> float:
-        found = judge_of(BASE.rule, CHOICE_SEED)(0, host.theta_of(folder / host.RULE, BASE))
+        found = judge_of(BASE, CHOICE_SEED)(0, host.theta_of(folder / host.RULE, BASE))
         return sum(float(np.mean(found[h])) for h in TRAINED)
 
     return max(folders, key=worth)
