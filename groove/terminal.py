@@ -33,7 +33,7 @@ class Progress:
     def __init__(self, config: Config):
         """Args: config: Of the run."""
         self._config = config
-        self._console = _console()
+        self._console = console()
         self._live: Live | None = None
         self._begun = self._spoke = time.perf_counter()  # `spoke`: when the last plain line was printed
         self._updated = 0.0
@@ -142,11 +142,11 @@ def print_table(rows: list[Row], caption: str) -> None:
         rows: Results, in the order to print.
         caption: What they are.
     """
-    console = _console()
+    output = console()
     for family in dict.fromkeys(row.family for row in rows):
-        console.print(_table(family, [row for row in rows if row.family == family]))
-        console.print()
-    console.print(Text(caption, style="dim"))
+        output.print(_table(family, [row for row in rows if row.family == family]))
+        output.print()
+    output.print(Text(caption, style="dim"))
 
 
 def ask(question: str) -> bool:
@@ -176,7 +176,7 @@ def _table(family: str, rows: list[Row]) -> Table:
     return table
 
 
-def _console() -> Console:
+def console() -> Console:
     """Standard output, without colours or control characters unless a person looks at it."""
     watched = _watched()
     return Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)

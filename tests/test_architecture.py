@@ -19,13 +19,14 @@ LAYERS = (
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate", "groove.schedules"},
     {
         "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
-        "groove.terminal", "groove.logs", "groove.cost",
+        "groove.terminal", "groove.logs", "groove.cost", "groove.curriculumfile", "groove.curate",
     },
     {"groove.cli"},
     {"groove"},  # groove/__init__.py, the list of public names
 )  # fmt: skip
 KNOW_FAMILIES = (
     "groove", "groove.protocols", "groove.build", "groove.config", "groove.host", "groove.cli", "groove.report",
+    "groove.curriculumfile", "groove.curate",
 )  # fmt: skip
 TOUCH_FILES = (
     "groove.checkpoint",
@@ -37,6 +38,8 @@ TOUCH_FILES = (
     "groove.terminal",
     "groove.logs",
     "groove.cost",
+    "groove.curriculumfile",
+    "groove.curate",
     "levels.dataset",
 )
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place

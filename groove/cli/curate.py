@@ -1,0 +1,142 @@
+"""`groove curate`: a curriculum without training a rule."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from groove import config
+from groove.cli.common import cache, smoke, value_of
+
+USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
+teach. This command makes one without training anything:
+
+  groove curate                                 1024 random grids; the 128 on which A2C gains most over a random policy
+  groove curate --rule runs/first --size 500    ... the 500 on which the rule of a run falls furthest behind A2C
+  groove curate --keep strata                   ... 128 from everywhere between the highest and the lowest score
+  groove curate --from curriculum.parquet --rule a2c --output again.parquet
+                                                the tasks of a file, scored anew against another rule
+  groove curate --from curriculum.parquet --edits 3 --count 1000 --output edited.parquet
+                                                ... and 1000 children of them, each of three small edits
+
+The presets are those of `groove train`; they set the sizes of levels and lives. What was stopped, by Ctrl-C or by force,
+goes on where it stood when the same command is given again, and ends bit for bit as if nothing had happened. The file is
+Parquet, a row a task: pandas, polars and duckdb read it. To look at it: groove levels show FILE. To train on it: groove
+train --curriculum FILE.
+
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Makes tasks, scores them against a rule, keeps those that score as wanted."""
+
+    output: Path = Path("curriculum.parquet")
+    """The file to write; it must not exist yet."""
+    family: str = "gridworld"
+    """Family of the levels, by name."""
+    rule: str = "random"
+    """Who lives on the tasks: random, a2c, ppo, or what a run learned: its folder, or its rule.safetensors."""
+    score: str = "regret"
+    """What tasks are scored by; regret is the algorithmic regret of GROOVE, antagonist minus rule."""
+    count: int = 1024
+    """Tasks to make; with --edits, children."""
+    keep: Literal["top", "strata", "all"] = "top"
+    """top: the highest scores; strata: one task from each of equal shares of the order; all."""
+    size: int = 128
+    """Tasks to keep."""
+    source: Annotated[str, tyro.conf.arg(name="from")] = ""
+    """A curriculum whose tasks are scored anew, in place of random ones."""
+    edits: int = 0
+    """Small edits of each child of the tasks of --from; 0 for no children."""
+    seed: int = 0
+    """Of everything random."""
+    block: int = 32
+    """Tasks lived on at once; more need more memory. Changes numbers by rounding only."""
+    antagonist: str = "a2c"
+    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
+    antagonists: int = 2
+    """Antagonist agents per task."""
+    episodes: int = 4
+    """Episodes that measure an agent's return."""
+    exact: bool = False
+    """Measure agents by their exact expected returns: no sampling noise, more time."""
+    drawings: bool = False
+    """Add a column with every level drawn as text."""
+    grids: config.Grids = dataclasses.field(default_factory=config.Grids)
+    bandits: config.Bandits = dataclasses.field(default_factory=config.Bandits)
+    chains: config.Chains = dataclasses.field(default_factory=config.Chains)
+    gymnax: config.Gymnax = dataclasses.field(default_factory=config.Gymnax)
+    life: config.Life = dataclasses.field(default_factory=config.Life)
+
+
+MEASURES = ("score", "antagonist", "antagonists", "episodes", "exact")
+SIZES = ("grids", "bandits", "chains", "gymnax", "life")
+
+
+def run(words: list[str]) -> int:
+    """`groove curate`."""
+    if "-h" in words or "--help" in words:
+        print(USAGE)
+    settings, output = _parse(words)
+    from groove import curate, host
+    from groove.cli.progress import Counter
+
+    cache()
+    with Counter("tasks") as counter, host.interruptible() as stopped:
+        try:
+            made = curate.curate(settings, output, seen=counter.update, stopped=stopped)
+        except curate.Stopped as error:
+            print(f"{error}; to go on, give the same command again")
+            return 130
+    low, middle, high = np.quantile(made.rows.score[np.isfinite(made.rows.score)], [0, 0.5, 1])
+    print(f"scored      {len(made.rows.score)} tasks: {low:.3f} to {high:.3f}, half of them above {middle:.3f}")
+    print(f"kept        {len(made.kept.score)} tasks: {np.min(made.kept.score):.3f} to {np.max(made.kept.score):.3f}")
+    print(f"curriculum  {output}")
+    print(f"to look at it: groove levels show {output}; to train on it: groove train --curriculum {output}")
+    return 0
+
+
+def _parse(words: list[str]):
+    from groove import curate
+
+    name = words.pop(0) if words and not words[0].startswith("-") else None
+    if (score := value_of("--score", words)) is not None:
+        config.check_name("score", score, config.CHOICES["curriculum", "score"])
+    if (keep := value_of("--keep", words)) is not None:
+        config.check_name("keep", keep, curate.KEEP)
+    options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))
+    measures = {field: getattr(options, field) for field in MEASURES}
+    base = smoke(config.preset(name or "quick"))
+    settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,))
+    settings = dataclasses.replace(settings, curriculum=dataclasses.replace(base.curriculum, kind="uniform", **measures))
+    settings = dataclasses.replace(settings, **{part: getattr(options, part) for part in SIZES})
+    same = ("family", "rule", "count", "keep", "size", "edits", "block", "drawings")
+    chosen = {field: getattr(options, field) for field in same}
+    curation = curate.Curation(config.check(settings), start=options.source, **chosen)
+    return curate.check(curation), options.output
+
+
+def _default(name: str | None, words: list[str]) -> Options:
+    """Flags as they are if nothing is said: of the preset, of the rule's run, of the file to start from."""
+    from groove import curriculumfile
+    from groove.config import from_json
+    from groove.rulefile import load_rule_file
+    from levels import dataset
+
+    base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)
+    path = Path(rule or "")
+    if name is None and rule and path.exists():
+        file = path / "rule.safetensors" if path.is_dir() else path
+        base = from_json(load_rule_file(file)[1]["config"])
+    family = base.families[0]
+    if start:
+        about = dataset.describe(start)
+        base, family = curriculumfile.sized(base, about.metadata), about.family
+    options = Options(family=family, grids=base.grids, bandits=base.bandits, chains=base.chains, gymnax=base.gymnax)
+    options = dataclasses.replace(options, life=base.life, episodes=base.curriculum.episodes)
+    return dataclasses.replace(options, count=12, size=4, block=4) if os.environ.get("GROOVE_SMOKE") else options

@@ -1,0 +1,111 @@
+"""Scores of tasks: newborn agents of a rule live on them, in blocks of one shape."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove.base import Outcome, Reference, Score, Theta
+from groove.curate.journal import Journal
+from groove.curriculumfile import Rows
+from groove.lifetime import Lifetime
+from levels.base import Level
+
+
+class Stopped(Exception):
+    """Rating was asked to stop; the journal holds what was done."""
+
+
+def rated(
+    key: jax.Array,
+    rows: Rows,
+    life: Lifetime,
+    theta: Theta,
+    score: Score,
+    *,
+    block: int = 32,
+    journal: Journal | None = None,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Rows:
+    """The rows with their scores, what these compare with and what the rule reached.
+
+    Tasks are lived on in blocks, those with short lives first, so that they do not wait for long ones. The numbers depend on
+    the key, the rows and the size of a block, whether they are found at once or in several goes.
+
+    Args:
+        key: Not to be used again; row r draws from the key and r alone.
+        rows: Tasks; their scores are ignored.
+        life: How the rule's agents live and are measured, with the signals that the score needs.
+        theta: Of the rule.
+        score: What tasks are scored by; visits before this one are not known to it.
+        block: Tasks lived on at once, at least 1.
+        journal: Keeps finished blocks, and gives them back when the same work begins anew.
+        seen: `(done, total) -> None`, called with numbers of tasks after every block.
+        stopped: Asked before every block whether to stop.
+
+    Returns:
+        The same rows in the same order. Scores may be NaN or infinite where returns are.
+
+    Raises:
+        ValueError: `block` is less than 1, or a block of the journal is of other work.
+        Stopped: `stopped` said so.
+
+    Example:
+        >>> import jax, levels
+        >>> from groove import curate, curricula, lifetime, rules, scores
+        >>> family = levels.bandit.bernoulli_bandit(arms=3)
+        >>> life = lifetime.lifetime(rules.random_policy(family.environment.spec), family.environment, environments=2)
+        >>> rows = curate.sampled(jax.random.key(0), family, curricula.constant(1), count=3)
+        >>> rows = curate.rated(jax.random.key(1), rows, life, (), scores.exact_regret(family.optimum))
+        >>> rows.score.shape, rows.outcome.episode_return.shape
+        ((3,), (3,))
+    """
+    if block < 1:
+        raise ValueError(f"block must be at least 1 task, got {block}.")
+    total = len(rows.lifetime)
+    if not total:
+        raise ValueError("rows must hold at least 1 task, got 0.")
+    order = np.argsort(rows.lifetime, kind="stable")
+    rate = jax.jit(jax.vmap(_rater(life, score), (None, 0, None, 0, 0)))
+    found = []
+    for number, begin in enumerate(range(0, total, block)):
+        place = order[np.minimum(np.arange(begin, begin + block), total - 1)]
+        known = None if journal is None else journal.read(number)
+        if known is None:
+            if stopped():
+                raise Stopped(f"stopped after {begin} of {total} tasks")
+            level = jax.tree.map(lambda leaf: leaf[place], rows.level)  # noqa: B023
+            tree = jax.device_get(rate(key, place.astype(np.int32), theta, level, rows.lifetime[place]))
+            known = jax.tree.leaves(tree)
+            if journal is not None:
+                journal.write(number, known)
+        found.append(known)
+        seen(min(total, begin + block), total)
+    leaves = [np.concatenate(parts)[:total][np.argsort(order)] for parts in zip(*found, strict=True)]
+    like = jax.eval_shape(_rater(life, score), key, _example(rows.serial), theta, *_examples(rows))
+    reference, outcome, values = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return rows._replace(reference=reference, outcome=outcome, score=values)
+
+
+def _rater(life: Lifetime, score: Score) -> Callable[..., tuple[Reference, Outcome, jax.Array]]:
+    """`(key, number i32[], theta, level, lifetime i32[]) -> (reference, outcome, score f32[])`, of one task."""
+    memory = jax.tree.map(jnp.asarray, score.memory)
+
+    def one(key, number, theta, level: Level, lifetime):
+        reference_key, life_key, measure_key = jax.random.split(jax.random.fold_in(key, number), 3)
+        reference = score.reference(reference_key, level, lifetime)
+        agent = life.live(life_key, theta, level, lifetime)
+        outcome = life.evaluate(measure_key, agent, level, jnp.array(True))
+        return reference, outcome, score.score(outcome, reference, memory)[0]
+
+    return one
+
+
+def _example(column: np.ndarray) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(column.shape[1:], column.dtype)
+
+
+def _examples(rows: Rows) -> tuple[Level, jax.ShapeDtypeStruct]:
+    return jax.tree.map(_example, (rows.level, rows.lifetime))

@@ -1,0 +1,195 @@
+"""A curriculum from names and numbers to a file: what `groove curate` does."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from groove import build, curricula, curriculumfile, host, library
+from groove.base import Theta, UpdateRule
+from groove.config import ANTAGONISTS, Config
+from groove.critic import critic
+from groove.curate import candidates, selection
+from groove.curate.journal import Journal
+from groove.curate.rating import rated
+from groove.curriculumfile import Rows
+from levels.base import Family, Spec
+
+KEEP = ("top", "strata", "all")
+"""How scored tasks may be chosen."""
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What is to be made."""
+
+    config: Config  # sizes of levels and lives, the score and how it is measured, the seed
+    family: str  # its name
+    rule: str = "random"  # who lives on the tasks: one of config.ANTAGONISTS, or a run folder, or its rule.safetensors
+    count: int = 1024  # tasks sampled; with a start, children
+    keep: str = "top"  # one of KEEP
+    size: int = 128  # tasks kept, but for "all"
+    start: str = ""  # a curriculum's file whose tasks are scored anew
+    edits: int = 0  # of each child
+    block: int = 32  # tasks lived on at once
+    drawings: bool = False  # whether the file gets a column of text
+
+
+class Made(NamedTuple):
+    """What came of it."""
+
+    rows: Rows  # all tasks, scored
+    kept: Rows  # what the file holds
+    content: str  # hash of the file
+
+
+class Watch(NamedTuple):
+    """What `rated` is watched and remembered by."""
+
+    journal: Journal
+    seen: Callable[[int, int], None]
+    stopped: Callable[[], bool]
+
+
+class Learner(NamedTuple):
+    """Who lives on the tasks."""
+
+    rule: UpdateRule
+    theta: Theta
+    about: Mapping[str, object]
+
+
+def check(settings: Curation) -> Curation:
+    """Returns the settings if they can be met.
+
+    Raises:
+        ValueError: Names the field, the rule and the value.
+    """
+    if settings.keep not in KEEP:
+        raise ValueError(f"keep must be one of {', '.join(KEEP)}, got {settings.keep!r}.")
+    for name in ("size", "block"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} must be at least 1 task, got {getattr(settings, name)}.")
+    least = 1 if not settings.start or settings.edits else 0
+    if settings.count < least:
+        raise ValueError(f"count must be at least {least} tasks, got {settings.count}.")
+    if settings.edits < 0 or (settings.edits and not settings.start):
+        raise ValueError(f"edits must be at least 0, and need tasks to start from, got {settings.edits}.")
+    return settings
+
+
+def curate(
+    settings: Curation,
+    output: Path,
+    *,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Made:
+    """Makes tasks, scores them, keeps some and writes them. What was done before a call was stopped is not done again.
+
+    Args:
+        settings: What is to be made.
+        output: The file; it must not exist yet. Until it does, finished blocks lie beside it, in `journal_of(output)`.
+        seen: `(done, total) -> None`, called after every block of tasks.
+        stopped: Asked before every block whether to stop.
+
+    Raises:
+        ValueError: The settings are not valid, the output exists, or what it is to be made from is damaged or does not fit.
+        FileNotFoundError: What it is to be made from does not exist.
+        OSError: A file cannot be written.
+        groove.curate.Stopped: `stopped` said so.
+    """
+    settings = check(settings)
+    if output.exists():
+        raise ValueError(f"{output} exists already; choose another output, or remove it.")
+    family = build.family(settings.config, settings.family)
+    learner = _learner(settings, family)
+    source = curriculumfile.load(Path(settings.start), family) if settings.start else None
+    versions = host.versions()
+    plan = _plan(settings, learner, "" if source is None else source.content, versions)
+    rows = _candidates(settings, family, None if source is None else source.rows)
+    journal = Journal(journal_of(output), plan)
+    with host.owned(journal.folder):
+        rows = _rate(settings, family, learner, rows, Watch(journal, seen, stopped))
+        kept, choice = _choose(settings, rows)
+        about = curriculumfile.about(settings.config, settings.family, rule=learner.about, versions=versions)
+        about |= {"selection": json.dumps(choice), "source": "" if source is None else source.content}
+        content = curriculumfile.save(output, kept, about, family=family, drawings=settings.drawings)
+        journal.remove()
+    return Made(rows, kept, content)
+
+
+def journal_of(output: Path) -> Path:
+    """Where finished blocks lie until the file is written."""
+    return output.with_name(f".{output.name}.parts")
+
+
+def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[str, str]) -> dict[str, object]:
+    """What scores depend on; which tasks are kept in the end may still be decided otherwise."""
+    later = ("keep", "size", "drawings", "start", "rule")
+    chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
+    config = chosen.pop("config")
+    parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
+    return {**chosen, **parts, "rule": learner.about, "source": source, "versions": versions}
+
+
+def _candidates(settings: Curation, family: Family, start: Rows | None) -> Rows:
+    key = jax.random.key(settings.config.seed)
+    if start is None:
+        lifetimes = curricula.log_uniform(*settings.config.life.updates)
+        return candidates.sampled(jax.random.fold_in(key, 0), family, lifetimes, count=settings.count)
+    if not settings.edits:
+        return candidates.again(start)
+    return candidates.edited(jax.random.fold_in(key, 1), family, start, count=settings.count, edits=settings.edits)
+
+
+def _rate(settings: Curation, family: Family, learner: Learner, rows: Rows, watch: Watch) -> Rows:
+    config, name, spec = settings.config, settings.family, family.environment.spec
+    networks = build.architecture(config, spec, name)
+    value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
+    life = build.watch(config, family, learner.rule, value)[1]
+    score = build.score_of(config, family, _named(config, config.curriculum.antagonist, spec, name))
+    key = jax.random.fold_in(jax.random.key(config.seed), 2)
+    return rated(key, rows, life, learner.theta, score, block=settings.block, **watch._asdict())
+
+
+def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
+    sound = selection.finite(rows)
+    if not len(sound.score):
+        raise ValueError(f"none of {len(rows.score)} tasks has a finite score; nothing is left to keep.")
+    different = selection.unique(sound)
+    if settings.keep == "strata":
+        kept = selection.strata(different, settings.size, seed=settings.config.seed)
+    else:
+        kept = selection.top(different, settings.size if settings.keep == "top" else len(different.score))
+    count = {"scored": len(rows.score), "not_finite": len(rows.score) - len(sound.score)}
+    count |= {"twice": len(sound.score) - len(different.score), "kept": len(kept.score)}
+    return kept, {"keep": settings.keep, "edits": settings.edits, **count}
+
+
+def _named(config: Config, rule: str, spec: Spec, family: str) -> UpdateRule:
+    """A rule by its name or path; its `init` gives its theta whatever the key."""
+    changed = dataclasses.replace(config.curriculum, antagonist=rule)
+    return build.rival(
+        dataclasses.replace(config, curriculum=changed), spec, family, lambda spec: library.load_rule(rule, spec)
+    )
+
+
+def _learner(settings: Curation, family: Family) -> Learner:
+    path = Path(settings.rule)
+    if settings.rule not in ANTAGONISTS and not path.exists():
+        raise ValueError(f"rule must be {', '.join(ANTAGONISTS)}, a run folder or a rule's file, got {settings.rule!r}.")
+    rule = _named(settings.config, settings.rule, family.environment.spec, settings.family)
+    theta = rule.init(jax.random.key(0))
+    if settings.rule in ANTAGONISTS:
+        own = build.sizes(settings.config, settings.family)
+        rates = {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
+        return Learner(rule, theta, {"name": settings.rule, **({} if settings.rule == "random" else rates)})
+    file = path / host.RULE if path.is_dir() else path
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Learner(rule, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": content})
