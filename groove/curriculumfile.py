@@ -218,35 +218,41 @@ def _replace(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
 
 
-def tasks(key: jax.Array, rows: Rows, score: Score, *, block: int = BLOCK) -> Task:
+def tasks(key: jax.Array | None, rows: Rows, score: Score, *, block: int = BLOCK) -> Task:
     """Tasks to live on, their references computed anew and nothing remembered of earlier visits: [rows, ...].
 
-    Serials count down from -2, so that they meet none of a curriculum's own; parents are the rows of the file.
+    Serials count down from -2, so that they meet none of a curriculum's own; parents are the rows of the file. What levels
+    were decoded from is left out.
 
     Args:
-        key: Of the references; row r depends on the key and r alone.
-        rows: Of a file.
+        key: Of the references; row r depends on the key and r alone. None leaves them zero, where only shapes matter.
+        rows: Of a file, at least 1.
         score: Whose references are computed.
         block: Tasks whose references are computed at once.
     """
     count = len(rows.score)
-    reach = jax.jit(
-        jax.vmap(lambda number, level, lifetime: score.reference(jax.random.fold_in(key, number), level, lifetime))
-    )
-    found = []
-    for begin in range(0, count, block):
-        place = np.minimum(np.arange(begin, begin + block), count - 1).astype(np.int32)
-        level, lifetime = jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), (rows.level, rows.lifetime))  # noqa: B023
-        found.append(jax.device_get(reach(place, level, lifetime)))
-    reference = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *found)
-    parent = parent_rows(rows.serial, rows.parent)
-    minus = jnp.full(count, -1, jnp.int32)
+    minus, parent = jnp.full(count, -1, jnp.int32), jnp.asarray(parent_rows(rows.serial, rows.parent))
     serial = -2 - jnp.arange(count, dtype=jnp.int32)
-    vector = jnp.asarray(rows.vector, jnp.float32)
-    origin = Origin(minus, minus, serial, jnp.where(parent < 0, -1, -2 - jnp.asarray(parent)), vector, jnp.ones(count, bool))
+    nothing = jnp.zeros((count, 0), jnp.float32)
+    origin = Origin(minus, minus, serial, jnp.where(parent < 0, -1, -2 - parent), nothing, jnp.ones(count, bool))
     memory: Memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), score.memory)
     level, lifetime = jax.tree.map(jnp.asarray, (rows.level, rows.lifetime))
-    return Task(level, lifetime, reference, memory, origin)
+    return Task(level, lifetime, _references(key, rows, score, block), memory, origin)
+
+
+def _references(key: jax.Array | None, rows: Rows, score: Score, block: int) -> Reference:
+    count, mapped = len(rows.score), jax.vmap(score.reference, (0, 0, 0))
+    numbers = np.arange(count, dtype=np.int32)
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0) if key is None else key, number))(numbers)
+    if key is None:
+        shapes = jax.eval_shape(mapped, keys, rows.level, rows.lifetime)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    reach, found = jax.jit(mapped), []
+    for begin in range(0, count, block):
+        place = np.minimum(np.arange(begin, begin + block), count - 1)
+        level, lifetime = jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), (rows.level, rows.lifetime))  # noqa: B023
+        found.append(reach(keys[place], level, lifetime))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *found)
 
 
 def _flat(prefix: str, tree: chex.ArrayTree) -> dict[str, np.ndarray]:

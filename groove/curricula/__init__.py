@@ -5,6 +5,7 @@ from groove.curricula.mixture import mixture
 from groove.curricula.prioritised import Priority, prioritised, proportional, rank
 from groove.curricula.selected import selected
 from groove.curricula.source import constant, log_uniform, pool
+from groove.curricula.started import started
 from groove.curricula.uniform import frozen, uniform
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "proportional",
     "rank",
     "selected",
+    "started",
     "uniform",
 ]

@@ -1,0 +1,173 @@
+"""Curricula as files: what is written is read, what is wrong is named, what is read can be trained on."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from groove import curricula, curriculumfile, scores
+from groove.base import Outcome
+from groove.curriculumfile import Rows, fresh
+from levels import dataset
+from levels.bandit import bernoulli_bandit
+
+BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
+ROWS = 6
+LEVELS = jax.tree.map(np.asarray, jax.jit(jax.vmap(BANDITS.generator.sample))(jax.random.split(jax.random.key(0), ROWS)))
+PLAIN = fresh(LEVELS, lifetime=np.arange(1, 7), score=np.linspace(1, 0, 6))
+KIN = PLAIN._replace(serial=np.array([4, 9, 2, 7, 30, 5], np.int32), parent=np.array([-1, 4, 9, 9, 8, -1], np.int32))
+
+
+def test_round_trip(tmp_path: Path):
+    measured = Outcome(np.arange(6, dtype=np.float32), np.ones(6, np.float32))
+    rows = KIN._replace(reference=np.full(6, 2.0, np.float32), outcome=measured, vector=np.ones((6, 2), np.float32))
+    content = curriculumfile.save(tmp_path / "f", rows, {"seed": "3"}, family=BANDITS, drawings=True)
+    found = curriculumfile.load(tmp_path / "f", BANDITS)
+    assert found.content == content and found.metadata == {"curriculum": "1", "seed": "3"}
+    for got, want in zip(jax.tree.leaves(found.rows), jax.tree.leaves(rows._replace(reference=(), outcome=())), strict=True):
+        np.testing.assert_array_equal(got, want, strict=True)
+    assert found.columns["parent_row"].tolist() == [-1, 0, 1, 1, -1, -1]
+    assert found.columns["reference"].tolist() == [2.0] * 6
+    assert found.columns["learner_episode_return"].tolist() == list(range(6))
+    assert found.columns["text"][0] == BANDITS.draw(curriculumfile.row(LEVELS, 0))
+    np.testing.assert_array_equal(found.columns["feature_pulls"], np.full(6, 5.0))
+
+
+def test_files_of_other_programs_need_only_lifetime_and_score(tmp_path: Path):
+    assert dataset.save(tmp_path / "f", LEVELS, {"lifetime": [1] * 6, "score": range(6)}, family="bernoulli-bandit")
+    rows = curriculumfile.load(tmp_path / "f", BANDITS).rows
+    assert rows.serial.tolist() == list(range(6)) and rows.parent.tolist() == [-1] * 6
+    assert rows.score.dtype == np.float32 and rows.lifetime.dtype == np.int32 and rows.vector.shape == (6, 0)
+
+
+def columns(**changes) -> dict[str, np.ndarray | None]:
+    whole = {"lifetime": KIN.lifetime, "score": KIN.score, "serial": KIN.serial, "parent": KIN.parent}
+    return {name: column for name, column in (whole | changes).items() if column is not None}
+
+
+def put(column: np.ndarray, row: int, value) -> np.ndarray:
+    changed = column.copy()
+    changed[row] = value
+    return changed
+
+
+WRONG = {
+    "no lifetime": (columns(lifetime=None), "is no curriculum: it lacks the column lifetime"),
+    "no score": (columns(score=None), "is no curriculum: it lacks the column score"),
+    "lifetime of 0": (columns(lifetime=put(KIN.lifetime, 3, 0)), "lifetime must be at least 1 update, got 0 in row 3"),
+    "lifetime and a half": (columns(lifetime=KIN.score), "lifetime must be an integer in every row, got float32"),
+    "long lifetime": (
+        columns(lifetime=put(KIN.lifetime.astype(np.int64), 2, 2**40)),
+        "must fit 32 bits, .* in row 2",
+    ),
+    "score of text": (columns(score=np.array(["a"] * 6)), "the column score must be a number in every row"),
+    "scores": (columns(score=np.ones((6, 2))), "the column score must be a number in every row, got float64\\[2\\]"),
+    "score that is no number": (columns(score=put(KIN.score, 4, np.nan)), "score must be finite, got nan in row 4"),
+    "score without end": (columns(score=put(KIN.score, 0, -np.inf)), "score must be finite, got -inf in row 0"),
+    "score beyond float32": (
+        columns(score=put(KIN.score.astype(float), 1, 1e300)),
+        "must be finite, got 1e.300 in row 1",
+    ),
+    "serial twice": (columns(serial=put(KIN.serial, 5, 9)), "serial must be another than -1 in every row, got 9 in row 5"),
+    "serial of nobody": (
+        columns(serial=put(KIN.serial, 2, -1)),
+        "must be another than -1 .* got -1 in row 2",
+    ),
+    "its own parent": (columns(parent=put(KIN.parent, 3, 7)), "parent must be another task, got 7 in row 3"),
+    "wrong row of a parent": (
+        columns(parent_row=np.array([-1, 0, 1, 0, -1, -1])),
+        "must be the row .* got 0 in row 3",
+    ),
+    "vector of truth": (columns(vector=np.ones((6, 2), bool)), "the column vector must be a list of float32, got bool"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named_by_column_and_row(case: str, tmp_path: Path):
+    table, message = WRONG[case]
+    assert dataset.save(tmp_path / "f", LEVELS, table, family="bernoulli-bandit")
+    with pytest.raises(ValueError, match=message):
+        curriculumfile.load(tmp_path / "f", BANDITS)
+
+
+def test_other_versions_and_families_are_refused(tmp_path: Path):
+    assert dataset.save(tmp_path / "f", LEVELS, columns(), {"curriculum": "2"}, family="bernoulli-bandit")
+    with pytest.raises(ValueError, match="has version '2' of a curriculum's columns, this reads '1'"):
+        curriculumfile.load(tmp_path / "f", BANDITS)
+    assert dataset.save(tmp_path / "f", LEVELS, columns(), family="gaussian-bandit")
+    with pytest.raises(ValueError, match="levels of the family 'gaussian-bandit', not 'bernoulli-bandit'"):
+        curriculumfile.load(tmp_path / "f", BANDITS)
+
+
+NUMBERS = st.one_of(st.integers(-3, 12), st.integers(-(2**40), 2**40), st.floats(allow_nan=True), st.just(2.0**200))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["lifetime", "score", "serial", "parent", "parent_row"]),
+    row=st.integers(0, ROWS - 1),
+    value=NUMBERS,
+    wide=st.booleans(),
+)
+def test_mutated_columns_load_as_a_curriculum_or_not_at_all(tmp_path: Path, name: str, row: int, value, wide: bool):
+    table = columns(parent_row=curriculumfile.parent_rows(KIN.serial, KIN.parent))
+    table[name] = put(
+        table[name].astype(np.float64 if isinstance(value, float) else np.int64 if wide else object), row, value
+    )
+    if table[name].dtype == object:
+        table[name] = np.array(table[name].tolist())
+    assert dataset.save(tmp_path / "f", LEVELS, table, family="bernoulli-bandit")
+    try:
+        rows = curriculumfile.load(tmp_path / "f", BANDITS).rows
+    except ValueError as error:
+        assert name in str(error) or "parent" in str(error) or "serial" in str(error)
+    else:
+        assert np.all(rows.lifetime >= 1) and np.all(np.isfinite(rows.score))
+        assert len(set(rows.serial.tolist())) == ROWS and -1 not in rows.serial and np.all(rows.parent != rows.serial)
+
+
+def test_tasks_have_references_of_their_own(tmp_path: Path):
+    """Computed anew, in blocks, each from its own key; memories begin, lineage stays."""
+    drawn = scores.Score(
+        lambda key, level, lifetime: jax.random.uniform(key), lambda outcome, reference, memory: (0.0, memory)
+    )
+    drawn = drawn._replace(memory={"best": jnp.float32(-1)})
+    tasks = curriculumfile.tasks(jax.random.key(1), KIN, drawn, block=4)
+    assert len(set(tasks.reference.tolist())) == ROWS
+    np.testing.assert_array_equal(tasks.reference, curriculumfile.tasks(jax.random.key(1), KIN, drawn, block=4).reference)
+    np.testing.assert_array_equal(tasks.reference, curriculumfile.tasks(jax.random.key(1), KIN, drawn, block=64).reference)
+    np.testing.assert_array_equal(tasks.memory["best"], np.full(ROWS, -1.0))
+    assert tasks.origin.serial.tolist() == [-2, -3, -4, -5, -6, -7]
+    assert tasks.origin.parent.tolist() == [-1, -2, -3, -3, -1, -1]
+    shapes = curriculumfile.tasks(None, KIN, drawn)
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, tasks)
+
+
+@pytest.fixture(scope="module")
+def given_tasks():
+    return curriculumfile.tasks(jax.random.key(1), PLAIN, scores.exact_regret(BANDITS.optimum))
+
+
+def test_a_buffer_may_begin_with_a_file(given_tasks):
+    source = curricula.pool(BANDITS.generator, scores.exact_regret(BANDITS.optimum), curricula.constant(3), size=4)
+    teacher = curricula.started(curricula.prioritised(source, capacity=8), given_tasks, jnp.asarray(PLAIN.score))
+    state = jax.jit(teacher.init)(jax.random.key(0))
+    tasks, score, held = teacher.contents(state)
+    assert sorted(score[held].tolist()) == sorted(PLAIN.score.tolist())
+    assert sorted(tasks.origin.serial[held].tolist()) == [-7, -6, -5, -4, -3, -2]
+    state = teacher.refresh(jax.random.key(1), state)
+    drawn = [teacher.propose(jax.random.key(i), state, jnp.ones(8, bool))[1] for i in range(20)]
+    serials = np.concatenate([np.asarray(one.origin.serial) for one in drawn])
+    assert (serials < 0).any() and (serials >= 0).any()
+    with pytest.raises(ValueError, match="and score one for each, got 6 and scores"):
+        curricula.started(curricula.prioritised(source, capacity=8), given_tasks, jnp.zeros(5))
+
+
+def test_rows_of_a_curriculum(given_tasks):
+    rows = curriculumfile.of_tasks(given_tasks, PLAIN.score)
+    assert isinstance(rows, Rows) and rows.serial.tolist() == [-2, -3, -4, -5, -6, -7]
+    np.testing.assert_array_equal(rows.reference, jax.vmap(BANDITS.optimum)(LEVELS))
