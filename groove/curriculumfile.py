@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from groove import build
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
-from groove.config import Config
+from groove.config import QUICK, Config, Curriculum, check
 from levels import dataset
 from levels.base import Family, Level
 
@@ -120,6 +120,20 @@ def load(path: Path, family: Family) -> Stored:
     _check_row(path, "lifetime", lifetime, lifetime < 1, "be at least 1 update")
     _check_lineage(path, rows, found.columns)
     return Stored(rows, found.columns, found.metadata, found.content)
+
+
+def opened(path: Path) -> tuple[Family, Stored]:
+    """A file and the family of its levels, of the sizes that the file has.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something in it is not valid, or its family is not known; names column and row.
+    """
+    about, family = dataset.describe(path), dataset.family_of(path)
+    if family is None:
+        plain = dataclasses.replace(QUICK, families=(about.family,), members=(1,), curriculum=Curriculum(kind="uniform"))
+        family = build.family(check(sized(plain, about.metadata)), about.family)
+    return family, load(path, family)
 
 
 def fresh(level: Level, *, lifetime: npt.ArrayLike, score: npt.ArrayLike) -> Rows:

@@ -53,6 +53,32 @@ def describe(path: str | Path) -> Description:
         return header.read(path, file.schema_arrow, file.metadata.num_rows)
 
 
+def family_of(path: str | Path) -> Family | None:
+    """This library's family of the levels in a file, of the sizes that its columns have; None if it has none of that name.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no file of levels, or no level of the family has such sizes.
+
+    Example:
+        >>> import tempfile, jax, levels
+        >>> from levels import dataset
+        >>> bandits = levels.bandit.bernoulli_bandit(arms=3)
+        >>> many = jax.vmap(bandits.generator.sample)(jax.random.split(jax.random.key(0), 2))
+        >>> path = tempfile.mkdtemp() + "/bandits.parquet"
+        >>> content = dataset.save(path, many, family="bernoulli-bandit")
+        >>> dataset.family_of(path).environment.spec.actions
+        3
+    """
+    path = Path(path)
+    with _open(path) as file:
+        about = header.read(path, file.schema_arrow, file.metadata.num_rows)
+        return native(path, about.family, _forms(path, file.schema_arrow))
+
+
 def load(
     path: str | Path, like: Level | None = None, *, family: Family | str | None = None, most_bytes: int = MOST_BYTES
 ) -> Dataset:

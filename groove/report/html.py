@@ -1,0 +1,63 @@
+"""Pieces of a self-contained page."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+
+from groove.report.figures import Picture
+
+
+def document(title: str, body: str) -> str:
+    """A whole page, with its style."""
+    style = resources.files("groove.report").joinpath("style.css").read_text(encoding="utf-8")
+    name = escape(title)
+    return f"""<!doctype html>
+<html lang="en-GB">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name} · groove</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{name}</h1>
+{body}
+</body>
+</html>
+"""
+
+
+def table_of_facts(title: str, facts: Iterable[tuple[str, str]]) -> str:
+    """Names and what is to be said of each, under a title."""
+    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>' for name, value in facts)
+    return f'<h2>{escape(title)}</h2>\n<table class="facts"><tbody>{rows}</tbody></table>'
+
+
+def row_of_levels(title: str, pictures: Sequence[Picture]) -> str:
+    """Pictures of levels beside one another, under a title; nothing if there are none."""
+    return f'<h3>{escape(title)}</h3>\n<div class="levels">{"".join(map(figure, pictures))}</div>' if pictures else ""
+
+
+def figure(picture: Picture) -> str:
+    """A picture within the page, with its caption."""
+    kind = ' class="chart"' if picture.chart else ""
+    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
+    return f'<figure><img{kind} src="{embedded("png", picture.png)}" alt="{escape(picture.alt)}">{caption}</figure>'
+
+
+def embedded(kind: str, content: bytes) -> str:
+    """An image as an address that holds all of it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Plain text, of a class of the style sheet."""
+    opening = f'<p class="{kind}">' if kind else "<p>"
+    return f"{opening}{escape(text)}</p>"
+
+
+def folded(title: str, text: str) -> str:
+    """Text that shows when its title is opened."""
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
