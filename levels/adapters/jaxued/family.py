@@ -8,12 +8,12 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from gymnax.environments import spaces
 from jaxued.environments import UnderspecifiedEnv
 
 from levels.adapters.forms import KEY_WORDS, cast, key_of, settled, strong
 from levels.base import TIME_SCALE, Array, Discrete, Environment, Family, Generator, Level, Spec, State, TimeStep
+from levels.text import fields
 
 LIMIT = "max_steps_in_episode"
 """The field of jaxued's EnvParams that limits episodes."""
@@ -109,7 +109,7 @@ def from_jaxued(
         mutate=None if mutate is None else lambda key, level: cast(_loosely(mutate)(key, level), form),
         is_valid=None if is_valid is None else lambda level: jnp.asarray(_loosely(is_valid)(level), bool),
     )
-    return Family(name or f"jaxued:{title}", _environment(spec, dynamics, view), generator, draw or _fields)
+    return Family(name or f"jaxued:{title}", _environment(spec, dynamics, view), generator, draw or fields)
 
 
 def _environment(spec: Spec, dynamics: Dynamics, view: Callable[[chex.ArrayTree], jax.Array]) -> Environment:
@@ -203,16 +203,6 @@ def _flat(observation: chex.ArrayTree) -> jax.Array:
     if len(leaves) == 1:
         return leaves[0]
     return jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
-
-
-def _fields(level: Level) -> str:
-    """A level as text: a line or more a field."""
-    leaves = [
-        (jax.tree_util.keystr(path, simple=True, separator="."), np.asarray(leaf))
-        for path, leaf in jax.tree.leaves_with_path(level)
-    ]
-    width = max((len(name) for name, _ in leaves), default=0)
-    return "\n".join(f"{name:{width}}  {np.array2string(leaf, prefix=' ' * (width + 2))}" for name, leaf in leaves)
 
 
 @contextlib.contextmanager
