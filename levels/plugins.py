@@ -5,16 +5,19 @@ An installed package offers parts through entry points, in `pyproject.toml` for 
     [project.entry-points."groove.families"]
     corridor = "my_package.corridors:corridor"
 
-Listing them imports nothing, so that a broken one cannot hide the others. This module only finds and loads objects; what
-they must be is for the caller to say.
+Listing them imports nothing, so that a broken one cannot hide the others. What scores, curricula and rules are is not known
+here: who asks for one says what it must be.
 """
 
 import difflib
 import importlib
 import importlib.metadata
+import inspect
 import reprlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from levels.base import Family, Generator
 
 GROUPS = ("groove.families", "groove.generators", "groove.scores", "groove.curricula", "groove.rules")
 """The kinds of parts that packages can offer."""
@@ -91,6 +94,76 @@ def load(
     if accepts is not None and not accepts(found):
         raise ValueError(f"{plugin} must be {kind}, got the {type(found).__name__} {reprlib.repr(found)}.")
     return found
+
+
+def family(name: str, *, known: Iterable[str] = ()) -> Family:
+    """The family that a plug-in of `groove.families` is, or makes when it is called without arguments.
+
+    Args:
+        name: As of `load`.
+        known: As of `load`.
+
+    Raises:
+        ValueError: As `load` does, or if the plug-in fails or makes no family. The message names the plug-in.
+
+    Example:
+        >>> from levels import plugins
+        >>> plugins.family("levels.chain:chain").name
+        'chain'
+    """
+    found = _made("groove.families", name, known)
+    if not isinstance(found, Family):
+        raise ValueError(f"plug-in {name!r} must be a Family or a function that makes one, got {reprlib.repr(found)}.")
+    return found
+
+
+def generator(name: str, *, known: Iterable[str] = ()) -> Generator:
+    """The generator that a plug-in of `groove.generators` is, or makes; a function of a key is one that only samples.
+
+    Args:
+        name: As of `load`.
+        known: As of `load`.
+
+    Raises:
+        ValueError: As `load` does, or if the plug-in fails or makes no generator. The message names the plug-in.
+
+    Example:
+        >>> from levels import plugins
+        >>> plugins.generator("levels.bandit:sample").mutate is None
+        True
+    """
+    found = _made("groove.generators", name, known)
+    if not isinstance(found, Generator):
+        meant = "a Generator, a function of a key that returns a level, or a function that makes a Generator"
+        raise ValueError(f"plug-in {name!r} must be {meant}, got {reprlib.repr(found)}.")
+    return found
+
+
+def made(part: object) -> object:
+    """What a part stands for: a function without arguments for what it returns, one of a key for a generator.
+
+    Example:
+        >>> import jax
+        >>> from levels.plugins import made
+        >>> made(lambda key: {"slip": jax.random.uniform(key)}).dimensions, made(lambda: "anything")
+        (0, 'anything')
+    """
+    if isinstance(part, Family | Generator) or not callable(part):
+        return part
+    required = [
+        parameter
+        for parameter in inspect.signature(part).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    return Generator(part) if required else part()
+
+
+def _made(group: str, name: str, known: Iterable[str]) -> object:
+    found = load(group, name, known=known)
+    try:
+        return made(found)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"plug-in {name!r} fails: {type(error).__name__}: {error}") from error
 
 
 def _check_group(group: str) -> None:

@@ -1,6 +1,5 @@
 """The check itself: every law on one family or generator, whatever it does."""
 
-import inspect
 import random
 import sysconfig
 import traceback
@@ -15,6 +14,7 @@ from levels.base import Family, Generator, Level
 from levels.check import environments, generators, worth
 from levels.check.subject import Fault, Sizes, Skip, Subject
 from levels.check.verdict import Finding, Verdict
+from levels.plugins import made
 from levels.text import fields
 
 
@@ -122,7 +122,7 @@ def check(
     laws = _laws(tuple(only))
     called = name or str(getattr(part, "__name__", type(part).__name__))
     try:
-        found = _made(part)
+        found = made(part)
     except (Exception, SystemExit) as error:
         return Verdict(called, (_raised("making", error),))
     if isinstance(found, Family):
@@ -135,18 +135,6 @@ def check(
         hint = "It must be a levels.base.Family, a levels.base.Generator or a function of a key that returns a level."
         return Verdict(called, (Finding("making", "failed", f"it is a {type(found).__name__}.", hint),))
     return Verdict(subject.name, _findings(subject, laws))
-
-
-def _made(part: object) -> object:
-    """What is to be checked: functions without arguments are called, those of a key are samplers."""
-    if isinstance(part, Family | Generator) or not callable(part):
-        return part
-    required = [
-        parameter
-        for parameter in inspect.signature(part).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    return Generator(part) if required else part()
 
 
 def _laws(names: tuple[str, ...]) -> tuple[Law, ...]:
@@ -198,7 +186,10 @@ def _raised(law: str, error: BaseException) -> Finding:
     """An exception, where it comes from and what to do about it."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
     place = f" in {frames[-1].name} (line {frames[-1].lineno} of {Path(frames[-1].filename).name})" if frames else ""
-    lines = str(error).strip().splitlines() or ["no message"]
+    try:
+        lines = str(error).strip().splitlines() or ["no message"]
+    except Exception:  # its own, when asked for its text
+        lines = ["a message that cannot be read"]
     hint = next((hint for kind, phrase, hint in HINTS if isinstance(error, kind) and phrase in lines[0]), "")
     return Finding(law, "failed", f"{type(error).__name__}{place}: {lines[0][:300]}", hint)
 
@@ -213,6 +204,6 @@ def _is_machinery(path: str) -> bool:
 
 def _drawn(subject: Subject, level: Level) -> str:
     try:
-        return fields(level) if subject.family is None else subject.family.draw(level)
-    except Exception:
+        return fields(level) if subject.family is None else str(subject.family.draw(level))
+    except (Exception, SystemExit):
         return fields(level)

@@ -423,6 +423,19 @@ def test_worth_that_is_right_passes():
     assert "the optimum of no level is positive" in failing(hopeless, "solvable").reason
 
 
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("never")
+
+
+def mute(key):
+    raise Mute
+
+
+def test_an_exception_without_a_readable_message_is_named():
+    assert "Mute in mute" in failing(mute, "sampling").reason
+
+
 def refuses():
     raise SystemExit("no licence")
 

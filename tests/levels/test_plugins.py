@@ -5,11 +5,32 @@ import sys
 import pytest
 
 from levels import plugins
-from levels.base import Family
+from levels.base import Family, Generator
 from levels.chain import chain
 
+GOOD = """
+from levels.chain import chain
+
+CORRIDOR = chain()
+
+
+def corridor():
+    return CORRIDOR
+
+
+def fails():
+    return 1 / 0
+
+
+def sample(key):
+    return CORRIDOR.generator.sample(key)
+
+
+def make():
+    return CORRIDOR.generator
+"""
 MODULES = {
-    "good_parts": "from levels.chain import chain\n\nCORRIDOR = chain()\n\n\ndef corridor():\n    return CORRIDOR\n",
+    "good_parts": GOOD,
     "bad_parts": "import a_package_that_is_not_there\n",
     "loud_parts": "raise SystemExit('no licence')\n",
 }
@@ -96,6 +117,23 @@ def test_what_cannot_be_loaded_is_named_with_the_reason(installed, name, message
         plugins.load(
             "groove.families", name, known=("chain",), accepts=callable, kind="a Family or a function that makes one"
         )
+
+
+def test_families_and_generators_are_made(installed):
+    import good_parts
+
+    assert plugins.family("corridor") is plugins.family("corridor-made") is good_parts.CORRIDOR
+    assert plugins.generator("good_parts:sample") == Generator(good_parts.sample)
+    assert plugins.generator("good_parts:make") is good_parts.CORRIDOR.generator
+    for name, message in (
+        ("good_parts:fails", "plug-in 'good_parts:fails' fails: ZeroDivisionError: division by zero"),
+        ("good_parts:make", "plug-in 'good_parts:make' must be a Family or a function that makes one, got Generator"),
+        ("good_parts:sample", "plug-in 'good_parts:sample' must be a Family"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plugins.family(name)
+    with pytest.raises(ValueError, match="plug-in 'good_parts:CORRIDOR' must be a Generator, a function of a key"):
+        plugins.generator("good_parts:CORRIDOR")
 
 
 def test_groups_are_known():
