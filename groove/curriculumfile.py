@@ -191,13 +191,8 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
         rule: What is to be said of the rule that was scored.
         versions: Of the packages.
     """
-    settings = config.curriculum
-    score = {
-        "name": settings.score,
-        "antagonists": settings.antagonists,
-        "episodes": settings.episodes,
-        "exact": settings.exact,
-    }
+    measured = ("score", "antagonist", "antagonists", "episodes", "exact")
+    score = {("name" if field == "score" else field): getattr(config.curriculum, field) for field in measured}
     life = {"updates": config.life.updates, "environments": config.life.environments, "steps": config.life.steps}
     parts = {"generator": generator(config, name), "rule": rule, "score": score, "life": life, "versions": versions}
     return {"seed": str(config.seed), **{key: json.dumps(value) for key, value in parts.items()}}

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from groove import config
-from groove.cli import curate, report, train
+from groove.cli import curate, levels, report, train
 
 __all__ = ["USAGE", "main"]
 
 USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove train --help` explains every flag
        groove train --resume FOLDER      continue a run that was stopped
        groove curate [preset] [flags]    make a curriculum without training; `groove curate --help` has examples
+       groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
        groove report FOLDER              draw a run again: report.html
 
 presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
@@ -21,7 +22,12 @@ presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-smal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    commands: dict[str, Callable[[list[str]], int]] = {"train": train.run, "curate": curate.run, "report": report.run}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "train": train.run,
+        "curate": curate.run,
+        "levels": levels.run,
+        "report": report.run,
+    }
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if words else 2

@@ -14,10 +14,8 @@ def finite(rows: Rows) -> Rows:
 def unique(rows: Rows) -> Rows:
     """The first of all rows with one level and lifetime, bit for bit."""
     leaves = [np.ascontiguousarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves((rows.level, rows.lifetime))]
-    seen: dict[bytes, int] = {}
-    for number in range(len(rows.lifetime)):
-        seen.setdefault(b"".join(leaf[number].tobytes() for leaf in leaves), number)
-    return take(rows, np.array(sorted(seen.values()), np.int64))
+    first = {b"".join(leaf[n].tobytes() for leaf in leaves): n for n in reversed(range(len(rows.lifetime)))}
+    return take(rows, np.array(sorted(first.values()), np.int64))
 
 
 def top(rows: Rows, size: int) -> Rows:
