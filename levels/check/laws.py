@@ -105,7 +105,6 @@ def check(
 
     Example:
         >>> import jax
-        >>> from levels.base import Generator
         >>> from levels.check import check
         >>> def coin(key):
         ...     return {"bias": 1.0 if jax.random.uniform(key) < 0.5 else 0.0}
