@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
@@ -16,6 +21,7 @@ from groove.lifetime import Lifetime
 from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld
 
+ROOT = Path(__file__).parents[1]
 SMALL = dataclasses.replace(config.smoke(config.QUICK), life=config.Life(updates=(1, 4), environments=2, steps=5))
 BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 GRIDS = gridworld(height=4, width=4, objects=2, episode_limit=10)
@@ -180,6 +186,26 @@ def test_what_was_stopped_goes_on_bit_for_bit(tmp_path: Path):
         curate.curate(PLAN, output)
     other = curate.curate(dataclasses.replace(PLAN, config=dataclasses.replace(SMALL, seed=1)), tmp_path / "other.parquet")
     assert other.content != whole.content
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_bit_for_bit(tmp_path: Path):
+    code = "import sys; from groove.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["curate", "--family", "bernoulli-bandit", "--count", "2000", "--size", "50", "--output"]
+
+    def start(output: str) -> subprocess.Popen:
+        environment = os.environ | {"GROOVE_SMOKE": "1", "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen([sys.executable, "-c", code, *words, output], cwd=tmp_path, env=environment)
+
+    assert start("whole.parquet").wait(timeout=300) == 0
+    process, folder = start("parts.parquet"), curate.journal_of(tmp_path / "parts.parquet")
+    while process.poll() is None and len(list(folder.glob("block_*"))) < 20:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(timeout=60) == -signal.SIGKILL, "it ended before it was killed"
+    assert start("parts.parquet").wait(timeout=300) == 0
+    assert pq.read_table(tmp_path / "parts.parquet").equals(pq.read_table(tmp_path / "whole.parquet"), check_metadata=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.parquet", "whole.parquet"]
 
 
 def test_a_file_can_be_scored_anew_and_edited(tmp_path: Path):

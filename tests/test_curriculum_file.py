@@ -1,5 +1,7 @@
 """Curricula as files: what is written is read, what is wrong is named, what is read can be trained on."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groove import curricula, curriculumfile, scores
+from groove import config, curricula, curriculumfile, differences, host, scores
 from groove.base import Outcome
+from groove.cli import train
 from groove.curriculumfile import Rows, fresh
 from levels import dataset
 from levels.bandit import bernoulli_bandit
@@ -171,3 +174,96 @@ def test_rows_of_a_curriculum(given_tasks):
     rows = curriculumfile.of_tasks(given_tasks, PLAIN.score)
     assert isinstance(rows, Rows) and rows.serial.tolist() == [-2, -3, -4, -5, -6, -7]
     np.testing.assert_array_equal(rows.reference, jax.vmap(BANDITS.optimum)(LEVELS))
+
+
+LIFE = config.Life((1, 6), environments=2, steps=5)
+SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,), life=LIFE)
+SMALL = dataclasses.replace(SMALL, meta=dataclasses.replace(SMALL.meta, updates=1), meta_steps=8)
+
+
+def run_of(path: Path, kind: str) -> config.Config:
+    return dataclasses.replace(SMALL, curriculum=config.Curriculum(kind=kind, files=(str(path),), capacity=8, episodes=2))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "six.parquet"
+    assert curriculumfile.save(path, KIN, {}, family=BANDITS)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["frozen", "prioritised"])
+def test_a_run_may_begin_with_a_curriculum(kind: str, written: Path, tmp_path: Path):
+    """Also once the file is gone; stopped and resumed it ends as if it had not been."""
+    source = tmp_path / "here.parquet"
+    assert source.write_bytes(written.read_bytes())
+    for name in ("whole", "parts"):
+        host.create(run_of(source, kind), tmp_path / name)
+    source.unlink()
+    whole = host.train(tmp_path / "whole", lambda rows: None)
+
+    def stop(rows):
+        if rows[-1]["step"] == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        host.train(tmp_path / "parts", stop)
+    parts = host.train(tmp_path / "parts", lambda rows: None)
+    for got, want in zip(jax.tree.leaves(parts.state), jax.tree.leaves(whole.state), strict=True):
+        raw = [jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (got, want)]
+        np.testing.assert_array_equal(*raw)
+    (path,) = host.save_curriculum(whole)
+    found = curriculumfile.load(path, BANDITS)
+    shared = differences.compare(found.rows, KIN, (BANDITS, BANDITS)).tasks
+    assert shared[1] > 0 and (kind == "prioritised" or shared[0] == 0)
+    assert found.metadata["step"] == "8" and json.loads(found.metadata["rule"])["name"] == "rule.safetensors"
+    assert {"reference_episode_return", "feature_best", "parent_row"} <= set(found.columns)
+    if kind == "frozen":
+        known = [row for row in range(ROWS) if row in found.rows.serial]
+        parents = curriculumfile.parent_rows(KIN.serial, KIN.parent)
+        assert {int(s): int(p) for s, p in zip(found.rows.serial, found.rows.parent, strict=True)} == {
+            row: parents[row] for row in known
+        }
+
+
+def test_curricula_that_do_not_fit_a_run(written: Path, tmp_path: Path):
+    short = dataclasses.replace(SMALL, life=dataclasses.replace(SMALL.life, updates=(1, 5)))
+    wide = dataclasses.replace(SMALL, bandits=dataclasses.replace(SMALL.bandits, arms=4))
+    grids = dataclasses.replace(SMALL, families=("gridworld",))
+    both = dataclasses.replace(SMALL, families=("gridworld", "bernoulli-bandit"), members=(2, 2))
+    assert curriculumfile.save(tmp_path / "none", curriculumfile.take(KIN, np.arange(0)), {}, family=BANDITS)
+    cases = [
+        (short, "frozen", (written,), r"the column lifetime must lie within life.updates, 1 to 5, got 6 in row 5"),
+        (wide, "frozen", (written,), r"level.mean must be float32\[4\] in every row, got float32\[3\]"),
+        (grids, "frozen", (written,), "holds levels of 'bernoulli-bandit', the run has the families gridworld"),
+        (both, "frozen", (written,), "'frozen' needs one file for each of the families"),
+        (both, "prioritised", (written, written), "curriculum.files must be of different families"),
+        (SMALL, "frozen", (), "'frozen' needs one file for each of the families"),
+        (SMALL, "uniform", (written,), "curriculum.files need curriculum.kind 'frozen', 'prioritised' or 'accel'"),
+        (SMALL, "frozen", (tmp_path / "none",), "must hold at least 1 task"),
+    ]
+    for settings_, kind, files, message in cases:
+        chosen = dataclasses.replace(settings_.curriculum, kind=kind, files=tuple(map(str, files)))
+        with pytest.raises(ValueError, match=message):
+            host.create(dataclasses.replace(settings_, curriculum=chosen), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    missing = dataclasses.replace(SMALL.curriculum, kind="frozen", files=("nowhere",))
+    with pytest.raises(FileNotFoundError, match="nowhere is not a file"):
+        host.create(dataclasses.replace(SMALL, curriculum=missing), tmp_path / "run")
+
+
+def test_the_flag_sets_families_sizes_and_lifetimes(written: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    about = curriculumfile.about(SMALL, "bernoulli-bandit", rule={}, versions={})
+    path = tmp_path / "f.parquet"
+    assert curriculumfile.save(path, PLAIN._replace(lifetime=np.full(6, 3, np.int32)), about, family=BANDITS)
+    words = ["--curriculum", str(path), "--seed", "4"]
+    _, found, _ = train._parse(list(words))
+    assert found.curriculum.kind == "frozen" and found.curriculum.files == (str(path),)
+    assert (found.families, found.members) == (("bernoulli-bandit",), (4,))
+    assert (found.life.updates, found.bandits.pulls, found.seed) == ((3, 3), (5, 5), 4)
+    _, found, _ = train._parse([*words, "--curriculum.kind", "accel"])
+    assert found.curriculum.kind == "accel"
+    with pytest.raises(ValueError, match="--curriculum needs the file of a curriculum"):
+        train._parse(["--curriculum", "--seed", "1"])

@@ -10,6 +10,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import cache, smoke, value_of
+from groove.config import Config
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _parse(words: list[str]):
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = value_of("--resume", words)
     stored = host.open_folder(Path(resumed)) if resumed else None
-    default = stored or smoke(config.preset(name or "quick"))
+    default = stored or _beginning(smoke(config.preset(name or "quick")), words)
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
     for (part, field), known in config.CHOICES.items():  # before tyro, whose answer would not fit on a line
@@ -95,6 +96,32 @@ def _parse(words: list[str]):
     if options.resume and options.output:
         raise ValueError("--resume and --output exclude each other: a run goes on in its own folder.")
     return options, settings, options.resume or options.output or _free_folder(settings)
+
+
+def _beginning(settings: Config, words: list[str]) -> Config:
+    """Flags as they are if nothing is said, which curricula to begin with decide: families, sizes of levels, lifetimes.
+
+    Turns `--curriculum FILE` into `--curriculum.files FILE`, with a frozen set unless another kind is asked for.
+    """
+    from groove import curriculumfile
+
+    if "--curriculum" not in words:
+        return settings
+    place = words.index("--curriculum")
+    end = next((i for i in range(place + 1, len(words)) if words[i].startswith("-")), len(words))
+    files = words[place + 1 : end]
+    if not files:
+        raise ValueError("--curriculum needs the file of a curriculum.")
+    kind = [] if value_of("--curriculum.kind", words) else ["--curriculum.kind", "frozen"]
+    words[place:end] = ["--curriculum.files", *files, *kind]
+    opened = [curriculumfile.opened(Path(file)) for file in files]
+    for _, stored in opened:
+        settings = curriculumfile.sized(settings, stored.metadata)
+    lifetimes = [stored.rows.lifetime for _, stored in opened]
+    life = dataclasses.replace(settings.life, updates=(int(min(map(min, lifetimes))), int(max(map(max, lifetimes)))))
+    names = tuple(family.name for family, _ in opened)
+    members = (sum(settings.members) // len(names),) * len(names)
+    return dataclasses.replace(settings, families=names, members=members, life=life)
 
 
 def _difference(a, b, prefix: str = "") -> str:

@@ -1,5 +1,6 @@
 """What a run leaves behind: the rule, the held-out table, its schedules, a walk, the curriculum."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -9,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import protocols, rulefile, schedules
+from groove import curriculumfile, protocols, rulefile, schedules
 from groove.base import Theta
 from groove.build import HORIZONS, Run, build
 from groove.evaluate import walk as walk_of
 from groove.host.files import write_text
 from groove.host.folder import RULE, SCHEDULES, versions
 from groove.host.loop import Result
-from levels import dataset
 
 Tree = TypeVar("Tree")
 WALK_STEPS = 60
@@ -115,20 +115,18 @@ def draw_walk(result: Result) -> Path | None:
 
 def save_curriculum(result: Result) -> list[Path]:
     """Writes what each curriculum holds: `curriculum.parquet`, or one file per family if there are several."""
-    paths = []
+    paths, rule = [], result.folder / RULE
+    learned = {"name": RULE, "run": result.folder.resolve().name}
+    if rule.is_file():
+        learned["sha256"] = hashlib.sha256(rule.read_bytes()).hexdigest()
     for part, state in zip(result.run.parts, result.state.curricula, strict=True):
         tasks, score, held = jax.device_get(part.share.curriculum.contents(state))
         if not held.any():
             continue
+        rows = curriculumfile.take(curriculumfile.of_tasks(tasks, score), held)
+        about = curriculumfile.about(result.run.config, part.family.name, rule=learned, versions=versions())
         suffix = "" if len(result.run.parts) == 1 else f"-{part.family.name}"
-        path = result.folder / f"curriculum{suffix}.parquet"
-        kept = jax.tree.map(
-            lambda leaf, rows=held: np.asarray(leaf)[rows], (tasks.level, tasks.lifetime, tasks.origin.serial)
-        )
-        columns = {"lifetime": kept[1], "serial": kept[2], "score": score[held]}
-        paths.append(path)
-        content = dataset.save(
-            path, kept[0], columns, {"step": str(int(result.state.step)), **versions()}, family=part.family.name
-        )
-        assert content
+        paths.append(result.folder / f"curriculum{suffix}.parquet")
+        step = str(int(result.state.step))
+        assert curriculumfile.save(paths[-1], rows, {**about, "step": step}, family=part.family)
     return paths
