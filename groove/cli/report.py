@@ -26,7 +26,6 @@ def run(words: list[str]) -> int:
 def _measure(folder: Path, settings: config.Config) -> None:
     """Writes the schedules of a run that has none, if its rule can be read."""
     from groove import host
-    from groove.build import build
 
     try:
         theta = host.theta_of(folder / host.RULE, settings)
@@ -34,4 +33,4 @@ def _measure(folder: Path, settings: config.Config) -> None:
         print(f"schedules   not measured: {error}")
         return
     print("measuring what the rule does at each age", flush=True)
-    print(f"schedules   {host.save_schedules(build(settings), folder, theta)}")
+    print(f"schedules   {host.save_schedules(host.assembled(folder), folder, theta)}")

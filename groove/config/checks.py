@@ -13,6 +13,16 @@ GYMNAX = "gymnax:"
 DEEP_GA = "deep-ga"
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
 """What `evolution.strategy` may be."""
+SHARES = ("replay", "minimal_fill", "staleness", "edit", "select", "explore")
+"""Fields of the curriculum that lie in [0, 1]."""
+ANTAGONISTS = ("a2c", "ppo", "random")
+"""What `curriculum.antagonist` may be, beside paths."""
+MIXTURE = 10
+"""Most Gaussians that alp-gmm fits."""
+OPTIMUM, NO_OPTIMUM = ("exact-regret", "learnability"), ("gridworld-planes",)
+"""Scores that need a known optimum, and families that lack one, beside those of gymnax."""
+SAMPLED = ("gridworld-planes", "chain-distractors")
+"""Families whose returns are only known from episodes, beside those of gymnax."""
 
 
 def check_name(kind: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
@@ -34,6 +44,7 @@ def check(config: Config) -> Config:
     _check_rates(config)
     _check_ranges(config)
     _check_rule(config)
+    _check_curriculum(config)
     if config.meta.method == "evolution":
         _check_evolution(config)
     block = config.meta.block
@@ -61,11 +72,35 @@ def _check_rule(config: Config) -> None:
     tokens = config.life.environments * config.life.steps
     if config.rule.kind == "lpo" and config.rule.epochs * config.rule.minibatches == 1:
         raise ValueError("rule.epochs and rule.minibatches must not both be 1: r stays 1, and the drift has no effect.")
-    if config.rule.kind == "lpo" and tokens % config.rule.minibatches:
+    proximal = config.rule.kind == "lpo" or config.curriculum.antagonist == "ppo"
+    if proximal and tokens % config.rule.minibatches:
         raise ValueError(
             f"rule.minibatches must divide the {tokens} steps of a rollout (environments times steps), "
             f"got {config.rule.minibatches}."
         )
+
+
+def _check_curriculum(config: Config) -> None:
+    settings = config.curriculum
+    if "/" not in settings.antagonist and not settings.antagonist.endswith(".safetensors"):
+        check_name("antagonist", settings.antagonist, ANTAGONISTS)
+    if settings.kind in ("prioritised", "accel") and settings.capacity < max(config.members):
+        least = max(config.members)
+        raise ValueError(f"curriculum.capacity must hold at least a batch of {least} tasks, got {settings.capacity}.")
+    if settings.sweep and settings.sweep < settings.capacity:
+        raise ValueError(
+            f"curriculum.sweep must be 0 or at least curriculum.capacity ({settings.capacity}), got {settings.sweep}."
+        )
+    if settings.files and settings.kind not in ("frozen", "prioritised", "accel"):
+        raise ValueError(f"curriculum.files need curriculum.kind 'frozen', 'prioritised' or 'accel', got {settings.kind!r}.")
+    if settings.kind == "frozen" and len(settings.files) != len(config.families):
+        raise ValueError(
+            f"curriculum.kind 'frozen' needs one file for each of the families {config.families}, got {settings.files}."
+        )
+    if settings.window <= MIXTURE:
+        raise ValueError(f"curriculum.window must exceed the {MIXTURE} Gaussians of the mixture, got {settings.window}.")
+    if settings.select == 1:
+        raise ValueError("curriculum.select must be below 1: else nobody trains.")
 
 
 def _check_evolution(config: Config) -> None:
@@ -116,11 +151,10 @@ def _check_families(config: Config) -> None:
     for name in config.families:
         if not name.startswith(GYMNAX):
             check_name("family", name, (*FAMILIES, f"{GYMNAX}CartPole-v1"))
-        if name != "gridworld-planes" and not name.startswith(GYMNAX):
-            continue
-        if config.curriculum.score == "exact-regret":
-            raise ValueError(f"curriculum.score 'exact-regret' needs a known optimum, which {name!r} lacks.")
-        if config.curriculum.exact:
+        score = config.curriculum.score
+        if score in OPTIMUM and (name in NO_OPTIMUM or name.startswith(GYMNAX)):
+            raise ValueError(f"curriculum.score {score!r} needs a known optimum, which {name!r} lacks.")
+        if config.curriculum.exact and (name in SAMPLED or name.startswith(GYMNAX)):
             raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
     for (part, name), known in CHOICES.items():
         check_name(name, getattr(getattr(config, part), name), known)
@@ -131,6 +165,8 @@ def _check_ranges(config: Config) -> None:
         "grids.side": (2, config.grids.side),
         "grids.limit": (1, config.grids.limit),
         "bandits.pulls": (1, config.bandits.pulls),
+        "chains.length": (1, config.chains.length),
+        "chains.noise": (0, config.chains.noise),
         "life.updates": (1, config.life.updates),
     }
     for name, (least, (low, high)) in ranges.items():
@@ -160,6 +196,7 @@ def _check_counts(config: Config) -> None:
         "curriculum.capacity": config.curriculum.capacity,
         "curriculum.antagonists": config.curriculum.antagonists,
         "curriculum.episodes": config.curriculum.episodes,
+        "curriculum.edits": config.curriculum.edits,
         **{f"members[{i}]": count for i, count in enumerate(config.members)},
     }
     for name, count in counts.items():
@@ -169,11 +206,6 @@ def _check_counts(config: Config) -> None:
         raise ValueError(f"seed must be between 0 and {2**32 - 2}, got {config.seed}.")
     if config.meta_steps % config.chunk:
         raise ValueError(f"chunk must divide meta_steps ({config.meta_steps}), got {config.chunk}.")
-    if config.curriculum.kind == "prioritised" and config.curriculum.capacity < max(config.members):
-        least = max(config.members)
-        raise ValueError(
-            f"curriculum.capacity must hold at least a batch of {least} tasks, got {config.curriculum.capacity}."
-        )
 
 
 def _check_rates(config: Config) -> None:
@@ -188,6 +220,7 @@ def _check_rates(config: Config) -> None:
         "curriculum.temperature": config.curriculum.temperature,
         **{f"grids.{name}": getattr(config.grids, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
         **{f"bandits.{name}": getattr(config.bandits, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+        **{f"chains.{name}": getattr(config.chains, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
     }
     weights = {
         "meta.clip": config.meta.clip,
@@ -200,8 +233,9 @@ def _check_rates(config: Config) -> None:
         "gymnax.antagonist_entropy": config.gymnax.antagonist_entropy,
         "grids.antagonist_entropy": config.grids.antagonist_entropy,
         "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
+        "chains.antagonist_entropy": config.chains.antagonist_entropy,
     }
-    shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in ("replay", "minimal_fill", "staleness")}
+    shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in SHARES}
     shares |= {"evolution.novelty": config.evolution.novelty, "evolution.decay": config.evolution.decay}
     if not 0 <= config.evolution.floor <= config.evolution.rate:
         raise ValueError(

@@ -130,9 +130,10 @@ def smoke(config: Config) -> Config:
         checkpoint_every=1,
         grids=dataclasses.replace(config.grids, side=(3, 4), objects=2, limit=(5, 10)),
         bandits=dataclasses.replace(config.bandits, arms=3, pulls=(5, 5)),
+        chains=dataclasses.replace(config.chains, length=(2, 4)),
         rule=dataclasses.replace(config.rule, width=4, predictions=3, drift_width=4, epochs=2, minibatches=2),
         life=dataclasses.replace(config.life, updates=(4, 4), environments=2, steps=5),
         meta=dataclasses.replace(config.meta, updates=2),
         evolution=dataclasses.replace(config.evolution, block=1, population=0, parents=2, probes=1),
-        curriculum=dataclasses.replace(config.curriculum, capacity=4, antagonists=2, episodes=2),
+        curriculum=dataclasses.replace(config.curriculum, capacity=4, antagonists=2, episodes=2, window=11),
     )

@@ -45,6 +45,24 @@ class Bandits:
 
 
 @dataclass(frozen=True)
+class Chains:
+    """Chain levels, and the tabular agents that live on them; with distractors a perceptron has rates of its own."""
+
+    length: tuple[int, int] = (5, 30)
+    """Shortest and longest chain, in steps."""
+    noise: tuple[float, float] = (0.0, 1.0)
+    """Range of what every step before the last pays or costs."""
+    actor_rate: float = 20.0
+    """Learning rate of the agents' policies."""
+    critic_rate: float = 4.0
+    """Learning rate of the value functions."""
+    antagonist_rate: float = 20.0
+    """Learning rate of the antagonist's policy."""
+    antagonist_entropy: float = 0.01
+    """Entropy weight of the antagonist."""
+
+
+@dataclass(frozen=True)
 class Gymnax:
     """Families named gymnax:NAME, where NAME is one of gymnax's environments."""
 
@@ -174,10 +192,27 @@ class Evolution:
 class Curriculum:
     """How tasks are chosen."""
 
-    kind: Literal["prioritised", "uniform"] = "prioritised"
-    """prioritised: replay tasks with high scores (PLR); uniform: domain randomisation."""
-    score: Literal["regret", "normalised-regret", "exact-regret", "uniform"] = "regret"
+    kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "frozen"] = "prioritised"
+    """prioritised: replay what scores high (PLR); accel: edit it as well; sfl: train on the best of a sweep; alp-gmm: where
+    returns change; uniform: domain randomisation; frozen: the tasks of `files` and no others."""
+    files: tuple[str, ...] = ()
+    """Curricula to begin with, at most one a family: all there is (frozen), or the buffer's start (prioritised, accel)."""
+    score: Literal[
+        "regret",
+        "normalised-regret",
+        "exact-regret",
+        "l1-value-loss",
+        "positive-value-loss",
+        "max-mc",
+        "learnability",
+        "learning-progress",
+        "uniform",
+    ] = "regret"
     """What ranks tasks; regret is the algorithmic regret of GROOVE, antagonist minus learner."""
+    antagonist: str = "a2c"
+    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
+    robust: bool = False
+    """Learn from replayed tasks only; new ones and edits are only scored (robust PLR, and ACCEL as published)."""
     capacity: int = 4000
     """Tasks stored, per family."""
     replay: float = 0.5
@@ -192,6 +227,18 @@ class Curriculum:
     """Temperature of that; lower prefers the best more."""
     replace: bool = True
     """Whether one proposal may draw a task for several members."""
+    edit: float = 0.5
+    """Share of the members in need of a task that get an edit (accel)."""
+    edits: int = 3
+    """Edits, one upon the other (accel)."""
+    select: float = 0.5
+    """Share of lives that only select (sfl); of the others, `replay` says how many train on what was selected."""
+    sweep: int = 0
+    """Tasks tried before the best `capacity` are kept (sfl); 0 for four times the capacity."""
+    window: int = 250
+    """Lives between two fits of the mixture, and of each fit (alp-gmm)."""
+    explore: float = 0.2
+    """Share of levels drawn without the mixture (alp-gmm)."""
     antagonists: int = 2
     """Antagonist agents per task."""
     episodes: int = 4
@@ -222,6 +269,7 @@ class Config:
     """Chunks between checkpoints."""
     grids: Grids = field(default_factory=Grids)
     bandits: Bandits = field(default_factory=Bandits)
+    chains: Chains = field(default_factory=Chains)
     gymnax: Gymnax = field(default_factory=Gymnax)
     rule: Rule = field(default_factory=Rule)
     life: Life = field(default_factory=Life)

@@ -2,13 +2,17 @@
 
 from groove.host.files import write_bytes, write_text
 from groove.host.folder import (
+    ANTAGONIST,
     RULE,
     SCHEDULES,
     START,
+    assemble,
+    assembled,
     check_space,
     check_start,
     create,
     open_folder,
+    rule_file,
     theta_of,
     unless_unused,
     versions,
@@ -19,6 +23,7 @@ from groove.host.process import interruptible, owned
 from groove.host.results import draw_walk, evaluate, plain, save_curriculum, save_rule, save_schedules
 
 __all__ = [
+    "ANTAGONIST",
     "RULE",
     "SCHEDULES",
     "START",
@@ -27,6 +32,8 @@ __all__ = [
     "Result",
     "Sink",
     "append_metrics",
+    "assemble",
+    "assembled",
     "check_space",
     "check_start",
     "create",
@@ -39,6 +46,7 @@ __all__ = [
     "owned",
     "plain",
     "read_metrics",
+    "rule_file",
     "save_curriculum",
     "save_rule",
     "save_schedules",

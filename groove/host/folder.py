@@ -1,5 +1,6 @@
 """The folder of a run: how it is made, what must fit before anything is computed."""
 
+import functools
 import math
 import shutil
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ import jax
 
 from groove import config, rulefile
 from groove.base import Theta
-from groove.build import Run, architecture, family, learned_rule
-from groove.config import Config
+from groove.build import Given, Run, architecture, build, family, learned_rule
+from groove.config import ANTAGONISTS, Config
+from groove.host import tasks
 from groove.host.files import write_bytes
 from groove.host.metrics import read_metrics
+from groove.library import load_rule
 
-RULE, START = "rule.safetensors", "start.safetensors"
-"""Files of a run folder: theta as trained, and as a run began with it that did not begin with a newborn rule."""
+RULE, START, ANTAGONIST = "rule.safetensors", "start.safetensors", "antagonist.safetensors"
+"""Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
+rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
 PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
 
@@ -25,25 +29,60 @@ PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gy
 def create(settings: Config, folder: Path) -> None:
     """Makes a new run folder.
 
-    A rule that the run starts from is copied into it.
+    A rule that the run starts from, one that regret compares with, and curricula that it begins with are copied into it.
 
     Raises:
-        ValueError: The configuration is not valid, the folder exists and is not empty, or the rule to start from is
-            damaged or of another shape.
-        FileNotFoundError: There is no rule to start from.
+        ValueError: The configuration is not valid, the folder exists and is not empty, or a file to begin with is damaged
+            or does not fit.
+        FileNotFoundError: There is no rule to start from, or to compare with, or no curriculum to begin with.
         OSError: The folder cannot be written.
     """
     settings = config.check(settings)
-    assert all(family(settings, name) for name in settings.families)  # those of other libraries are only now looked up
-    start = Path(settings.start) / RULE if Path(settings.start).is_dir() else Path(settings.start)
+    start, rival = rule_file(settings.start), rule_file(settings.curriculum.antagonist)
     if settings.start:
         check_start(start, settings)
+    assert assemble(settings, rival=rival).parts  # what families and scores lack is said now
+    begun = tasks.check_files(settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
     folder.mkdir(parents=True, exist_ok=True)
     if settings.start:
         write_bytes(folder / START, start.read_bytes())
+    if settings.curriculum.antagonist not in ANTAGONISTS:
+        write_bytes(folder / ANTAGONIST, rival.read_bytes())
+    for name, path in begun.items():
+        write_bytes(tasks.file_of(folder, name), path.read_bytes())
     config.save(settings, folder / "config.json", versions())
+
+
+def rule_file(path: str) -> Path:
+    """The file of a learned rule, given as such or by its run folder."""
+    return Path(path) / RULE if Path(path).is_dir() else Path(path)
+
+
+def assemble(settings: Config, *, start: Path | None = None, rival: Path | None = None, given: Given | None = None) -> Run:
+    """Builds a run from its configuration and the files that it needs.
+
+    Args:
+        settings: Of the run.
+        start: File of the rule that it starts from, where it says so.
+        rival: File of the rule that regret compares with, where that is a learned one.
+        given: How to find the tasks that its curricula begin with.
+    """
+    theta = theta_of(start, settings) if start and settings.start else None
+    return build(settings, theta, functools.partial(load_rule, rival) if rival else None, given)
+
+
+def assembled(folder: Path, *, new: bool = False) -> Run:
+    """The run of a folder.
+
+    Args:
+        folder: Of the run.
+        new: Whether it is to begin: then references of tasks from files are computed, which a checkpoint has.
+    """
+    settings = open_folder(folder)
+    given = tasks.given(folder, settings, new=new)
+    return assemble(settings, start=folder / START, rival=folder / ANTAGONIST, given=given)
 
 
 def check_start(path: Path, settings: Config) -> None:
@@ -112,7 +151,8 @@ def unless_unused(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        early = {"config.json", START, ".lock", "metrics.jsonl", "tensorboard"}
-        if {path.name for path in folder.iterdir()} <= early and not any(read_metrics(folder / "metrics.jsonl")):
+        early = {"config.json", START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard"}
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
+        if found <= early and not any(read_metrics(folder / "metrics.jsonl")):
             shutil.rmtree(folder)
         raise

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from groove import checkpoint
-from groove.build import Run, build
-from groove.host.folder import START, check_space, open_folder, theta_of, versions
+from groove.build import Run
+from groove.host.folder import assembled, check_space, open_folder, versions
 from groove.host.metrics import Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
 from groove.trainer import State
@@ -47,7 +47,7 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
     settings = open_folder(folder)
     _announce_versions(folder, announce)
     with owned(folder):
-        run = build(settings, theta_of(folder / START, settings) if settings.start else None)
+        run = assembled(folder, new=not any((folder / "checkpoints").glob("step_*")))
         check_space(run, folder)
         loop = _Loop(run, folder)
         with interruptible() as stopped:

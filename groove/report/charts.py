@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from groove.config import Config, population, whole_lives
+from groove.config import Config, Curriculum, population, whole_lives
 from groove.protocols import Row
 from groove.report import gallery
 from groove.report.figures import Picture, curve, drift, intervals, panels
@@ -11,21 +11,44 @@ from groove.report.record import Record
 from groove.report.series import Series, series
 from groove.statistics import Interval
 
-SCORES: Mapping[str, str] = MappingProxyType(
+SCORES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "regret": "A level's score is its algorithmic regret: the return of A2C, the antagonist, minus the learner's.",
-        "normalised-regret": "A level's score is its regret against the antagonist, as a share of what there is to gain.",
-        "exact-regret": "A level's score is its exact regret: the optimum minus the learner's return.",
-        "uniform": "Levels are not scored: all count alike.",
+        "regret": (
+            "A level's score is its algorithmic regret: the return of the antagonist ({antagonist}) minus the learner's.",
+            "difference of returns",
+        ),
+        "normalised-regret": (
+            "A level's score is its regret against the antagonist ({antagonist}), as a share of what there is to gain.",
+            "normalised regret",
+        ),
+        "exact-regret": (
+            "A level's score is its exact regret: the optimum minus the learner's return.",
+            "difference of returns",
+        ),
+        "l1-value-loss": ("A level's score is the mean size of the learner's advantages.", "mean of |A|"),
+        "positive-value-loss": (
+            "A level's score is the mean of what the learner's advantages have above 0.",
+            "mean of max(A, 0)",
+        ),
+        "max-mc": (
+            "A level's score is the highest return ever seen on it, minus the mean value of the states that are met.",
+            "return minus value",
+        ),
+        "learnability": ("A level's score is p (1 - p), where p is how often the learner solves it.", "p (1 - p)"),
+        "learning-progress": (
+            "A level's score is how far the learner's return has moved since the last visit.",
+            "difference of returns",
+        ),
+        "uniform": ("Levels are not scored: all count alike.", ""),
     }
 )
-"""What ranks levels, by the name in the configuration."""
+"""By the name in the configuration: what ranks levels, and the unit of that, nothing where there is none."""
 
 LEARNING = (
     "Dots: means over the lives that ended in a meta-step. Line: their smoothed course. Return is the sum of rewards of one "
     "episode at the end of an agent's life, on the levels it was trained on; regret is how much more the reference reaches."
 )
-EVOLVED = "Under evolution return and regret are those of the better half of the candidates that shared a task."
+EVOLVED = "Under evolution return and score are those of the better half of the candidates that shared a task."
 DRIFT = (
     "Line: mean over the levels that agents lived on. Dashed: mean over random levels of the generator. Diamond: mean over "
     "the levels that the curriculum held in the end. Features that never vary are left out; those named terminate and "
@@ -39,7 +62,7 @@ WALK = (
 
 def facts(config: Config) -> Iterator[tuple[str, str]]:
     """The configuration in a few lines: name and value."""
-    rule, life, chosen = config.rule, config.life, config.curriculum
+    rule, life = config.rule, config.life
     known = "" if rule.horizon == "none" else f"; knows of the lifetime: {rule.horizon}"
     lpg = f"LPG, {rule.cell.upper()} of width {rule.width}, predictions of width {rule.predictions}"
     lpo = f"LPO, drift network of width {rule.drift_width}, {rule.epochs} epochs of {rule.minibatches} minibatches"
@@ -52,11 +75,25 @@ def facts(config: Config) -> Iterator[tuple[str, str]]:
     updates = f"{low}" if low == high else f"{low} to {high}"
     yield "Lives", f"{updates} updates of {life.environments} environments × {life.steps} steps, discount {life.gamma:g}"
     yield _method(config)
+    yield "Curriculum", taught(config.curriculum)
+
+
+def taught(chosen: Curriculum) -> str:
+    """How a curriculum chooses levels, in words."""
     replayed = (
         f"replayed with probability {chosen.replay:g}, {chosen.priority} priorities at temperature {chosen.temperature:g}"
     )
-    kept = f"prioritised by {chosen.score}: {chosen.capacity} levels kept per family, {replayed}"
-    yield "Curriculum", "uniform: random levels (domain randomisation)" if chosen.kind == "uniform" else kept
+    robust = "; learned from when replayed only" if chosen.robust else ""
+    kept = f"prioritised by {chosen.score}: {chosen.capacity} levels kept per family, {replayed}{robust}"
+    kinds = {
+        "uniform": "uniform: random levels (domain randomisation)",
+        "prioritised": kept,
+        "accel": f"{kept}; {chosen.edits} edits of kept levels with probability {chosen.edit:g} (ACCEL)",
+        "sfl": f"the {chosen.capacity} best by {chosen.score} of a sweep; {chosen.select:g} of the lives only select (SFL)",
+        "frozen": f"the tasks of {', '.join(chosen.files)} and no others",
+        "alp-gmm": f"decoded where returns change most: a mixture fitted to {chosen.window} lives (ALP-GMM)",
+    }
+    return kinds.get(chosen.kind, chosen.kind)
 
 
 def _method(config: Config) -> tuple[str, str]:
@@ -104,20 +141,21 @@ def held_out(run: Record, family: str, rows: Sequence[Row]) -> Picture:
 
 def curves(run: Record) -> list[Picture]:
     """Return and score of each family against meta-steps, as far as lives have ended."""
-    units = {"return": "return of an episode", "score": _unit(run.config.curriculum.score)}
+    units = {"return": "return of an episode", "score": SCORES[run.config.curriculum.score][1]}
+    what = "regret" if run.config.curriculum.score.endswith("regret") else "score"
     found = []
     for index, family in enumerate(run.config.families):
         for name, unit in units.items():
             points = series(run.metrics, f"{family}/{name}", f"{family}/finished")
             if len(points.step) and unit:
-                title = f"{family} {'return' if name == 'return' else 'regret'}"
+                title = f"{family} {'return' if name == 'return' else what}"
                 found.append(curve(f"{name}-{family}", title, unit, points, index, zero=name == "score"))
     return found
 
 
-def _unit(score: str) -> str:
-    """Of the axis of scores; nothing where they do not say anything."""
-    return {"normalised-regret": "normalised regret", "uniform": ""}.get(score, "difference of returns")
+def ranking(config: Config) -> str:
+    """What ranks levels, as a sentence."""
+    return SCORES[config.curriculum.score][0].format(antagonist=config.curriculum.antagonist)
 
 
 def signals(run: Record) -> list[Picture]:

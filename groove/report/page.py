@@ -111,7 +111,7 @@ def _curriculum(run: Record, pictures: list[Picture]) -> str:
     pictures.extend([*(picture for _, ends in rows for picture in (*ends.highest, *ends.lowest)), *drifts])
     if not rows and not drifts:
         return ""
-    blocks = ["<h2>Curriculum</h2>", html.paragraph(charts.SCORES[run.config.curriculum.score])]
+    blocks = ["<h2>Curriculum</h2>", html.paragraph(charts.ranking(run.config))]
     for family, ends in rows:
         blocks.append(
             html.row_of_levels(f"{family.name}: highest scores of {len(run.kept[family.name].score)} levels", ends.highest)

@@ -1,0 +1,155 @@
+"""Families, agents and rules as a configuration names them."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from groove import agents, recurrent, rules
+from groove.agents import Architecture
+from groove.base import UpdateRule
+from groove.config import GYMNAX, Bandits, Chains, Config, Grids, Gymnax
+from groove.rules import horizon
+from levels import FAMILIES
+from levels.base import Discrete, Family, Spec
+
+Saved: TypeAlias = Callable[[Spec], UpdateRule]
+"""How to make a learned rule for the environments of a family."""
+HORIZONS: Mapping[str, horizon.Horizon] = MappingProxyType(
+    {
+        "none": horizon.none,
+        "fraction": horizon.fraction,
+        "fraction-and-log": horizon.fraction_and_log,
+        "remaining": horizon.remaining,
+    }
+)
+CELLS: Mapping[str, recurrent.Cell] = MappingProxyType({"gru": recurrent.gru, "lstm": recurrent.lstm})
+
+
+def family(config: Config, name: str) -> Family:
+    """The family of that name, sized as the configuration says."""
+    if name.startswith(GYMNAX):
+        from levels.adapters.gymnax import from_gymnax  # gymnax takes a second to import
+
+        return from_gymnax(name.removeprefix(GYMNAX), ranges=_ranges(config.gymnax.ranges))
+    if name.startswith("gridworld"):
+        side, limit = config.grids.side, config.grids.limit
+        sizes = {"height": side[1], "width": side[1], "objects": config.grids.objects, "episode_limit": limit[1]}
+        return FAMILIES[name](**sizes, side=side, limit=limit)
+    if name.startswith("chain"):
+        return FAMILIES[name](length=config.chains.length, noise=config.chains.noise)
+    return FAMILIES[name](arms=config.bandits.arms, pulls=config.bandits.pulls)
+
+
+def _ranges(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
+    """Pairs by field."""
+    found: dict[str, tuple[float, float]] = {}
+    for field, pair in map(_range, texts):
+        if field in found:
+            raise ValueError(f"gymnax.ranges must name every field once, got {field} twice.")
+        found[field] = pair
+    return found
+
+
+def _range(text: str) -> tuple[str, tuple[float, float]]:
+    """FIELD=LOW:HIGH as a name and a pair."""
+    try:
+        field, values = text.split("=")
+        low, high = map(float, values.split(":"))
+    except ValueError:
+        raise ValueError(f"gymnax.ranges must have the form FIELD=LOW:HIGH, got {text!r}.") from None
+    return field, (low, high)
+
+
+def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> UpdateRule:
+    """The configuration's rule for agents of an architecture."""
+    settings = config.rule
+    if settings.kind == "lpo":
+        return rules.lpo(
+            spec,
+            architecture,
+            width=settings.drift_width,
+            horizon=HORIZONS[settings.horizon],
+            ppo_start=settings.ppo_start,
+            epochs=settings.epochs,
+            minibatches=settings.minibatches,
+            gamma=config.life.gamma,
+            lambda_=config.life.gae_lambda,
+            entropy_weight=settings.policy_entropy,
+            anneal=settings.anneal,
+        )
+    targets = rules.recurrent_targets(width=settings.width, predictions=settings.predictions, cell=CELLS[settings.cell])
+    return rules.lpg(
+        spec,
+        architecture,
+        targets=targets,
+        predictions=settings.predictions,
+        gamma=config.life.gamma,
+        prediction_weight=settings.prediction_weight,
+        horizon=HORIZONS[settings.horizon],
+        stop_inputs=settings.stop_inputs,
+    )
+
+
+def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax:
+    """The part of a configuration that is about the family `name` and its agents."""
+    if name.startswith(GYMNAX):
+        return config.gymnax
+    if name.startswith("chain"):
+        return config.chains
+    return config.grids if name.startswith("gridworld") else config.bandits
+
+
+def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
+    """A2C as the configuration sets it for the family `name`: what every evaluation compares with."""
+    own = sizes(config, name)
+    return rules.a2c(
+        spec,
+        architecture(config, spec, name, actor_rate=own.antagonist_rate),
+        gamma=config.life.gamma,
+        lambda_=config.life.gae_lambda,
+        entropy_weight=own.antagonist_entropy,
+    )
+
+
+def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateRule:
+    """What regret compares with, as `curriculum.antagonist` says; its `init` gives its theta whatever the key.
+
+    Args:
+        config: Of the run.
+        spec: Of the environment.
+        name: Of the family.
+        saved: How to make the rule that the configuration names by its file.
+
+    Raises:
+        ValueError: The configuration names a file and `saved` is None.
+    """
+    own = sizes(config, name)
+    if config.curriculum.antagonist == "a2c":
+        return antagonist(config, spec, name)
+    if config.curriculum.antagonist == "random":
+        return rules.random_policy(spec)
+    if config.curriculum.antagonist == "ppo":
+        return rules.ppo(
+            spec,
+            architecture(config, spec, name, actor_rate=own.antagonist_rate),
+            epochs=config.rule.epochs,
+            minibatches=config.rule.minibatches,
+            gamma=config.life.gamma,
+            lambda_=config.life.gae_lambda,
+            entropy_weight=own.antagonist_entropy,
+            anneal=config.rule.anneal,
+        )
+    if saved is None:
+        raise ValueError(f"curriculum.antagonist {config.curriculum.antagonist!r} is a file, and nobody has read it.")
+    return saved(spec)
+
+
+def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | None = None) -> Architecture:
+    """Agents for an environment of the family `name`: tabular where observations are discrete; of gymnax with Adam, too."""
+    own, clip = sizes(config, name), config.life.clip
+    if isinstance(own, Gymnax):
+        trained = agents.mlp(rate=actor_rate or own.rate, clip=clip)
+        return trained._replace(network=agents.for_spec(spec).network)
+    if not isinstance(spec.observation, Discrete):
+        return agents.for_spec(spec, clip=clip)
+    return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
