@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import evolution, meta_step
+from benchmarks import curate, evolution, meta_step
 from groove import config
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +24,13 @@ def test_a_meta_step_in_small():
     keys = {"seconds", "flops", "peak_flops_per_second", "fraction_of_peak", "compile_seconds", "peak_memory_bytes"}
     assert set(found) == keys
     assert found["flops"] == 3 * 2 * (2 * 2 * 5) * 2 * (2 * (3 * 16 + 16) + (6 + 4) * 3 * 4 + 4 * 4)
+
+
+def test_scores_in_small():
+    small = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",))
+    found = curate.measure(small, tasks=4, block=2, rounds=1)
+    assert set(found) == {"tasks_per_second", "updates_per_second", "batching_gain", "sorting_gain"}
+    assert found["updates_per_second"] / found["tasks_per_second"] == pytest.approx(3 * 4)
 
 
 @pytest.mark.slow

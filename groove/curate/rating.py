@@ -68,7 +68,7 @@ def rated(
     if not total:
         raise ValueError("rows must hold at least 1 task, got 0.")
     order = np.argsort(rows.lifetime, kind="stable")
-    rate = jax.jit(jax.vmap(_rater(life, score), (None, 0, None, 0, 0)))
+    rate = jax.jit(jax.vmap(rater(life, score), (None, 0, None, 0, 0)))
     found = []
     for number, begin in enumerate(range(0, total, block)):
         place = order[np.minimum(np.arange(begin, begin + block), total - 1)]
@@ -84,13 +84,18 @@ def rated(
         found.append(known)
         seen(min(total, begin + block), total)
     leaves = [np.concatenate(parts)[:total][np.argsort(order)] for parts in zip(*found, strict=True)]
-    like = jax.eval_shape(_rater(life, score), key, _example(rows.serial), theta, *_examples(rows))
+    like = jax.eval_shape(rater(life, score), key, _example(rows.serial), theta, *_examples(rows))
     reference, outcome, values = jax.tree.unflatten(jax.tree.structure(like), leaves)
     return rows._replace(reference=reference, outcome=outcome, score=values)
 
 
-def _rater(life: Lifetime, score: Score) -> Callable[..., tuple[Reference, Outcome, jax.Array]]:
-    """`(key, number i32[], theta, level, lifetime i32[]) -> (reference, outcome, score f32[])`, of one task."""
+def rater(life: Lifetime, score: Score) -> Callable[..., tuple[Reference, Outcome, jax.Array]]:
+    """`(key, number i32[], theta, level, lifetime i32[]) -> (reference, outcome, score f32[])`, of one task.
+
+    Args:
+        life: How the rule's agents live and are measured.
+        score: What tasks are scored by.
+    """
     memory = jax.tree.map(jnp.asarray, score.memory)
 
     def one(key, number, theta, level: Level, lifetime):
