@@ -3,7 +3,7 @@
 The grids and agents of the preset `quick`, lives of 10 to 100 updates; A2C learns once as the rule that is scored and twice
 as its antagonist, so a task is three lives and three evaluations.
 
-`python -m benchmarks.curate` prints one JSON object on its last line: `tasks_per_second` and `updates_per_second` (of agents)
+`python -m benchmarks.curate` prints one JSON object on its last line: `tasks_per_second` and `updates_per_second` of agents
 in the command's blocks of 32; and, measured in turn on the same tasks, `batching_gain`, the time of one task after the other
 over that of blocks, and `sorting_gain`, the time of blocks in the order of drawing over that of blocks by lifetime.
 """

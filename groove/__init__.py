@@ -3,7 +3,23 @@
 The parts are functions in NamedTuples (see `groove.base`); levels and their families live in the package `levels`.
 """
 
-from groove import agents, build, config, curricula, evaluate, host, lifetime, meta, rules, scores, statistics, trainer
+from groove import (
+    agents,
+    build,
+    config,
+    curate,
+    curricula,
+    curriculumfile,
+    differences,
+    evaluate,
+    host,
+    lifetime,
+    meta,
+    rules,
+    scores,
+    statistics,
+    trainer,
+)
 from groove.base import Clock, Curriculum, MetaOptimizer, Outcome, Rollout, Score, Source, Task, UpdateRule
 from groove.library import load_rule
 from groove.lifetime import Lifetime
@@ -24,7 +40,10 @@ __all__ = [
     "agents",
     "build",
     "config",
+    "curate",
     "curricula",
+    "curriculumfile",
+    "differences",
     "evaluate",
     "host",
     "lifetime",

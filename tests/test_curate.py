@@ -248,6 +248,9 @@ def test_rules_and_scores_that_cannot_be(tmp_path: Path):
     scored = dataclasses.replace(SMALL, curriculum=dataclasses.replace(SMALL.curriculum, score="exact-regret"))
     with pytest.raises(ValueError, match="'exact-regret' needs a known optimum"):
         curate.curate(dataclasses.replace(PLAN, config=scored, family="gridworld-planes"), tmp_path / "a")
+    with pytest.raises(curate.Stopped):
+        curate.curate(PLAN, tmp_path / "a", stopped=lambda: True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("score", ["normalised-regret", "exact-regret", "max-mc", "learnability", "learning-progress"])

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ class Journal:
         block = {"block": np.full(len(leaves[0]), number, np.int64)}
         written = dataset.save(self._path(number), block, columns, family=FAMILY)
         assert written
+
+    @contextmanager
+    def unless_unused(self) -> Iterator[None]:
+        """Removes the folder again if what is done with it fails before the first block."""
+        try:
+            yield
+        except BaseException:
+            if not any(self.folder.glob("block_*")):
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """Deletes the folder, once the work is done."""

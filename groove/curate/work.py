@@ -1,6 +1,7 @@
 """A curriculum from names and numbers to a file: what `groove curate` does."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -11,13 +12,14 @@ from typing import NamedTuple
 import jax
 
 from groove import build, curricula, curriculumfile, host, library
-from groove.base import Theta, UpdateRule
+from groove.base import Score, Theta, UpdateRule
 from groove.config import ANTAGONISTS, Config
 from groove.critic import critic
 from groove.curate import candidates, selection
 from groove.curate.journal import Journal
 from groove.curate.rating import rated
 from groove.curriculumfile import Rows
+from groove.lifetime import Lifetime
 from levels.base import Family, Spec
 
 KEEP = ("top", "strata", "all")
@@ -46,14 +48,6 @@ class Made(NamedTuple):
     rows: Rows  # all tasks, scored
     kept: Rows  # what the file holds
     content: str  # hash of the file
-
-
-class Watch(NamedTuple):
-    """What `rated` is watched and remembered by."""
-
-    journal: Journal
-    seen: Callable[[int, int], None]
-    stopped: Callable[[], bool]
 
 
 class Learner(NamedTuple):
@@ -112,10 +106,13 @@ def curate(
     source = curriculumfile.load(Path(settings.start), family) if settings.start else None
     versions = host.versions()
     plan = _plan(settings, learner, "" if source is None else source.content, versions)
+    life, score = _measures(settings, family, learner)
     rows = _candidates(settings, family, None if source is None else source.rows)
     journal = Journal(journal_of(output), plan)
-    with host.owned(journal.folder):
-        rows = _rate(settings, family, learner, rows, Watch(journal, seen, stopped))
+    with host.owned(journal.folder), journal.unless_unused():
+        key = jax.random.fold_in(jax.random.key(settings.config.seed), 2)
+        rate = functools.partial(rated, block=settings.block, journal=journal, seen=seen, stopped=stopped)
+        rows = rate(key, rows, life, learner.theta, score)
         kept, choice = _choose(settings, rows)
         about = curriculumfile.about(settings.config, settings.family, rule=learner.about, versions=versions)
         about |= {"selection": json.dumps(choice), "source": "" if source is None else source.content}
@@ -135,7 +132,8 @@ def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[s
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
     config = chosen.pop("config")
     parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
-    return {**chosen, **parts, "rule": learner.about, "source": source, "versions": versions}
+    antagonist = _content(settings.config.curriculum.antagonist)
+    return {**chosen, **parts, "rule": learner.about, "antagonist": antagonist, "source": source, "versions": versions}
 
 
 def _candidates(settings: Curation, family: Family, start: Rows | None) -> Rows:
@@ -148,14 +146,13 @@ def _candidates(settings: Curation, family: Family, start: Rows | None) -> Rows:
     return candidates.edited(jax.random.fold_in(key, 1), family, start, count=settings.count, edits=settings.edits)
 
 
-def _rate(settings: Curation, family: Family, learner: Learner, rows: Rows, watch: Watch) -> Rows:
+def _measures(settings: Curation, family: Family, learner: Learner) -> tuple[Lifetime, Score]:
+    """How the rule lives, with the signals that the score needs, and the score."""
     config, name, spec = settings.config, settings.family, family.environment.spec
     networks = build.architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     life = build.watch(config, family, learner.rule, value)[1]
-    score = build.score_of(config, family, _named(config, config.curriculum.antagonist, spec, name))
-    key = jax.random.fold_in(jax.random.key(config.seed), 2)
-    return rated(key, rows, life, learner.theta, score, block=settings.block, **watch._asdict())
+    return life, build.score_of(config, family, _named(config, config.curriculum.antagonist, spec, name))
 
 
 def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
@@ -190,6 +187,10 @@ def _learner(settings: Curation, family: Family) -> Learner:
         own = build.sizes(settings.config, settings.family)
         rates = {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
         return Learner(rule, theta, {"name": settings.rule, **({} if settings.rule == "random" else rates)})
-    file = path / host.RULE if path.is_dir() else path
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Learner(rule, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": content})
+    file = host.rule_file(settings.rule)
+    return Learner(rule, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": _content(settings.rule)})
+
+
+def _content(rule: str) -> str:
+    """The hash of a learned rule's file; nothing of a rule that has a name."""
+    return "" if rule in ANTAGONISTS else hashlib.sha256(host.rule_file(rule).read_bytes()).hexdigest()
