@@ -1,7 +1,8 @@
 """A store of scored tasks with a fixed capacity. Every operation is batched: nothing loops over insertions."""
 
+from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -18,6 +19,7 @@ class Buffer(NamedTuple):
     fingerprint: jax.Array  # u32[capacity, 2]; of level and lifetime; zeros where empty
     stamp: jax.Array  # i32[capacity]; writes of a new task to the slot
     played: jax.Array  # i32[capacity]; clock at the last proposal
+    born: jax.Array  # i32[capacity]; clock when the task was written
     active: jax.Array  # i32[capacity]; members that live on the task now
     clock: jax.Array  # i32[]; proposals so far
 
@@ -35,6 +37,7 @@ def init(example: Task, capacity: int) -> Buffer:
         fingerprint=jnp.zeros((capacity, 2), jnp.uint32),
         stamp=jnp.zeros(capacity, jnp.int32),
         played=jnp.zeros(capacity, jnp.int32),
+        born=jnp.zeros(capacity, jnp.int32),
         active=jnp.zeros(capacity, jnp.int32),
         clock=jnp.zeros((), jnp.int32),
     )
@@ -67,25 +70,36 @@ def _scramble(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array) -> Buffer:
+Worth: TypeAlias = Callable[[Buffer, Task, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""`(buffer, tasks [B, ...], score f32[B], new bool[B]) -> (worth f32[capacity], worth f32[B])`, what decides who is kept: of
+what is stored, -inf where nothing is, and of what is new; that of other rows is ignored."""
+
+
+def by_score(buffer: Buffer, task: Task, score: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A `Worth`: the score and nothing else."""
+    return buffer.score, score
+
+
+def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array, worth: Worth = by_score) -> Buffer:
     """Writes the reports of a batch: level, score and memory together.
 
     A task whose slot still carries its stamp, or that equals a stored one, updates that slot's score and memory. Others
-    compete as new: of stored and new tasks the highest scores stay, and of equals the stored. Where several members report
-    one task, the first wins. A score that is not finite is not written.
+    compete as new: of stored and new tasks those of the highest worth stay, and of equals the stored. Where several members
+    report one task, the first wins. A score that is not finite is not written.
 
     Args:
         buffer: The store.
         task: [B, ...], as proposed, with the memory to keep.
         score: f32[B].
         finished: bool[B]; other rows change nothing.
+        worth: Who is kept; by default the highest scores.
     """
     released = _release(buffer, task, finished)
     prints = jax.vmap(lambda t: fingerprint((t.level, t.lifetime)))(task)
     valid = finished & jnp.isfinite(score) & _first(prints, finished & jnp.isfinite(score))
     slot = _home(released, task, prints)
     updated = _update(released, task, score, jnp.where(valid, slot, -1))
-    return _compete(updated, task, score, prints, valid & (slot < 0))
+    return _compete(updated, task, score, prints, valid & (slot < 0), worth)
 
 
 def _release(buffer: Buffer, task: Task, finished: jax.Array) -> Buffer:
@@ -128,11 +142,12 @@ def _update(buffer: Buffer, task: Task, score: jax.Array, slot: jax.Array) -> Bu
     return buffer._replace(score=write(buffer.score, score), task=buffer.task._replace(memory=memory))
 
 
-def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array) -> Buffer:
+def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: Worth) -> Buffer:
     """The best new tasks meet the worst slots, best against worst, and replace what they exceed."""
     entrants = min(score.size, buffer.score.size)
-    challenge, row = jax.lax.top_k(jnp.where(new, score, -jnp.inf), entrants)
-    defence, slot = jax.lax.top_k(-buffer.score, entrants)
+    kept, offered = worth(buffer, task, score, new)
+    challenge, row = jax.lax.top_k(jnp.where(new, offered, -jnp.inf), entrants)
+    defence, slot = jax.lax.top_k(-kept, entrants)
     place = _place(buffer, jnp.where(challenge > -defence, slot, -1))
 
     def write(old, new):
@@ -144,6 +159,7 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
         fingerprint=write(buffer.fingerprint, prints),
         stamp=buffer.stamp.at[place].add(1, mode="drop"),
         played=buffer.played.at[place].set(buffer.clock, mode="drop"),
+        born=buffer.born.at[place].set(buffer.clock, mode="drop"),
         active=buffer.active.at[place].set(0, mode="drop"),
     )
 

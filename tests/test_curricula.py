@@ -6,12 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.members import BANDIT, REMEMBERING, source
+from laws.members import BANDIT, REMEMBERING, sample, source
+from laws.members import tasks as members_tasks
 
+from groove import buffer
 from groove.base import Outcome
-from groove.curricula import edited, log_uniform, mixture, prioritised, rank, selected
+from groove.curricula import diverse, edited, log_uniform, mixture, prioritised, rank, selected
+from groove.curricula.diverse import nearest
 from groove.curricula.edited import FIRST_SERIAL
 from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit
+from groove.curricula.prioritised import health
 from levels.base import Generator
 
 EVERYONE = jnp.ones(8, bool)
@@ -115,6 +119,52 @@ def test_accel_needs_edits():
         edited(prioritised(source(), capacity=4), Generator(BANDIT.generator.sample), REMEMBERING, size=4)
     with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\], got 2"):
         edited(prioritised(source(), capacity=4), BANDIT.generator, REMEMBERING, size=4, rate=2)
+
+
+def test_the_nearest_other_by_hand():
+    """The second coordinate does not vary. The first has deviation 1 over (0, 2), and sqrt(8/9) over (0, 2, 2)."""
+    points = jnp.array([[0.0, 7.0], [2.0, 7.0], [2.0, 7.0], [100.0, 1.0]])
+    got = nearest(points, jnp.array([True, True, False, False]))
+    assert got[:2].tolist() == [2.0, 2.0]
+    three = nearest(points, jnp.array([True, True, True, False]))
+    assert three[1:3].tolist() == [0.0, 0.0] and three[0] == pytest.approx(2 / np.sqrt(8 / 9))
+    assert nearest(points, jnp.array([True, False, False, False]))[0] == jnp.inf
+
+
+def test_likeness_counts_beside_the_score():
+    """A full buffer of two twins and a loner: a distant newcomer of low score replaces a twin, not the loner."""
+    level = lambda mean: jax.tree.map(lambda leaf: leaf[0], sample(BANDIT, 1))._replace(mean=jnp.array([mean, 0.0, 0.0]))  # noqa: E731
+    features = lambda level: {"first": level.mean[0]}  # noqa: E731
+
+    def store(worth):
+        tasks, newcomer = ([level(m) for m in means] for means in ([0.1, 0.11, 0.5], [1.0]))
+        stack = lambda levels: jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels)  # noqa: E731
+        empty = buffer.init(jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], members_tasks(1))), 3)
+        first = members_tasks(3)._replace(level=stack(tasks), lifetime=jnp.full(3, 5))
+        full = buffer.insert(empty, first, jnp.array([3.0, 2.0, 1.0]), jnp.ones(3, bool), worth)
+        last = members_tasks(1)._replace(level=stack(newcomer), lifetime=jnp.full(1, 5))
+        after = buffer.insert(full, last, jnp.array([0.5]), jnp.ones(1, bool), worth)
+        return sorted(after.task.level.mean[:, 0].tolist())
+
+    assert store(buffer.by_score) == pytest.approx([0.1, 0.11, 0.5])
+    assert store(diverse(features, weight=0.9)) == pytest.approx([0.1, 0.5, 1.0])
+    assert store(diverse(features, weight=0.0)) == pytest.approx([0.1, 0.11, 0.5])
+
+
+def test_the_health_of_a_buffer_by_hand():
+    """Two of four slots held, replayed with odds 3/4 and 1/4, written at 2 and 6 of 10 proposals."""
+    empty = buffer.init(jax.tree.map(lambda leaf: leaf[0], members_tasks(1)), 4)
+    store = empty._replace(
+        score=jnp.array([1.0, 2.0, -jnp.inf, -jnp.inf]),
+        stamp=jnp.array([2, 1, 0, 0]),
+        born=jnp.array([2, 6, 0, 0]),
+        clock=jnp.int32(10),
+    )
+    got = health(store, jnp.array([0.75, 0.25, 0.0, 0.0]))
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert got["fill"] == 0.5 and got["age"] == 6 and got["written"] == 3
+    assert got["entropy"] == pytest.approx(entropy) and got["effective"] == pytest.approx(np.exp(entropy))
+    assert health(empty, jnp.zeros(4))["effective"] == 0
 
 
 def test_selection_learns_nothing_and_keeps_the_best():

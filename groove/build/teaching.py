@@ -9,6 +9,7 @@ import jax
 
 from groove import curricula, rules, scores
 from groove.base import Curriculum, Score, Source, Task, UpdateRule
+from groove.buffer import Worth, by_score
 from groove.config import MIXTURE, Config, whole_lives
 from groove.critic import Critic
 from groove.lifetime import Evaluate, Lifetime, exact, lifetime, sampled
@@ -131,7 +132,7 @@ def curriculum_of(config: Config, kind: Family, score: Score, members: int, stor
         return curricula.selected(
             source, capacity=settings.capacity, sweep=sweep, select=settings.select, share=settings.replay
         )
-    kept = _prioritised(config, source)
+    kept = _prioritised(config, kind, source)
     if stored is not None:
         kept = curricula.started(kept, *stored)
     if settings.kind == "prioritised":
@@ -149,8 +150,13 @@ def curriculum_of(config: Config, kind: Family, score: Score, members: int, stor
     )
 
 
-def _prioritised(config: Config, source: Source) -> Curriculum:
+def _prioritised(config: Config, kind: Family, source: Source) -> Curriculum:
     settings = config.curriculum
+    worth: Worth = by_score
+    if settings.diversity:
+        if kind.features is None:
+            raise ValueError(f"curriculum.diversity needs a family with features, which {kind.name!r} lacks.")
+        worth = curricula.diverse(kind.features, weight=settings.diversity)
     return curricula.prioritised(
         source,
         capacity=settings.capacity,
@@ -160,6 +166,7 @@ def _prioritised(config: Config, source: Source) -> Curriculum:
         priority=_priority(config),
         replace=settings.replace,
         robust=settings.robust,
+        worth=worth,
     )
 
 

@@ -13,7 +13,7 @@ GYMNAX = "gymnax:"
 DEEP_GA = "deep-ga"
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
 """What `evolution.strategy` may be."""
-SHARES = ("replay", "minimal_fill", "staleness", "edit", "select", "explore")
+SHARES = ("replay", "minimal_fill", "staleness", "diversity", "edit", "select", "explore")
 """Fields of the curriculum that lie in [0, 1]."""
 ANTAGONISTS = ("a2c", "ppo", "random")
 """What `curriculum.antagonist` may be, beside paths."""

@@ -227,6 +227,8 @@ class Curriculum:
     """Temperature of that; lower prefers the best more."""
     replace: bool = True
     """Whether one proposal may draw a task for several members."""
+    diversity: float = 0.0
+    """Weight of a level's distance to the nearest kept one, beside its score, in who is kept."""
     edit: float = 0.5
     """Share of the members in need of a task that get an edit (accel)."""
     edits: int = 3

@@ -1,5 +1,6 @@
 """Curricula: which tasks to live on next."""
 
+from groove.curricula.diverse import diverse
 from groove.curricula.edited import edited
 from groove.curricula.mixture import mixture
 from groove.curricula.prioritised import Priority, prioritised, proportional, rank
@@ -11,6 +12,7 @@ from groove.curricula.uniform import frozen, uniform
 __all__ = [
     "Priority",
     "constant",
+    "diverse",
     "edited",
     "frozen",
     "log_uniform",

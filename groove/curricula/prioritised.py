@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from groove import buffer
-from groove.base import Curriculum, Source, Task
-from groove.buffer import Buffer
+from groove.base import Curriculum, Info, Source, Task
+from groove.buffer import Buffer, Worth
 from groove.lifetime import choose
 
 Priority: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
@@ -84,6 +84,26 @@ def replay_distribution(
     return (1.0 - staleness) * priority(store.score, eligible) + staleness * stale
 
 
+def health(store: Buffer, odds: jax.Array) -> Info:
+    """What a buffer is like: whether it is full, narrow, stale or restless.
+
+    Args:
+        store: The buffer.
+        odds: f32[capacity], the replay distribution.
+
+    Returns:
+        `fill`, the share of slots held; `entropy` of the replay distribution in nats, and `effective`, its exponential: as
+        many tasks, all alike, would have that entropy; `age`, the mean number of proposals since a task came in; `written`,
+        tasks that came in so far, whose growth is the churn.
+    """
+    held = store.held
+    entropy = -jnp.sum(jnp.where(odds > 0, odds * jnp.log(jnp.where(odds > 0, odds, 1.0)), 0.0))
+    age = jnp.sum(jnp.where(held, store.clock - store.born, 0)) / jnp.maximum(jnp.sum(held), 1)
+    fill = jnp.mean(held, dtype=jnp.float32)
+    effective = jnp.where(jnp.any(held), jnp.exp(entropy), 0.0)
+    return {"fill": fill, "entropy": entropy, "effective": effective, "age": age, "written": jnp.sum(store.stamp)}
+
+
 def prioritised(
     source: Source,
     *,
@@ -94,6 +114,7 @@ def prioritised(
     priority: Priority | None = None,
     replace: bool = True,
     robust: bool = False,
+    worth: Worth = buffer.by_score,
 ) -> Curriculum:
     """Replays stored tasks by score and staleness, and takes new ones from a source.
 
@@ -111,6 +132,7 @@ def prioritised(
             new ones.
         robust: Whether the meta-learner may learn from replayed tasks only, so that lives on new ones do no more than score
             them (robust PLR, Jiang et al. 2021b, arXiv 2110.02439).
+        worth: Who is kept when the buffer is full; by default the highest scores. See `diverse`.
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 task, got {capacity}.")
@@ -156,16 +178,17 @@ def prioritised(
         return Prioritised(fed, store, replayed), task._replace(origin=task.origin._replace(learn=learn))
 
     def info(state):
-        held = state.buffer.held
-        scores = jnp.where(held, state.buffer.score, 0.0)
-        filled = {"fill": jnp.mean(held, dtype=jnp.float32), "score": jnp.sum(scores) / jnp.maximum(jnp.sum(held), 1)}
-        return {**source.info(state.source), **filled, "replayed": state.replayed}
+        store = state.buffer
+        scores = jnp.where(store.held, store.score, 0.0)
+        score = jnp.sum(scores) / jnp.maximum(jnp.sum(store.held), 1)
+        odds = replay_distribution(store, priority, staleness=staleness)
+        return {**source.info(state.source), **health(store, odds), "score": score, "replayed": state.replayed}
 
     return Curriculum(
         init=init,
         propose=propose,
         report=lambda state, tasks, score, outcomes, finished: state._replace(
-            buffer=buffer.insert(state.buffer, tasks, score, finished)
+            buffer=buffer.insert(state.buffer, tasks, score, finished, worth)
         ),
         refresh=lambda key, state: state._replace(source=source.refresh(key, state.source)),
         info=info,

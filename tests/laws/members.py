@@ -9,7 +9,18 @@ import jax.numpy as jnp
 
 from groove import agents, recurrent
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
-from groove.curricula import edited, frozen, log_uniform, mixture, pool, prioritised, proportional, selected, uniform
+from groove.curricula import (
+    diverse,
+    edited,
+    frozen,
+    log_uniform,
+    mixture,
+    pool,
+    prioritised,
+    proportional,
+    selected,
+    uniform,
+)
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
@@ -223,6 +234,9 @@ CURRICULA: dict[str, Callable[[], Curriculum]] = {
     "prioritised": lambda: prioritised(source(), capacity=24, minimal_fill=0.25),
     "prioritised-smaller-than-the-batch": lambda: prioritised(source(), capacity=3, minimal_fill=0.0, replay=0.9),
     "prioritised-robust": lambda: prioritised(source(), capacity=24, minimal_fill=0.25, robust=True),
+    "prioritised-diverse": lambda: prioritised(
+        source(), capacity=8, minimal_fill=0.25, worth=diverse(BANDIT.features, weight=0.5)
+    ),
     "edited": lambda: edited(
         prioritised(source(), capacity=24, minimal_fill=0.25), BANDIT.generator, REMEMBERING, size=16, block=8
     ),
