@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from levels import dataset
 from levels.bandit import bernoulli_bandit
 from levels.base import Family
+from levels.dataset import footer
 from levels.gridworld import GridLevel, from_text, gridworld
 
 
@@ -469,3 +470,61 @@ def test_mutated_tables_are_refused(grids: Path, data):
         return
     with pytest.raises(ValueError, match=str(path)):
         dataset.load(path)
+
+
+WAYS = [
+    {"row_group_size": 7, "compression": "none"},
+    {"use_dictionary": False, "compression": "snappy", "data_page_size": 64},
+    {"data_page_version": "2.0", "compression": "zstd", "row_group_size": 100},
+    {"write_statistics": False, "write_page_index": True},
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_footer_says_what_pyarrow_says(way: dict, tmp_path: Path):
+    """Whoever wrote the file: counts of rows, values and bytes."""
+    columns = {"a": np.arange(250) % 3, "b": np.arange(1000.0).reshape(250, 4), "c": ["x", "yz"] * 125}
+    assert dataset.save(tmp_path / "f", {"a": np.zeros((250, 2), bool)}, columns, family="x")
+    pq.write_table(pq.read_table(tmp_path / "f"), tmp_path / "g", **way)
+    want = pq.read_metadata(tmp_path / "g")
+    found = footer.read(tmp_path / "g")
+    assert [group.rows for group in found] == [want.row_group(i).num_rows for i in range(want.num_row_groups)]
+    for i, group in enumerate(found):
+        theirs = [want.row_group(i).column(j) for j in range(want.num_columns)]
+        assert [chunk.values for chunk in group.chunks] == [one.num_values for one in theirs]
+        assert [chunk.size for chunk in group.chunks] == [one.total_uncompressed_size for one in theirs]
+        assert [chunk.stored for chunk in group.chunks] == [one.total_compressed_size for one in theirs]
+    assert dataset.load(tmp_path / "g").columns["c"].tolist() == columns["c"]
+
+
+def test_no_damaged_footer_ends_the_process(tmp_path: Path):
+    """pyarrow aborts over some footers when it is asked for their columns' metadata."""
+    assert dataset.save(tmp_path / "f", {"a": np.zeros((2, 2), np.int32)}, {"t": ["a", "b"]}, family="x")
+    content, whole = (tmp_path / "f").read_bytes(), dataset.load(tmp_path / "f")
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    refused = 0
+    for place in range(start, len(content)):
+        for bits in (1, 16):
+            changed = bytearray(content)
+            changed[place] ^= bits
+            assert (tmp_path / "g").write_bytes(bytes(changed)) == len(content)
+            try:
+                assert dataset.load(tmp_path / "g").content == whole.content
+            except ValueError as error:
+                refused += str(tmp_path / "g") in str(error)
+    assert refused > (len(content) - start) / 2
+
+
+def test_pages_that_count_more_than_their_column_are_refused(tmp_path: Path):
+    """So that a few bytes cannot stand for billions of equal values."""
+    assert dataset.save(tmp_path / "f", {"a": np.zeros(1000, np.int32)}, family="x")
+    content = (tmp_path / "f").read_bytes()
+    count = b"\x15\xd0\x0f"  # the field of a thousand values, in Thrift's compact protocol
+    places = [place for place in range(len(content)) if content[place : place + 3] == count]
+    assert places
+    for place in places:
+        changed = bytearray(content)
+        changed[place : place + 3] = b"\x15\xfe\x7f"
+        assert (tmp_path / "g").write_bytes(bytes(changed)) == len(content)
+        with pytest.raises(ValueError, match="is damaged|counts other values"):
+            dataset.load(tmp_path / "g")

@@ -14,7 +14,8 @@ class Counter:
     Example:
         >>> from groove.cli.progress import Counter
         >>> with Counter("tasks") as counter:
-        ...     counter.update(32, 64)
+        ...     counter.update(64, 64)
+        64/64 tasks  0:00
     """
 
     def __init__(self, what: str):

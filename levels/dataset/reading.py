@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from levels.base import Family, Level
-from levels.dataset import columns, header
+from levels.dataset import columns, footer, header
 from levels.dataset.columns import Form, Leaf
+from levels.dataset.footer import Group
 from levels.dataset.forms import check_levels, native, nested
 from levels.dataset.header import Description
 
@@ -119,7 +120,7 @@ def load(
         if name not in (None, about.family):
             raise ValueError(f"{path} holds levels of the family {about.family!r}, not {name!r}.")
         forms = _forms(path, schema)
-        _check_size(path, file.metadata, forms, most_bytes)
+        _check_size(path, _footer(path), forms, most_bytes)
         known = family if isinstance(family, Family) else native(path, about.family, forms) if like is None else None
         if like is None:
             like = nested(path, forms) if known is None else jax.eval_shape(known.generator.sample, jax.random.key(0))
@@ -138,8 +139,7 @@ def load(
 
 def _open(path: Path, words: list[str] | None = None) -> pq.ParquetFile:
     """A Parquet file, of which only the footer was read; columns named in `words` come as words and their numbers."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file.")
+    assert _footer(path) is not None  # pyarrow would end the process over some that are damaged
     try:
         return pq.ParquetFile(
             path,
@@ -149,6 +149,16 @@ def _open(path: Path, words: list[str] | None = None) -> pq.ParquetFile:
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _footer(path: Path) -> tuple[Group, ...]:
+    """What the footer counts, before pyarrow sees it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file.")
+    try:
+        return footer.read(path)
+    except (ValueError, OSError) as error:
         raise _damaged(path, error) from error
 
 
@@ -162,24 +172,21 @@ def _forms(path: Path, schema: pa.Schema) -> dict[str, Form]:
     return {field.name: columns.form(path, field) for field in schema}
 
 
-def _check_size(path: Path, metadata: pq.FileMetaData, forms: Mapping[str, Form], most_bytes: int) -> None:
+def _check_size(path: Path, groups: tuple[Group, ...], forms: Mapping[str, Form], most_bytes: int) -> None:
     """Raises a ValueError if the columns are larger than allowed, or than they say, judged by the footer alone."""
-    rows = metadata.num_rows
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    if metadata.num_columns != len(forms) or rows < 0 or sum(group.num_rows for group in groups) != rows:
-        raise ValueError(f"{path} is damaged: its footer counts rows or columns that do not add up.")
-    size = rows * sum(form.size * max(form.dtype.itemsize, 1) for form in forms.values())
-    stored = 0
+    rows = sum(group.rows for group in groups)
     for group in groups:
-        for i, (name, form) in enumerate(forms.items()):
-            column = group.column(i)
-            stored += max(0, column.total_uncompressed_size)
-            if not 0 <= column.num_values <= group.num_rows * max(1, form.size):
+        if len(group.chunks) != len(forms):
+            raise ValueError(f"{path} is damaged: a group of rows has {len(group.chunks)} columns, not {len(forms)}.")
+        for chunk, (name, form) in zip(group.chunks, forms.items(), strict=True):
+            if not 0 <= chunk.values <= group.rows * max(1, form.size):
                 raise ValueError(f"{path}: the column {name} must have {form} in every row, but it counts other values.")
-    if max(size, stored) > most_bytes:
+    size = rows * sum(form.size * max(form.dtype.itemsize, 1) for form in forms.values())
+    size = max(size, sum(chunk.size for group in groups for chunk in group.chunks))
+    if size > most_bytes:
         raise ValueError(
-            f"{path} holds {rows} rows, {max(size, stored) / 2**20:.0f} MiB in all, more than the "
-            f"{most_bytes / 2**20:.0f} MiB that may be read; allow more by most_bytes."
+            f"{path} holds {rows} rows, {size / 2**20:.0f} MiB in all, more than the {most_bytes / 2**20:.0f} MiB that may "
+            "be read; allow more by most_bytes."
         )
 
 
