@@ -263,7 +263,7 @@ def test_the_flag_sets_families_sizes_and_lifetimes(written: Path, tmp_path: Pat
     assert found.curriculum.kind == "frozen" and found.curriculum.files == (str(path),)
     assert (found.families, found.members) == (("bernoulli-bandit",), (4,))
     assert (found.life.updates, found.bandits.pulls, found.seed) == ((3, 3), (5, 5), 4)
-    _, found, _ = train._parse([*words, "--curriculum.kind", "accel"])
+    _, found, _ = train._parse([f"--curriculum={path}", "--curriculum.kind", "accel"])
     assert found.curriculum.kind == "accel"
     with pytest.raises(ValueError, match="--curriculum needs the file of a curriculum"):
         train._parse(["--curriculum", "--seed", "1"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from groove import config
@@ -40,7 +41,7 @@ def run(words: list[str]) -> int:
         from groove.cost import confirm
 
         confirm(settings, agreed=options.yes, ask=terminal.ask)
-        host.create(settings, folder)
+        host.create(settings, folder, announce=lambda text: print(text, flush=True))
     begun = time.perf_counter()
     with terminal.Progress(settings) as show, host.unless_unused(folder):
         sinks = [show.update, *_sinks(options, folder)]
@@ -83,7 +84,8 @@ def _parse(words: list[str]):
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = value_of("--resume", words)
     stored = host.open_folder(Path(resumed)) if resumed else None
-    default = stored or _beginning(smoke(config.preset(name or "quick")), words)
+    files = _begin_with(words)
+    default = stored or _fitted(smoke(config.preset(name or "quick")), files)
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
     for (part, field), known in config.CHOICES.items():  # before tyro, whose answer would not fit on a line
@@ -98,27 +100,33 @@ def _parse(words: list[str]):
     return options, settings, options.resume or options.output or _free_folder(settings)
 
 
-def _beginning(settings: Config, words: list[str]) -> Config:
-    """Flags as they are if nothing is said, which curricula to begin with decide: families, sizes of levels, lifetimes.
-
-    Turns `--curriculum FILE` into `--curriculum.files FILE`, with a frozen set unless another kind is asked for.
-    """
-    from groove import curriculumfile
-
-    if "--curriculum" not in words:
-        return settings
-    place = words.index("--curriculum")
+def _begin_with(words: list[str]) -> list[str]:
+    """The files after `--curriculum`, which becomes `--curriculum.files`; a frozen set, unless another kind is asked for."""
+    place = next((i for i, word in enumerate(words) if word.split("=")[0] == "--curriculum"), None)
+    if place is None:
+        return []
     end = next((i for i in range(place + 1, len(words)) if words[i].startswith("-")), len(words))
-    files = words[place + 1 : end]
+    files = [*words[place].split("=", 1)[1:], *words[place + 1 : end]]
     if not files:
         raise ValueError("--curriculum needs the file of a curriculum.")
     kind = [] if value_of("--curriculum.kind", words) else ["--curriculum.kind", "frozen"]
     words[place:end] = ["--curriculum.files", *files, *kind]
+    return files
+
+
+def _fitted(settings: Config, files: list[str]) -> Config:
+    """Flags as they are if nothing is said: curricula to begin with decide families, sizes of levels and lifetimes."""
+    from groove import curriculumfile
+
+    if not files:
+        return settings
     opened = [curriculumfile.opened(Path(file)) for file in files]
     for _, stored in opened:
         settings = curriculumfile.sized(settings, stored.metadata)
-    lifetimes = [stored.rows.lifetime for _, stored in opened]
-    life = dataclasses.replace(settings.life, updates=(int(min(map(min, lifetimes))), int(max(map(max, lifetimes)))))
+    lifetimes = np.concatenate([stored.rows.lifetime for _, stored in opened])
+    if not lifetimes.size:
+        raise ValueError(f"--curriculum needs tasks to begin with, {', '.join(files)} hold none.")
+    life = dataclasses.replace(settings.life, updates=(int(lifetimes.min()), int(lifetimes.max())))
     names = tuple(family.name for family, _ in opened)
     members = (sum(settings.members) // len(names),) * len(names)
     return dataclasses.replace(settings, families=names, members=members, life=life)

@@ -62,9 +62,8 @@ def _group(entry: Value) -> Group:
     chunks = []
     for column in _list(entry, 1):
         about = _field(column, 3)
-        begin = min(
-            (place for place in (_int(about, 9), _int(about, 11, 0)) if place), default=len(MAGIC)
-        )  # data, dictionary
+        places = [_int(about, 9), _int(about, 11, 0)]  # of the data and of the dictionary; 0 where there is none
+        begin = min((place for place in places if place), default=len(MAGIC))
         chunks.append(Chunk(_int(about, 5), _int(about, 6), begin, _int(about, 7)))
     return Group(_int(entry, 3), tuple(chunks))
 
