@@ -12,11 +12,9 @@ import jax
 import jax.numpy as jnp
 from gymnax.environments import environment, spaces
 
+from levels.adapters.forms import KEY_WORDS, cast, key_of, settled
 from levels.adapters.gymnax import fields
 from levels.base import TIME_SCALE, Array, Discrete, Environment, Family, Generator, Spec, State, TimeStep
-
-KEY_WORDS = 2
-"""32-bit words of a key of JAX's threefry generator, gymnax's noise whatever the default generator is."""
 
 
 class GymnaxState(NamedTuple):
@@ -111,12 +109,12 @@ def _environment(name: str, inner: environment.Environment, ranges: Mapping[str,
 
     def begin(noise: jax.Array, level: fields.Fields) -> tuple[chex.ArrayTree, State]:
         with jax.numpy_rank_promotion("allow"):
-            return inner.reset_env(_key(noise), parameters(level))
+            return inner.reset_env(key_of(noise), parameters(level))
 
     def go_on(noise: jax.Array, level: fields.Fields, state: State, action: jax.Array) -> tuple[chex.ArrayTree, ...]:
         with jax.numpy_rank_promotion("allow"):
             chosen = parameters(level)
-            observation, after, reward, terminated, _ = inner.step_env(_key(noise), state, action, chosen)
+            observation, after, reward, terminated, _ = inner.step_env(key_of(noise), state, action, chosen)
             return (observation, after), reward, terminated, inner.is_truncated(after, chosen)
 
     form, shape = _forms(begin, go_on, jax.eval_shape(functools.partial(fields.sample, ranges=ranges), jax.random.key(0)))
@@ -135,13 +133,13 @@ def _environment(name: str, inner: environment.Environment, ranges: Mapping[str,
         return observation.astype(jnp.int32) if discrete else observation
 
     def reset(noise: jax.Array, level: fields.Fields) -> tuple[GymnaxState, TimeStep]:
-        observation, state = _cast(begin(noise, level), form)
+        observation, state = cast(begin(noise, level), form)
         nothing, never = jnp.zeros((), jnp.float32), jnp.zeros((), bool)
         return GymnaxState(state, jnp.zeros((), jnp.int32)), TimeStep(show(observation), nothing, nothing, never, never)
 
     def step(noise: jax.Array, level: fields.Fields, state: GymnaxState, action: jax.Array) -> tuple[GymnaxState, TimeStep]:
         made, reward, ends, cut = go_on(noise, level, state.inner, action)
-        observation, after = _cast(made, form)
+        observation, after = cast(made, form)
         count = state.step + 1
         terminated = jnp.asarray(ends, bool)
         truncated = (jnp.asarray(cut, bool) | (count >= level[fields.LIMIT])) & ~terminated
@@ -154,36 +152,15 @@ def _environment(name: str, inner: environment.Environment, ranges: Mapping[str,
     return Environment(spec, reset, step)
 
 
-def _key(noise: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(noise, impl="threefry2x32")
-
-
 def _forms(begin: Callable, go_on: Callable, level: fields.Fields) -> tuple[chex.ArrayTree, tuple[int, ...]]:
     """Shapes and dtypes of (observation, state) that both a reset and a step can have, and the observation's shape.
 
     gymnax's resets are loose: they give Python numbers where steps give arrays, and integers where steps give floats.
     """
     noise, action = jax.ShapeDtypeStruct((KEY_WORDS,), jnp.uint32), jax.ShapeDtypeStruct((), jnp.int32)
-    form = jax.eval_shape(begin, noise, level)
-    for _ in range(3):
-        made, reward, terminated, truncated = jax.eval_shape(go_on, noise, level, form[1], action)
-        wider = jax.tree.map(_wider, form, made)
-        if reward.shape != () or terminated.shape != () or truncated.shape != ():
-            shapes = reward.shape, terminated.shape, truncated.shape
-            raise ValueError(f"reward, termination and truncation must be numbers, got the shapes {shapes}")
-        settled = wider == form
-        form = wider
-        if settled:
-            return form, form[0].shape
-    raise ValueError(f"the dtypes of its state do not settle: {form}")
-
-
-def _wider(first: jax.ShapeDtypeStruct, second: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    if first.shape != second.shape:
-        raise ValueError(f"a reset gives the shape {first.shape} where a step gives {second.shape}")
-    same = first.dtype == second.dtype
-    return jax.ShapeDtypeStruct(first.shape, first.dtype if same else jnp.promote_types(first.dtype, second.dtype))
-
-
-def _cast(tree: chex.ArrayTree, form: chex.ArrayTree) -> chex.ArrayTree:
-    return jax.tree.map(lambda leaf, wanted: jnp.asarray(leaf).astype(wanted.dtype), tree, form)
+    form = settled(jax.eval_shape(begin, noise, level), lambda form: jax.eval_shape(go_on, noise, level, form[1], action)[0])
+    _, *numbers = jax.eval_shape(go_on, noise, level, form[1], action)
+    if any(number.shape for number in numbers):
+        shapes = ", ".join(str(number.shape) for number in numbers)
+        raise ValueError(f"reward, termination and truncation must be numbers, got the shapes {shapes}")
+    return form, form[0].shape
