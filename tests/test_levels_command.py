@@ -10,7 +10,7 @@ from scipy import stats
 
 from groove import cli, config, curate, curricula, curriculumfile, differences
 from groove.curriculumfile import fresh, take
-from levels import dataset
+from levels import FAMILIES, dataset
 from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld
 
@@ -142,3 +142,34 @@ def test_an_unknown_family_is_named(tmp_path: Path, capsys):
     assert dataset.save(tmp_path / "f", {"a": np.zeros(2)}, {"lifetime": [1, 1], "score": [0, 0]}, family="gridwrld")
     assert cli.main(["levels", "show", str(tmp_path / "f")]) == 2
     assert "unknown family 'gridwrld'; did you mean 'gridworld'" in capsys.readouterr().err
+
+
+def corners(key: jax.Array):
+    """A generator of someone else's, for the family of grids."""
+    return GRIDS.generator.sample(key)
+
+
+def broken(key: jax.Array):
+    return {"bias": 1.0 if jax.random.uniform(key) < 0.5 else 0.0}
+
+
+def test_list(capsys):
+    assert cli.main(["levels", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*FAMILIES, "regret", "prioritised", "lpg", "a2c", "gymnax:NAME"))
+
+
+def test_check(capsys):
+    few = ["--levels", "4", "--episodes", "4"]
+    assert cli.main(["levels", "check", "bernoulli-bandit", *few]) == 0
+    assert "bernoulli-bandit: all of " in capsys.readouterr().out
+    assert cli.main(["levels", "check", f"{__name__}:broken", *few]) == 1
+    assert "FAILED" in capsys.readouterr().out
+    assert cli.main(["levels", "check", "gridwrld", *few]) == 2
+    assert "did you mean 'gridworld'" in capsys.readouterr().err
+
+
+def test_check_of_a_generator_for_a_family(capsys):
+    words = ["levels", "check", f"{__name__}:corners", "--family", f"{__name__}:GRIDS", "--levels", "4", "--episodes", "2"]
+    assert cli.main(words) == 0
+    assert "corners: all of " in capsys.readouterr().out

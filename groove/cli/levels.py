@@ -9,10 +9,13 @@ import numpy as np
 import tyro
 
 from groove import config
+from groove.cli import parts
 from groove.cli.common import cache
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
+       groove levels list                              the families, generators, scores, ... that can be named
+       groove levels check NAME                        whether a family or generator keeps the laws
 """
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 16
@@ -45,7 +48,7 @@ class DiffOptions:
 
 def run(words: list[str]) -> int:
     """`groove levels`."""
-    commands: dict[str, Callable[[list[str]], int]] = {"show": show, "diff": diff}
+    commands: dict[str, Callable[[list[str]], int]] = {"show": show, "diff": diff, "list": parts.show, "check": parts.check}
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if words else 2
