@@ -57,8 +57,9 @@ def check(words: list[str]) -> int:
     from levels import check as laws
 
     cache()
-    sizes = {"levels": options.levels, "episodes": options.episodes, "seed": options.seed}
-    ask = functools.partial(laws.check, name=options.name, **sizes)
+    ask = functools.partial(
+        laws.check, name=options.name, levels=options.levels, episodes=options.episodes, seed=options.seed
+    )
     if options.family:
         verdict = ask(plugins.generator(options.name), family=_family(options.family))
     else:
