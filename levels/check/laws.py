@@ -90,8 +90,8 @@ def check(
     """Asks every law of a family or a generator. Whatever goes wrong in it becomes a finding.
 
     Args:
-        part: A family, a generator, a function without arguments that makes one of them, or a function of a key that returns
-            a level.
+        part: A family, a generator, a function without arguments that makes one of them, or a function of a key, or of a
+            key and the family, that returns a level.
         family: The family that a generator is for; without it only the laws of generators are asked.
         name: What the verdict calls it; by default its own name.
         levels: Levels that are sampled; up to 16 of them are played.
@@ -121,7 +121,7 @@ def check(
     laws = _laws(tuple(only))
     called = name or str(getattr(part, "__name__", type(part).__name__))
     try:
-        found = made(part)
+        found = made(part, family)
     except (Exception, SystemExit) as error:
         return Verdict(called, (_raised("making", error),))
     if isinstance(found, Family):

@@ -130,6 +130,13 @@ def test_a_generator_alone_is_asked_less_and_with_its_family_more():
     assert "all of 8 samples are valid" in str(full)
 
 
+def test_a_generator_may_ask_for_its_family():
+    def open_fields(key, family):
+        return family.generator.sample(key)._replace(walls=jnp.zeros((4, 4), bool))
+
+    assert check(open_fields, family=GRIDS, only=("form",), **SMALL).passed
+
+
 def padded(key):
     level = GRIDS.generator.sample(key)
     return level._replace(walls=jnp.pad(level.walls, 1))
@@ -203,7 +210,6 @@ def no_key():
         (masks, "NonConcreteBooleanIndexError in masks", "jnp.where"),
         (lambda key: "level", "TypeError", ""),
         (lambda key: (), "a sample holds no arrays", "PyTree of arrays"),
-        (lambda key, other: key, "TypeError", ""),
     ],
 )
 def test_samplers_that_do_not_compile_are_named(sampler, reason, hint):
@@ -445,6 +451,7 @@ def refuses():
     [
         (refuses, "SystemExit in refuses"),
         (no_key, "it is a int"),
+        (lambda key, family: key, "a function of a key, or of a key and a family, which is not known here; it needs key,"),
         ("text", "it is a str"),
         (lambda: 1 / 0, "ZeroDivisionError"),
     ],

@@ -2,10 +2,11 @@
 
 import sys
 
+import jax
 import pytest
 
 from levels import plugins
-from levels.base import Family, Generator
+from levels.base import Family
 from levels.chain import chain
 
 GOOD = """
@@ -24,6 +25,14 @@ def fails():
 
 def sample(key):
     return CORRIDOR.generator.sample(key)
+
+
+def sized(key, family):
+    return family.generator.sample(key)
+
+
+def fails_later(key):
+    raise RuntimeError("out of levels\\nand of patience")
 
 
 def make():
@@ -120,20 +129,44 @@ def test_what_cannot_be_loaded_is_named_with_the_reason(installed, name, message
 
 
 def test_families_and_generators_are_made(installed):
-    import good_parts
-
-    assert plugins.family("corridor") is plugins.family("corridor-made") is good_parts.CORRIDOR
-    assert plugins.generator("good_parts:sample") == Generator(good_parts.sample)
-    assert plugins.generator("good_parts:make") is good_parts.CORRIDOR.generator
+    for name in ("corridor", "corridor-made", "good_parts:corridor"):
+        assert plugins.family(name).name == "chain"
+    key = jax.random.key(0)
+    sampled = [
+        plugins.generator("good_parts:sample").sample(key),
+        plugins.generator("good_parts:make").sample(key),
+        plugins.generator("good_parts:sized", family=chain()).sample(key),
+    ]
+    assert len({str(level) for level in sampled}) == 1
+    assert plugins.generator("good_parts:make").mutate is not None
     for name, message in (
         ("good_parts:fails", "plug-in 'good_parts:fails' fails: ZeroDivisionError: division by zero"),
         ("good_parts:make", "plug-in 'good_parts:make' must be a Family or a function that makes one, got Generator"),
-        ("good_parts:sample", "plug-in 'good_parts:sample' must be a Family"),
+        ("good_parts:sample", "plug-in 'good_parts:sample' fails: TypeError: .*'key'"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(plugins.PluginError, match=message):
             plugins.family(name)
     with pytest.raises(ValueError, match="plug-in 'good_parts:CORRIDOR' must be a Generator, a function of a key"):
         plugins.generator("good_parts:CORRIDOR")
+    with pytest.raises(ValueError, match="a key and a family, which is not known here; it needs key, family"):
+        plugins.generator("good_parts:sized")
+
+
+def test_whatever_fails_later_is_blamed_too(installed):
+    found = plugins.generator("good_parts:fails_later")
+    with pytest.raises(plugins.PluginError, match="^plug-in 'good_parts:fails_later' fails: RuntimeError: out of levels"):
+        jax.eval_shape(found.sample, jax.random.key(0))
+    inner = plugins.blamed("outer", Family("x", None, found, str))
+    with pytest.raises(plugins.PluginError, match="^plug-in 'good_parts:fails_later' fails"):
+        inner.generator.sample(jax.random.key(0))
+
+
+def test_where_parts_come_from_is_known_without_importing_them(installed):
+    assert plugins.origin("groove.families", "broken") == "demo-parts 1.2"
+    assert plugins.origin("groove.families", "good_parts:corridor") == "no installed package"
+    assert plugins.origin("groove.families", "jax.numpy:sum").startswith("jax ")
+    with pytest.raises(ValueError, match="unknown plug-in 'brokn'"):
+        plugins.origin("groove.families", "brokn")
 
 
 def test_groups_are_known():

@@ -1,23 +1,11 @@
-"""Third-party parts, found by entry point or named as `package.module:object`.
-
-An installed package offers parts through entry points, in `pyproject.toml` for example
-
-    [project.entry-points."groove.families"]
-    corridor = "my_package.corridors:corridor"
-
-Listing them imports nothing, so that a broken one cannot hide the others. What scores, curricula and rules are is not known
-here: who asks for one says what it must be.
-"""
+"""Parts of other packages: which there are, where they come from, and the objects that they name."""
 
 import difflib
 import importlib
 import importlib.metadata
-import inspect
 import reprlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
-
-from levels.base import Family, Generator
 
 GROUPS = ("groove.families", "groove.generators", "groove.scores", "groove.curricula", "groove.rules")
 """The kinds of parts that packages can offer."""
@@ -96,74 +84,35 @@ def load(
     return found
 
 
-def family(name: str, *, known: Iterable[str] = ()) -> Family:
-    """The family that a plug-in of `groove.families` is, or makes when it is called without arguments.
+def origin(group: str, name: str) -> str:
+    """The package that a plug-in comes from, with its version; imports nothing.
 
     Args:
+        group: One of GROUPS.
         name: As of `load`.
-        known: As of `load`.
 
     Raises:
-        ValueError: As `load` does, or if the plug-in fails or makes no family. The message names the plug-in.
+        ValueError: If the group or the name is unknown, or several packages offer the name.
 
     Example:
         >>> from levels import plugins
-        >>> plugins.family("levels.chain:chain").name
-        'chain'
+        >>> plugins.origin("groove.families", "json:loads")
+        'no installed package'
     """
-    found = _made("groove.families", name, known)
-    if not isinstance(found, Family):
-        raise ValueError(f"plug-in {name!r} must be a Family or a function that makes one, got {reprlib.repr(found)}.")
-    return found
+    _check_group(group)
+    if ":" not in name:
+        return _installed(group, name, ()).distribution
+    found = importlib.metadata.packages_distributions().get(name.partition(":")[0].partition(".")[0].strip(), [])
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in found) or "no installed package"
 
 
-def generator(name: str, *, known: Iterable[str] = ()) -> Generator:
-    """The generator that a plug-in of `groove.generators` is, or makes; a function of a key is one that only samples.
-
-    Args:
-        name: As of `load`.
-        known: As of `load`.
-
-    Raises:
-        ValueError: As `load` does, or if the plug-in fails or makes no generator. The message names the plug-in.
-
-    Example:
-        >>> from levels import plugins
-        >>> plugins.generator("levels.bandit:sample").mutate is None
-        True
-    """
-    found = _made("groove.generators", name, known)
-    if not isinstance(found, Generator):
-        meant = "a Generator, a function of a key that returns a level, or a function that makes a Generator"
-        raise ValueError(f"plug-in {name!r} must be {meant}, got {reprlib.repr(found)}.")
-    return found
-
-
-def made(part: object) -> object:
-    """What a part stands for: a function without arguments for what it returns, one of a key for a generator.
-
-    Example:
-        >>> import jax
-        >>> from levels.plugins import made
-        >>> made(lambda key: {"slip": jax.random.uniform(key)}).dimensions, made(lambda: "anything")
-        (0, 'anything')
-    """
-    if isinstance(part, Family | Generator) or not callable(part):
-        return part
-    required = [
-        parameter
-        for parameter in inspect.signature(part).parameters.values()
-        if parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
-    return Generator(part) if required else part()
-
-
-def _made(group: str, name: str, known: Iterable[str]) -> object:
-    found = load(group, name, known=known)
+def reason(error: BaseException) -> str:
+    """The kind of an exception and the first line of its message, whatever that does when it is asked for."""
     try:
-        return made(found)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"plug-in {name!r} fails: {type(error).__name__}: {error}") from error
+        lines = str(error).strip().splitlines() or ["no message"]
+    except Exception:
+        lines = ["a message that cannot be read"]
+    return f"{type(error).__name__}: {lines[0][:300]}"
 
 
 def _check_group(group: str) -> None:
@@ -201,7 +150,7 @@ def _imported(plugin: Plugin) -> object:
     try:
         found = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{plugin} cannot be imported: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{plugin} cannot be imported: {reason(error)}") from error
     for part in path.split(".") if path else ():
         try:
             found = getattr(found, part)
