@@ -21,6 +21,7 @@ RUNS = {
     "accel-robust": quick(kind="accel", robust=True, minimal_fill=0.0, score="positive-value-loss"),
     "sfl": quick(kind="sfl", score="learnability", sweep=4),
     "alp-gmm": quick(kind="alp-gmm", score="l1-value-loss"),
+    "clutr": quick(kind="clutr"),
     "max-mc-evolved": quick(evolved=True, score="max-mc"),
     "progress-ppo": quick(score="learning-progress", antagonist="random"),
     "ppo": quick(evolved=True, kind="accel", antagonist="ppo", exact=True),

@@ -9,6 +9,7 @@ from groove.build.parts import CELLS, HORIZONS, Saved, antagonist, architecture,
 from groove.build.teaching import Stored, curriculum_of, life_of, measure, pool_size, score_of, watch
 from groove.config import Config
 from groove.critic import critic
+from groove.curricula.latent import Latent
 from groove.lifetime import Lifetime
 from groove.meta import Stage
 from groove.trainer import Class, Trainer, trainer
@@ -18,6 +19,8 @@ __all__ = [
     "CELLS",
     "HORIZONS",
     "Given",
+    "Inputs",
+    "Latents",
     "Part",
     "Run",
     "Saved",
@@ -43,6 +46,10 @@ Given: TypeAlias = Callable[[Family, Score], Stored | None]
 """How to find the tasks that a family's curriculum begins with, with the references of a score; None if there are none."""
 
 
+Latents: TypeAlias = Callable[[Family], Latent]
+"""How to find the autoencoder of a family's levels."""
+
+
 class Part(NamedTuple):
     """One family of a run, with all that lives on it."""
 
@@ -54,6 +61,15 @@ class Part(NamedTuple):
     share: Class
 
 
+class Inputs(NamedTuple):
+    """What a configuration names by its file, as the host found it."""
+
+    start: Theta | None = None  # theta to start from; by default the rule's own `init`
+    saved: Saved | None = None  # the antagonist, where that is a learned rule
+    given: Given | None = None  # the tasks that curricula begin with
+    latents: Latents | None = None  # the autoencoders of CLUTR
+
+
 class Run(NamedTuple):
     """A run, ready to compile."""
 
@@ -62,29 +78,29 @@ class Run(NamedTuple):
     trainer: Trainer
 
 
-def build(config: Config, start: Theta | None = None, saved: Saved | None = None, given: Given | None = None) -> Run:
+def build(config: Config, inputs: Inputs | None = None) -> Run:
     """Puts a run together from a checked configuration.
 
     Args:
         config: Of the run.
-        start: Theta to start from; by default the rule's own `init`.
-        saved: How to make the antagonist, where the configuration names it by its file.
-        given: How to find the tasks that curricula begin with, where the configuration names files.
+        inputs: What the configuration names by its file.
     """
+    inputs = inputs or Inputs()
     pairs = zip(config.families, config.members, strict=True)
-    parts = tuple(_part(config, name, members, saved, given) for name, members in pairs)
+    parts = tuple(_part(config, name, members, inputs) for name, members in pairs)
     shares = tuple(part.share for part in parts)
-    init = parts[0].rule.init if start is None else lambda key: start
+    init = parts[0].rule.init if inputs.start is None else lambda key: inputs.start
     return Run(config, parts, trainer(shares, meta_optimizer(config, parts), init, steps=config.chunk))
 
 
-def _part(config: Config, name: str, members: int, saved: Saved | None, given: Given | None) -> Part:
+def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
     kind = family(config, name)
     spec = kind.environment.spec
     networks = architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     rule, life = watch(config, kind, learned_rule(config, spec, networks), value)
-    score = score_of(config, kind, rival(config, spec, name, saved))
-    stored = given(kind, score) if given else None
-    share = Class(name, members, curriculum_of(config, kind, score, members, stored), score)
+    score = score_of(config, kind, rival(config, spec, name, inputs.saved))
+    stored = inputs.given(kind, score) if inputs.given else None
+    found = inputs.latents(kind) if inputs.latents else None
+    share = Class(name, members, curriculum_of(config, kind, score, members, stored, found), score)
     return Part(kind, rule, life, antagonist(config, spec, name), Stage(rule, life, value), share)

@@ -12,6 +12,7 @@ from groove.base import Curriculum, Score, Source, Task, UpdateRule
 from groove.buffer import Worth, by_score
 from groove.config import MIXTURE, Config, whole_lives
 from groove.critic import Critic
+from groove.curricula.latent import DIMENSIONS, Latent, decoder, latent
 from groove.lifetime import Evaluate, Lifetime, exact, lifetime, sampled
 from groove.signals import observed, watched
 from levels.base import Family
@@ -27,6 +28,8 @@ SIGNALLED: Mapping[str, Callable[[], Score]] = MappingProxyType(
     }
 )
 """Scores that ask for signals, by name."""
+DECODED = ("alp-gmm", "clutr")
+"""Curricula that decode levels from vectors."""
 
 
 def life_of(config: Config, kind: Family, rule: UpdateRule, evaluate: Evaluate | None = None) -> Lifetime:
@@ -97,7 +100,14 @@ def score_of(config: Config, kind: Family, rival: UpdateRule) -> Score:
     return scores.normalised_regret(life, walker, agents=agents, scale=scale, theta=theta)
 
 
-def curriculum_of(config: Config, kind: Family, score: Score, members: int, stored: Stored | None = None) -> Curriculum:
+def curriculum_of(
+    config: Config,
+    kind: Family,
+    score: Score,
+    members: int,
+    stored: Stored | None = None,
+    found: Latent | None = None,
+) -> Curriculum:
     """The curriculum that a configuration names, for one family of `members` lives at a time.
 
     Args:
@@ -106,22 +116,16 @@ def curriculum_of(config: Config, kind: Family, score: Score, members: int, stor
         score: Whose references new tasks have.
         members: Lives at a time.
         stored: The tasks of the file that it begins with. A frozen set without them is uniform.
+        found: The autoencoder of CLUTR.
+
+    Raises:
+        ValueError: The configuration asks for CLUTR and there is no autoencoder.
     """
     settings = config.curriculum
     size, block = pool_size(config, members), max(8, members // 4)
     lifetimes = curricula.log_uniform(*config.life.updates)
-    if settings.kind == "alp-gmm":
-        return curricula.mixture(
-            kind.generator,
-            score,
-            lifetimes,
-            size=size,
-            block=block,
-            window=settings.window,
-            history=10 * settings.window,
-            components=MIXTURE,
-            explore=settings.explore,
-        )
+    if settings.kind in DECODED:
+        return _decoded(config, kind, score, size, block, found)
     source = curricula.pool(kind.generator, score, lifetimes, size=size, block=block)
     if settings.kind == "frozen" and stored is not None:
         return curricula.frozen(stored[0])
@@ -148,6 +152,27 @@ def curriculum_of(config: Config, kind: Family, score: Score, members: int, stor
         priority=_priority(config),
         learn=not settings.robust,
     )
+
+
+def _decoded(config: Config, kind: Family, score: Score, size: int, block: int, found: Latent | None) -> Curriculum:
+    """Curricula that decode levels from vectors."""
+    settings, lifetimes = config.curriculum, curricula.log_uniform(*config.life.updates)
+    if settings.kind == "alp-gmm":
+        return curricula.mixture(
+            kind.generator,
+            score,
+            lifetimes,
+            size=size,
+            block=block,
+            window=settings.window,
+            history=10 * settings.window,
+            components=MIXTURE,
+            explore=settings.explore,
+        )
+    if found is None:
+        raise ValueError(f"curriculum.kind 'clutr' needs an autoencoder of levels of {kind.name!r}, got none.")
+    decode = decoder(found, kind.generator)
+    return latent(decode, score, lifetimes, dimensions=DIMENSIONS, size=size, block=block, batch=settings.latent_batch)
 
 
 def _prioritised(config: Config, kind: Family, source: Source) -> Curriculum:

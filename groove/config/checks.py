@@ -197,6 +197,8 @@ def _check_counts(config: Config) -> None:
         "curriculum.antagonists": config.curriculum.antagonists,
         "curriculum.episodes": config.curriculum.episodes,
         "curriculum.edits": config.curriculum.edits,
+        "curriculum.latent_steps": config.curriculum.latent_steps,
+        "curriculum.latent_batch": config.curriculum.latent_batch,
         **{f"members[{i}]": count for i, count in enumerate(config.members)},
     }
     for name, count in counts.items():

@@ -135,5 +135,7 @@ def smoke(config: Config) -> Config:
         life=dataclasses.replace(config.life, updates=(4, 4), environments=2, steps=5),
         meta=dataclasses.replace(config.meta, updates=2),
         evolution=dataclasses.replace(config.evolution, block=1, population=0, parents=2, probes=1),
-        curriculum=dataclasses.replace(config.curriculum, capacity=4, antagonists=2, episodes=2, window=11),
+        curriculum=dataclasses.replace(
+            config.curriculum, capacity=4, antagonists=2, episodes=2, window=11, latent_steps=2, latent_batch=4
+        ),
     )

@@ -192,9 +192,10 @@ class Evolution:
 class Curriculum:
     """How tasks are chosen."""
 
-    kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "frozen"] = "prioritised"
+    kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "clutr", "frozen"] = "prioritised"
     """prioritised: replay what scores high (PLR); accel: edit it as well; sfl: train on the best of a sweep; alp-gmm: where
-    returns change; uniform: domain randomisation; frozen: the tasks of `files` and no others."""
+    returns change; clutr: where a teacher in a latent space finds regret; uniform: domain randomisation; frozen: the tasks
+    of `files` and no others."""
     files: tuple[str, ...] = ()
     """Curricula to begin with, at most one a family: all there is (frozen), or the buffer's start (prioritised, accel)."""
     score: Literal[
@@ -241,6 +242,10 @@ class Curriculum:
     """Lives between two fits of the mixture, and of each fit (alp-gmm)."""
     explore: float = 0.2
     """Share of levels drawn without the mixture (alp-gmm)."""
+    latent_steps: int = 1500
+    """Steps of the autoencoder's training, which is done once for a family and its sizes (clutr)."""
+    latent_batch: int = 128
+    """Lives that the teacher learns from at once (clutr)."""
     antagonists: int = 2
     """Antagonist agents per task."""
     episodes: int = 4

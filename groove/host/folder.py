@@ -3,7 +3,7 @@
 import functools
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -12,9 +12,9 @@ import jax
 
 from groove import config, rulefile
 from groove.base import Theta
-from groove.build import Given, Run, architecture, build, family, learned_rule
+from groove.build import Inputs, Run, Saved, architecture, build, family, learned_rule
 from groove.config import ANTAGONISTS, Config
-from groove.host import tasks
+from groove.host import latents, tasks
 from groove.host.files import write_bytes
 from groove.host.metrics import read_metrics
 from groove.library import load_rule
@@ -26,10 +26,16 @@ SCHEDULES = "schedules.json"
 PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
 
 
-def create(settings: Config, folder: Path) -> None:
+def create(settings: Config, folder: Path, *, announce: Callable[[str], None] = lambda text: None) -> None:
     """Makes a new run folder.
 
-    A rule that the run starts from, one that regret compares with, and curricula that it begins with are copied into it.
+    A rule that the run starts from, one that regret compares with, curricula that it begins with and the autoencoders that
+    it needs are copied into it.
+
+    Args:
+        settings: Of the run.
+        folder: New, or empty.
+        announce: Receives one-line messages for a person: training an autoencoder takes up to a minute, once.
 
     Raises:
         ValueError: The configuration is not valid, the folder exists and is not empty, or a file to begin with is damaged
@@ -41,7 +47,9 @@ def create(settings: Config, folder: Path) -> None:
     start, rival = rule_file(settings.start), rule_file(settings.curriculum.antagonist)
     if settings.start:
         check_start(start, settings)
-    assert assemble(settings, rival=rival).parts  # what families and scores lack is said now
+    known = latents.prepare(settings, announce)
+    inputs = Inputs(saved=_saved(settings, rival), latents=latents.found(known))
+    assert build(settings, inputs).parts  # what families and scores lack is said now
     begun = tasks.check_files(settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
@@ -52,6 +60,8 @@ def create(settings: Config, folder: Path) -> None:
         write_bytes(folder / ANTAGONIST, rival.read_bytes())
     for name, path in begun.items():
         write_bytes(tasks.file_of(folder, name), path.read_bytes())
+    for name, path in known.items():
+        write_bytes(latents.file_of(folder, name), path.read_bytes())
     config.save(settings, folder / "config.json", versions())
 
 
@@ -60,29 +70,29 @@ def rule_file(path: str) -> Path:
     return Path(path) / RULE if Path(path).is_dir() else Path(path)
 
 
-def assemble(settings: Config, *, start: Path | None = None, rival: Path | None = None, given: Given | None = None) -> Run:
-    """Builds a run from its configuration and the files that it needs.
-
-    Args:
-        settings: Of the run.
-        start: File of the rule that it starts from, where it says so.
-        rival: File of the rule that regret compares with, where that is a learned one.
-        given: How to find the tasks that its curricula begin with.
-    """
-    theta = theta_of(start, settings) if start and settings.start else None
-    return build(settings, theta, functools.partial(load_rule, rival) if rival else None, given)
-
-
-def assembled(folder: Path, *, new: bool = False) -> Run:
-    """The run of a folder.
+def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
+    """The run of a folder, built from its configuration and the files that lie beside that.
 
     Args:
         folder: Of the run.
         new: Whether it is to begin: then references of tasks from files are computed, which a checkpoint has.
+        newborn: Whether it is to begin with a newborn rule, whatever the run began with.
     """
     settings = open_folder(folder)
-    given = tasks.given(folder, settings, new=new)
-    return assemble(settings, start=folder / START, rival=folder / ANTAGONIST, given=given)
+    return build(
+        settings,
+        Inputs(
+            start=theta_of(folder / START, settings) if settings.start and not newborn else None,
+            saved=_saved(settings, folder / ANTAGONIST),
+            given=tasks.given(folder, settings, new=new),
+            latents=latents.found(latents.of_folder(settings, folder)),
+        ),
+    )
+
+
+def _saved(settings: Config, path: Path) -> Saved | None:
+    """How to make the antagonist, where that is a learned rule."""
+    return None if settings.curriculum.antagonist in ANTAGONISTS else functools.partial(load_rule, path)
 
 
 def check_start(path: Path, settings: Config) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 
 from groove import curriculumfile, protocols, rulefile, schedules
 from groove.base import Theta
-from groove.build import HORIZONS, Run, build
+from groove.build import HORIZONS, Run
 from groove.evaluate import walk as walk_of
 from groove.host.files import write_text
-from groove.host.folder import RULE, SCHEDULES, versions
+from groove.host.folder import RULE, SCHEDULES, assembled, versions
 from groove.host.loop import Result
 
 Tree = TypeVar("Tree")
@@ -42,7 +42,7 @@ def save_rule(result: Result) -> Path:
 def evaluate(result: Result) -> list[protocols.Row]:
     """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
     settings = result.run.config
-    newborn = build(settings).trainer  # without what the run may have started from
+    newborn = assembled(result.folder, newborn=True).trainer
     untrained = jax.jit(lambda key: newborn.theta(newborn.init(key)))(jax.random.key(settings.seed))
     key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))

@@ -92,6 +92,7 @@ def taught(chosen: Curriculum) -> str:
         "sfl": f"the {chosen.capacity} best by {chosen.score} of a sweep; {chosen.select:g} of the lives only select (SFL)",
         "frozen": f"the tasks of {', '.join(chosen.files)} and no others",
         "alp-gmm": f"decoded where returns change most: a mixture fitted to {chosen.window} lives (ALP-GMM)",
+        "clutr": f"decoded from a latent space, where a teacher looks for a high {chosen.score} (CLUTR)",
     }
     return kinds.get(chosen.kind, chosen.kind)
 

@@ -21,6 +21,7 @@ from groove.curricula import (
     selected,
     uniform,
 )
+from groove.curricula.latent import latent
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
@@ -246,6 +247,14 @@ CURRICULA: dict[str, Callable[[], Curriculum]] = {
     "selected": lambda: selected(source(), capacity=6, sweep=12),
     "mixture": lambda: mixture(
         BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=64, window=12, history=16, components=3
+    ),
+    "latent": lambda: latent(
+        lambda point: BANDIT.generator.decode(jax.nn.sigmoid(point)),
+        REMEMBERING,
+        log_uniform(2, 9),
+        dimensions=BANDIT.generator.dimensions,
+        size=64,
+        batch=12,
     ),
     "prioritised-without-duplicates": lambda: prioritised(
         source(), capacity=24, minimal_fill=0.25, priority=proportional(1.0), replace=False

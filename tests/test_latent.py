@@ -1,0 +1,153 @@
+"""CLUTR: levels as tokens, the autoencoder over them, the teacher in its latent space, and its cache."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laws.members import BANDIT, FAMILIES, REMEMBERING, sample
+
+from groove import build, config
+from groove.base import Outcome
+from groove.curricula import log_uniform
+from groove.curricula.latent import DIMENSIONS, decoder, latent, shape, train
+from groove.curricula.latent.autoencoder import Autoencoder, loss
+from groove.curricula.latent.policy import Gaussian, log_density, objective
+from groove.curricula.latent.vocabulary import assemble, numbers, spoken, tokens, vocabulary
+from groove.host import latents
+from levels.base import Generator
+
+GRID = FAMILIES["gridworld"]
+every_family = pytest.mark.parametrize("family", [BANDIT, GRID], ids=["bandit", "grid"])
+
+
+def first(tree):
+    return jax.tree.map(lambda leaf: leaf[0], tree)
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+@every_family
+def test_numbers_and_back(family):
+    level = first(sample(family, 1))
+    assert same(assemble(numbers(level), level), level)
+
+
+def test_tokens_by_hand():
+    """A column of three values keeps them; one of nine is cut into quantiles."""
+    rows = np.stack([np.tile([1.0, 5.0, 2.0], 3), np.arange(9.0)], axis=1)
+    found = vocabulary(rows, size=4)
+    assert found.value[0].tolist() == [1.0, 2.0, 5.0, 5.0]
+    assert found.value[1].tolist() == [1.0, 3.0, 5.0, 7.0]
+    token = tokens(found, jnp.array([4.9, 3.2]))
+    assert token.tolist() == [2, 1] and spoken(found, token).tolist() == [5.0, 3.0]
+    with pytest.raises(ValueError, match="size must be at least 2 values, got 1"):
+        vocabulary(rows, size=1)
+
+
+@functools.cache
+def trained(steps=60):
+    return train(jax.random.key(0), BANDIT.generator, samples=256, steps=steps, batch=32)
+
+
+def test_training_finds_what_levels_have_in_common():
+    """The loss falls, and levels are told apart better than by their most frequent numbers."""
+    found, losses = trained()
+    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+    model = Autoencoder(found.token.shape[1])
+
+    def again(token):
+        return jnp.argmax(
+            model.apply(found.parameters, model.apply(found.parameters, token, method=model.encode)[0], method=model.decode),
+            1,
+        )
+
+    hits = np.mean(jax.vmap(again)(found.token) == found.token)
+    often = np.array([np.bincount(column).argmax() for column in np.asarray(found.token).T])
+    assert hits > np.mean(found.token == often[None]) + 0.02
+
+
+def test_every_parameter_has_a_gradient():
+    found, _ = trained(1)
+    model = Autoencoder(found.token.shape[1])
+    slope = jax.grad(lambda p: loss(model, p, jax.random.key(1), found.token[3], weight=1.0))(found.parameters)
+    assert all(np.any(leaf) for leaf in jax.tree.leaves(slope))
+
+
+@every_family
+def test_every_point_has_a_valid_level(family):
+    """Trained for one step, what it says is nonsense: then levels of the bank take its place."""
+    found, _ = train(jax.random.key(0), family.generator, samples=32, steps=1, batch=4)
+    points = 3 * jax.random.normal(jax.random.key(1), (64, DIMENSIONS))
+    made = jax.vmap(decoder(found, family.generator))(points)
+    assert jax.vmap(family.generator.is_valid)(made).all()
+    plain = jax.vmap(decoder(found, Generator(family.generator.sample)))(points)
+    rows, bank = jax.vmap(numbers)(plain), jax.vmap(numbers)(found.bank)
+    assert {row.tobytes() for row in np.asarray(rows)} <= {row.tobytes() for row in np.asarray(bank)}
+    known = shape(family.generator, samples=32)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(lambda s: (s.shape, s.dtype), known)
+
+
+def test_the_objective_of_the_teacher_by_hand():
+    """At the policy that drew the points the ratio is 1; half the size of a step away it is clipped."""
+    policy = Gaussian(jnp.zeros(1), jnp.zeros(1))
+    points = jnp.array([[1.0], [-2.0]])
+    odds = jax.vmap(log_density, (None, 0))(policy, points)
+    assert odds.tolist() == [-0.5, -2.0]
+    gain = functools.partial(objective, point=points, log_odds=odds, clip=0.2)
+    assert gain(policy, advantage=jnp.array([1.0, -3.0]), entropy=0.0) == -1.0
+    moved = Gaussian(jnp.array([1.0]), jnp.zeros(1))  # ratios exp(0.5) = 1.65 and exp(-2.5) = 0.08
+    assert gain(moved, advantage=jnp.array([1.0, -3.0]), entropy=0.0) == pytest.approx((1.2 - 3 * 0.8) / 2)
+    wide = Gaussian(jnp.zeros(1), jnp.array([0.5]))
+    difference = gain(wide, advantage=jnp.zeros(2), entropy=2.0) - gain(wide, advantage=jnp.zeros(2), entropy=0.0)
+    assert difference == pytest.approx(1.0)
+
+
+def test_the_teacher_goes_where_the_score_is():
+    """Score = the first coordinate: its mean climbs, the others stay near 0; the pool follows the policy."""
+
+    def decode(point):
+        return first(sample(BANDIT, 1))
+
+    made = latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=32, batch=32)
+    propose, report, refresh = map(jax.jit, (made.propose, made.report, made.refresh))
+    state = refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    everyone = jnp.ones(32, bool)
+    for seed in range(25):
+        state, tasks = propose(jax.random.key(seed), state, everyone)
+        score = tasks.origin.vector[:, 0]
+        state = refresh(jax.random.key(seed), report(state, tasks, score, Outcome(score, score), everyone))
+    assert state.learned == 25
+    assert state.policy.mean[0] > 2 and np.abs(state.policy.mean[1:]).max() < 1
+    assert np.mean(state.pool.task.origin.vector[:, 0]) > 1.5
+
+
+def test_reports_beyond_a_batch_overwrite_the_oldest():
+    made = latent(lambda point: first(sample(BANDIT, 1)), REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3)
+    state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
+    score = jnp.arange(8.0).at[7].set(jnp.nan)
+    state = made.report(state, tasks, score, Outcome(score, score), jnp.ones(8, bool).at[5].set(False))
+    assert sorted(state.reward.tolist()) == [3.0, 4.0, 6.0] and state.reported == 6
+
+
+def test_an_autoencoder_is_trained_once(tmp_path, monkeypatch):
+    """The second run takes it from the cache; a damaged file is trained again; other sizes are refused."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    small = config.smoke(config.QUICK)
+    small = dataclasses.replace(small, curriculum=dataclasses.replace(small.curriculum, kind="clutr"))
+    said: list[str] = []
+    monkeypatch.setattr(latents, "train", functools.partial(train, samples=8, batch=2))
+    files = latents.prepare(small, said.append)
+    assert len(said) == 2 and latents.prepare(small, said.append) == files and len(said) == 2
+    path = files["bernoulli-bandit"]
+    content, before = path.read_bytes(), latents.load(path, build.family(small, "bernoulli-bandit"))
+    assert path.write_bytes(content[:-7]) and latents.prepare(small, said.append) == files and len(said) == 3
+    assert same(latents.load(path, build.family(small, "bernoulli-bandit")), before)
+    with pytest.raises(ValueError, match="must hold an autoencoder of levels of 'bernoulli-bandit', but theta"):
+        latents.load(files["gridworld"], BANDIT)
+    assert latents.prepare(config.QUICK, said.append) == {}
