@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from groove import build
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
-from groove.config import QUICK, Config, Curriculum, check
+from groove.config import QUICK, Config, Curriculum, check, generator_of
 from levels import dataset
 from levels.base import Family, Level
 
@@ -201,7 +201,12 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
 def generator(config: Config, name: str) -> dict[str, object]:
     """The configuration of a family's generator: what of `build.sizes` is not about agents."""
     own = dataclasses.asdict(build.sizes(config, name))
-    return {"family": name, **{field: value for field, value in own.items() if not field.endswith(("rate", "entropy"))}}
+    sampler = {"generator": generator_of(config, name)} if generator_of(config, name) else {}
+    return {
+        "family": name,
+        **sampler,
+        **{field: value for field, value in own.items() if not field.endswith(("rate", "entropy"))},
+    }
 
 
 def sized(config: Config, metadata: Mapping[str, str]) -> Config:

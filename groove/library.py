@@ -22,7 +22,7 @@ def load_rule(path: str | Path, spec: Spec | None = None, architecture: Architec
 
     Raises:
         FileNotFoundError: There is no such file; the run may not have finished.
-        ValueError: The file is damaged, or no rule of this version of groove.
+        ValueError: The file is damaged, no rule of this version of groove, or a plug-in that it needs is not installed.
 
     Example:
         >>> import groove, levels
@@ -36,6 +36,8 @@ def load_rule(path: str | Path, spec: Spec | None = None, architecture: Architec
         settings, families = config.from_json(metadata["config"]), json.loads(metadata["families"])
     except (KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} does not say which rule it is: {error}.") from error
+    except ValueError as error:  # a plug-in, for one, that is not installed
+        raise ValueError(f"{path} needs what is not here: {error}") from error
     specs = {name: build.family(settings, name).environment.spec for name in families}
     spec = spec or specs[families[0]]
     name = next((name for name in families if specs[name] == spec), families[0])

@@ -53,7 +53,8 @@ def protocol(config: Config) -> Protocol:
 
 def rival_name(config: Config) -> str:
     """What A2C is called: tuned, only where its settings were tuned for just these families and lives."""
-    settings, families = (config.grids, config.bandits, config.life), set(config.families) <= set(QUICK.families)
+    settings = (config.grids, config.bandits, config.life)
+    families = set(config.families) <= set(QUICK.families) and not any(config.generators)
     return "tuned A2C" if families and settings == (QUICK.grids, QUICK.bandits, QUICK.life) else "A2C"
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 from groove.base import Score, Theta, UpdateRule
 from groove.build.learning import meta_optimizer, probe_tasks
 from groove.build.parts import CELLS, HORIZONS, Saved, antagonist, architecture, family, learned_rule, rival, sizes
-from groove.build.teaching import Stored, curriculum_of, life_of, measure, pool_size, score_of, watch
+from groove.build.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
 from groove.config import Config
 from groove.critic import critic
 from groove.curricula.latent import Latent
@@ -28,6 +28,7 @@ __all__ = [
     "antagonist",
     "architecture",
     "build",
+    "check_rules",
     "curriculum_of",
     "family",
     "learned_rule",
@@ -98,8 +99,10 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
     spec = kind.environment.spec
     networks = architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
-    rule, life = watch(config, kind, learned_rule(config, spec, networks), value)
-    score = score_of(config, kind, rival(config, spec, name, inputs.saved))
+    learned, other = learned_rule(config, spec, networks), rival(config, spec, name, inputs.saved)
+    check_rules(config, kind, learned, other)
+    rule, life = watch(config, kind, learned, value)
+    score = score_of(config, kind, other)
     stored = inputs.given(kind, score) if inputs.given else None
     found = inputs.latents(kind) if inputs.latents else None
     share = Class(name, members, curriculum_of(config, kind, score, members, stored, found), score)

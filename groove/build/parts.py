@@ -7,7 +7,21 @@ from typing import TypeAlias
 from groove import agents, recurrent, rules
 from groove.agents import Architecture
 from groove.base import UpdateRule
-from groove.config import GYMNAX, Bandits, Chains, Config, Grids, Gymnax
+from groove.build import plugged
+from groove.config import (
+    CHOICES,
+    GYMNAX,
+    MAZE,
+    Bandits,
+    Chains,
+    Config,
+    Grids,
+    Gymnax,
+    Plugged,
+    generator_of,
+    is_file,
+    is_plugged,
+)
 from groove.rules import horizon
 from levels import FAMILIES
 from levels.base import Discrete, Family, Spec
@@ -26,11 +40,27 @@ CELLS: Mapping[str, recurrent.Cell] = MappingProxyType({"gru": recurrent.gru, "l
 
 
 def family(config: Config, name: str) -> Family:
-    """The family of that name, sized as the configuration says."""
+    """The family of that name, sized as the configuration says, with the generator that it names.
+
+    Raises:
+        ValueError: A plug-in fails, or is no family or no generator of its levels; the message names it.
+    """
+    found = plugged.family(name) if is_plugged(name) else _built_in(config, name)
+    if config.curriculum.exact and found.value is None:
+        raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
+    generator = generator_of(config, name)
+    return found._replace(generator=plugged.generator(generator, found)) if generator else found
+
+
+def _built_in(config: Config, name: str) -> Family:
     if name.startswith(GYMNAX):
         from levels.adapters.gymnax import from_gymnax  # gymnax takes a second to import
 
         return from_gymnax(name.removeprefix(GYMNAX), ranges=_ranges(config.gymnax.ranges))
+    if name == MAZE:
+        from levels.adapters.jaxued import maze  # so does jaxued
+
+        return maze()
     if name.startswith("gridworld"):
         side, limit = config.grids.side, config.grids.limit
         sizes = {"height": side[1], "width": side[1], "objects": config.grids.objects, "episode_limit": limit[1]}
@@ -63,6 +93,8 @@ def _range(text: str) -> tuple[str, tuple[float, float]]:
 def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> UpdateRule:
     """The configuration's rule for agents of an architecture."""
     settings = config.rule
+    if settings.kind not in CHOICES["rule", "kind"]:
+        return plugged.rule(settings.kind, spec, architecture)
     if settings.kind == "lpo":
         return rules.lpo(
             spec,
@@ -90,8 +122,10 @@ def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> Upda
     )
 
 
-def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax:
+def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax | Plugged:
     """The part of a configuration that is about the family `name` and its agents."""
+    if name == MAZE or is_plugged(name):
+        return config.plugged
     if name.startswith(GYMNAX):
         return config.gymnax
     if name.startswith("chain"):
@@ -139,6 +173,10 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
             entropy_weight=own.antagonist_entropy,
             anneal=config.rule.anneal,
         )
+    if not is_file(config.curriculum.antagonist):
+        return plugged.rule(
+            config.curriculum.antagonist, spec, architecture(config, spec, name, actor_rate=own.antagonist_rate)
+        )
     if saved is None:
         raise ValueError(f"curriculum.antagonist {config.curriculum.antagonist!r} is a file, and nobody has read it.")
     return saved(spec)
@@ -150,6 +188,6 @@ def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | N
     if isinstance(own, Gymnax):
         trained = agents.mlp(rate=actor_rate or own.rate, clip=clip)
         return trained._replace(network=agents.for_spec(spec).network)
-    if not isinstance(spec.observation, Discrete):
-        return agents.for_spec(spec, clip=clip)
-    return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
+    if isinstance(spec.observation, Discrete):
+        return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
+    return agents.for_spec(spec, clip=clip, rate=own.rate) if isinstance(own, Plugged) else agents.for_spec(spec, clip=clip)

@@ -10,7 +10,8 @@ import jax
 from groove import curricula, rules, scores
 from groove.base import Curriculum, Score, Source, Task, UpdateRule
 from groove.buffer import Worth, by_score
-from groove.config import MIXTURE, Config, whole_lives
+from groove.build import plugged
+from groove.config import ANTAGONISTS, CHOICES, MIXTURE, Config, is_file, whole_lives
 from groove.critic import Critic
 from groove.curricula.latent import DIMENSIONS, Latent, decoder, latent
 from groove.lifetime import Evaluate, Lifetime, exact, lifetime, sampled
@@ -45,7 +46,7 @@ def life_of(config: Config, kind: Family, rule: UpdateRule, evaluate: Evaluate |
 
 def watch(config: Config, kind: Family, rule: UpdateRule, value: Critic) -> tuple[UpdateRule, Lifetime]:
     """The rule and its lives as the score needs them: where it asks for signals, agents are watched."""
-    if config.curriculum.score not in SIGNALLED:
+    if not _signalled(config, kind):
         return rule, life_of(config, kind, rule)
     seen = watched(rule, value)
     evaluate = observed(
@@ -59,6 +60,32 @@ def watch(config: Config, kind: Family, rule: UpdateRule, value: Critic) -> tupl
         lambda_=config.life.gae_lambda,
     )
     return seen, life_of(config, kind, seen, evaluate)
+
+
+def _signalled(config: Config, kind: Family) -> bool:
+    """Whether the score asks for signals; a plug-in does by reading them."""
+    name = config.curriculum.score
+    if name in CHOICES["curriculum", "score"]:
+        return name in SIGNALLED
+    return plugged.sees_signals(score_of(config, kind, rules.random_policy(kind.environment.spec)), kind)
+
+
+def check_rules(config: Config, kind: Family, rule: UpdateRule, rival: UpdateRule) -> None:
+    """Raises a ValueError that names the plug-in unless those rules that are plug-ins keep the contract of `groove.base`.
+
+    Args:
+        config: Of the run.
+        kind: The family.
+        rule: What is learned.
+        rival: The antagonist's rule.
+    """
+    name, other = config.rule.kind, config.curriculum.antagonist
+    if name not in CHOICES["rule", "kind"]:
+        plugged.check_rule(name, rule, life_of(config, kind, rule), kind)
+        if not jax.tree.leaves(jax.eval_shape(rule.init, jax.random.key(0))):
+            raise ValueError(f"rule.kind must name a rule with parameters to learn, {name!r} has none.")
+    if other not in ANTAGONISTS and not is_file(other):
+        plugged.check_rule(other, rival, life_of(config, kind, rival), kind)
 
 
 def measure(config: Config, kind: Family, rule: UpdateRule, *, exactly: bool) -> Evaluate:
@@ -77,9 +104,11 @@ def score_of(config: Config, kind: Family, rival: UpdateRule) -> Score:
         rival: The antagonist's rule, whose `init` gives its theta whatever the key.
 
     Raises:
-        ValueError: The family does not know what the score needs.
+        ValueError: The family does not know what the score needs, or a plug-in is no score.
     """
     name, agents = config.curriculum.score, config.curriculum.antagonists
+    if name not in CHOICES["curriculum", "score"]:
+        return plugged.score(name, kind, plugged.bound(life_of(config, kind, rival), rival.init(jax.random.key(0))))
     if name in SIGNALLED:
         if name == "learnability" and kind.success is None:
             raise ValueError(f"curriculum.score 'learnability' needs a family that says what success is, not {kind.name!r}.")
@@ -127,6 +156,8 @@ def curriculum_of(
     if settings.kind in DECODED:
         return _decoded(config, kind, score, size, block, found)
     source = curricula.pool(kind.generator, score, lifetimes, size=size, block=block)
+    if settings.kind not in CHOICES["curriculum", "kind"]:
+        return plugged.curriculum(settings.kind, source, kind, score, settings.capacity)
     if settings.kind == "frozen" and stored is not None:
         return curricula.frozen(stored[0])
     if settings.kind in ("uniform", "frozen"):

@@ -1,5 +1,6 @@
 """The command `groove`. Commands are modules of this folder; each takes its words and returns an exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,6 +23,8 @@ presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-smal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not {"", os.getcwd()} & set(sys.path):  # so that package.module:object may name what lies here
+        sys.path.append(os.getcwd())
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train.run,
         "curate": curate.run,

@@ -106,7 +106,7 @@ def _parse(words: list[str]):
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     if (score := value_of("--score", words)) is not None:
-        config.check_name("score", score, config.CHOICES["curriculum", "score"])
+        config.check_choice("curriculum", "score", score)
     if (keep := value_of("--keep", words)) is not None:
         config.check_name("keep", keep, curate.KEEP)
     options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))

@@ -88,9 +88,9 @@ def _parse(words: list[str]):
     default = stored or _fitted(smoke(config.preset(name or "quick")), files)
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
-    for (part, field), known in config.CHOICES.items():  # before tyro, whose answer would not fit on a line
+    for part, field in config.CHOICES:  # before tyro, whose answer would not fit on a line
         if (value := value_of(f"--{part}.{field}", words)) is not None:
-            config.check_name(field, value, known)
+            config.check_choice(part, field, value)
     options = tyro.cli(TrainOptions, args=words, prog="groove train", default=TrainOptions(default))
     settings = config.check(options.run)
     if stored and settings != stored:

@@ -1,7 +1,22 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
-from groove.config.checks import ANTAGONISTS, DEEP_GA, GYMNAX, MIXTURE, check, check_name, population, whole_lives
+from groove.config.checks import DEEP_GA, MIXTURE, check, population, whole_lives
 from groove.config.files import from_json, load, save
+from groove.config.names import (
+    ANTAGONISTS,
+    GYMNAX,
+    MAZE,
+    OPEN,
+    check_choice,
+    check_family,
+    check_name,
+    check_part,
+    generator_of,
+    is_file,
+    is_plugged,
+    plugged,
+    sources,
+)
 from groove.config.presets import GROOVE, LPG, LPO, PRESETS, QUICK, TA_LPG, TA_LPO, preset, smoke
 from groove.config.settings import (
     CHOICES,
@@ -14,6 +29,7 @@ from groove.config.settings import (
     Gymnax,
     Life,
     Meta,
+    Plugged,
     Rule,
 )
 
@@ -25,7 +41,9 @@ __all__ = [
     "GYMNAX",
     "LPG",
     "LPO",
+    "MAZE",
     "MIXTURE",
+    "OPEN",
     "PRESETS",
     "QUICK",
     "TA_LPG",
@@ -39,14 +57,23 @@ __all__ = [
     "Gymnax",
     "Life",
     "Meta",
+    "Plugged",
     "Rule",
     "check",
+    "check_choice",
+    "check_family",
     "check_name",
+    "check_part",
     "from_json",
+    "generator_of",
+    "is_file",
+    "is_plugged",
     "load",
+    "plugged",
     "population",
     "preset",
     "save",
     "smoke",
+    "sources",
     "whole_lives",
 ]

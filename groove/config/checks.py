@@ -1,36 +1,22 @@
 """Whether a run can be built from a configuration."""
 
-import difflib
 import math
-from collections.abc import Mapping
 
+from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
 from groove.config.settings import CHOICES, Config, Evolution
 from groove.meta import strategies
-from levels import FAMILIES
 
-GYMNAX = "gymnax:"
-"""What the names of families from gymnax begin with."""
 DEEP_GA = "deep-ga"
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
 """What `evolution.strategy` may be."""
 SHARES = ("replay", "minimal_fill", "staleness", "diversity", "edit", "select", "explore")
 """Fields of the curriculum that lie in [0, 1]."""
-ANTAGONISTS = ("a2c", "ppo", "random")
-"""What `curriculum.antagonist` may be, beside paths."""
 MIXTURE = 10
 """Most Gaussians that alp-gmm fits."""
 OPTIMUM, NO_OPTIMUM = ("exact-regret", "learnability"), ("gridworld-planes",)
 """Scores that need a known optimum, and families that lack one, beside those of gymnax."""
-SAMPLED = ("gridworld-planes", "chain-distractors")
+SAMPLED = ("gridworld-planes", "chain-distractors", MAZE)
 """Families whose returns are only known from episodes, beside those of gymnax."""
-
-
-def check_name(kind: str, name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Returns `name` if it is known, else raises a ValueError that suggests the nearest known one."""
-    if name in known:
-        return name
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    raise ValueError(f"unknown {kind} {name!r}; did you mean {near[0]!r}? Known: {', '.join(known)}.")
 
 
 def check(config: Config) -> Config:
@@ -82,8 +68,8 @@ def _check_rule(config: Config) -> None:
 
 def _check_curriculum(config: Config) -> None:
     settings = config.curriculum
-    if "/" not in settings.antagonist and not settings.antagonist.endswith(".safetensors"):
-        check_name("antagonist", settings.antagonist, ANTAGONISTS)
+    if not is_file(settings.antagonist):
+        check_part("antagonist", settings.antagonist, "groove.rules", ANTAGONISTS)
     if settings.kind in ("prioritised", "accel") and settings.capacity < max(config.members):
         least = max(config.members)
         raise ValueError(f"curriculum.capacity must hold at least a batch of {least} tasks, got {settings.capacity}.")
@@ -149,15 +135,18 @@ def _check_families(config: Config) -> None:
     if config.gymnax.ranges and not any(name.startswith(GYMNAX) for name in config.families):
         raise ValueError(f"gymnax.ranges need a family {GYMNAX}NAME, got the families {config.families}.")
     for name in config.families:
-        if not name.startswith(GYMNAX):
-            check_name("family", name, (*FAMILIES, f"{GYMNAX}CartPole-v1"))
+        check_family(name)
         score = config.curriculum.score
         if score in OPTIMUM and (name in NO_OPTIMUM or name.startswith(GYMNAX)):
             raise ValueError(f"curriculum.score {score!r} needs a known optimum, which {name!r} lacks.")
         if config.curriculum.exact and (name in SAMPLED or name.startswith(GYMNAX)):
             raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
-    for (part, name), known in CHOICES.items():
-        check_name(name, getattr(getattr(config, part), name), known)
+    if len(config.generators) not in (0, len(config.families)):
+        raise ValueError(f"generators must be none or one a family, got {config.generators} for {config.families}.")
+    for name in filter(None, config.generators):
+        check_part("generator", name, "groove.generators", ())
+    for part, field in CHOICES:
+        check_choice(part, field, getattr(getattr(config, part), field))
 
 
 def _check_ranges(config: Config) -> None:
@@ -223,6 +212,8 @@ def _check_rates(config: Config) -> None:
         **{f"grids.{name}": getattr(config.grids, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
         **{f"bandits.{name}": getattr(config.bandits, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
         **{f"chains.{name}": getattr(config.chains, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+        **{f"plugged.{name}": getattr(config.plugged, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+        "plugged.rate": config.plugged.rate,
     }
     weights = {
         "meta.clip": config.meta.clip,
@@ -236,6 +227,7 @@ def _check_rates(config: Config) -> None:
         "grids.antagonist_entropy": config.grids.antagonist_entropy,
         "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
         "chains.antagonist_entropy": config.chains.antagonist_entropy,
+        "plugged.antagonist_entropy": config.plugged.antagonist_entropy,
     }
     shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in SHARES}
     shares |= {"evolution.novelty": config.evolution.novelty, "evolution.decay": config.evolution.decay}

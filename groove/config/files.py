@@ -4,15 +4,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 from groove.config.checks import check
+from groove.config.names import sources
 from groove.config.settings import Config
 
 
 def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
-    """Writes a configuration and the versions it ran with as JSON."""
-    text = json.dumps({"config": dataclasses.asdict(config), "versions": dict(versions)}, indent=2) + "\n"
+    """Writes a configuration as JSON, with the versions it ran with and where its plug-ins come from."""
+    page = {"config": dataclasses.asdict(config), "versions": dict(versions), "plugins": sources(config)}
+    text = json.dumps(page, indent=2) + "\n"
     part = path.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
@@ -59,7 +62,7 @@ def _rebuild(kind, values):
 def _checked(name, hint, value):
     """The value of a field, if it is of the field's type: a number, a name, or a tuple of them."""
     if get_origin(hint) is not tuple:
-        expected = str if get_origin(hint) is Literal else hint
+        expected = str if get_origin(hint) in (Literal, Union, UnionType) else hint
         if type(value) is not expected and not (expected is float and type(value) is int):
             raise TypeError(f"{name} must be of type {expected.__name__}, got {value!r}")
         return value

@@ -77,11 +77,27 @@ class Gymnax:
 
 
 @dataclass(frozen=True)
+class Plugged:
+    """The agents of families from other packages, whose levels have the sizes that those packages give them."""
+
+    actor_rate: float = 20.0
+    """Learning rate of the agents' policies, where observations are discrete."""
+    critic_rate: float = 4.0
+    """Learning rate of the value functions, where observations are discrete."""
+    rate: float = 5e-4
+    """Learning rate of policies and value functions, where observations are arrays (Adam)."""
+    antagonist_rate: float = 20.0
+    """Learning rate of the antagonist's policy, where observations are discrete."""
+    antagonist_entropy: float = 0.01
+    """Entropy weight of the antagonist."""
+
+
+@dataclass(frozen=True)
 class Rule:
     """The learned rule: LPG (Oh et al. 2020) or LPO (Lu et al. 2022)."""
 
-    kind: Literal["lpg", "lpo"] = "lpg"
-    """lpg: a recurrent net says how the agent changes; lpo: a small net takes the place of PPO's clip."""
+    kind: Literal["lpg", "lpo"] | str = "lpg"
+    """lpg: a recurrent net says how the agent changes; lpo: a small net takes the place of PPO's clip; or a plug-in."""
     cell: Literal["gru", "lstm"] = "gru"
     """Recurrent cell."""
     width: int = 256
@@ -192,26 +208,30 @@ class Evolution:
 class Curriculum:
     """How tasks are chosen."""
 
-    kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "clutr", "frozen"] = "prioritised"
+    kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "clutr", "frozen"] | str = "prioritised"
     """prioritised: replay what scores high (PLR); accel: edit it as well; sfl: train on the best of a sweep; alp-gmm: where
     returns change; clutr: where a teacher in a latent space finds regret; uniform: domain randomisation; frozen: the tasks
-    of `files` and no others."""
+    of `files` and no others; or a plug-in."""
     files: tuple[str, ...] = ()
     """Curricula to begin with, at most one a family: all there is (frozen), or the buffer's start (prioritised, accel)."""
-    score: Literal[
-        "regret",
-        "normalised-regret",
-        "exact-regret",
-        "l1-value-loss",
-        "positive-value-loss",
-        "max-mc",
-        "learnability",
-        "learning-progress",
-        "uniform",
-    ] = "regret"
-    """What ranks tasks; regret is the algorithmic regret of GROOVE, antagonist minus learner."""
+    score: (
+        Literal[
+            "regret",
+            "normalised-regret",
+            "exact-regret",
+            "l1-value-loss",
+            "positive-value-loss",
+            "max-mc",
+            "learnability",
+            "learning-progress",
+            "uniform",
+        ]
+        | str
+    ) = "regret"
+    """What ranks tasks; regret is the algorithmic regret of GROOVE, antagonist minus learner. Or a plug-in."""
     antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
+    """What regret compares with: a2c, ppo, random, a path to a learned rule, or a plug-in; with the optimum compares
+    exact-regret."""
     robust: bool = False
     """Learn from replayed tasks only; new ones and edits are only scored (robust PLR, and ACCEL as published)."""
     capacity: int = 4000
@@ -265,7 +285,9 @@ class Config:
     start: str = ""
     """Run folder or rule.safetensors whose theta the run starts from; by default a newborn rule."""
     families: tuple[str, ...] = ("gridworld",)
-    """Families of levels, by name."""
+    """Families of levels, by name: those of `groove levels list`, gymnax:NAME, or package.module:object."""
+    generators: tuple[str, ...] = ()
+    """Plug-ins that make the levels in place of the families' own generators, one a family; "" for its own."""
     members: tuple[int, ...] = (512,)
     """Parallel lifetimes, per family."""
     meta_steps: int = 10_000
@@ -278,6 +300,7 @@ class Config:
     bandits: Bandits = field(default_factory=Bandits)
     chains: Chains = field(default_factory=Chains)
     gymnax: Gymnax = field(default_factory=Gymnax)
+    plugged: Plugged = field(default_factory=Plugged)
     rule: Rule = field(default_factory=Rule)
     life: Life = field(default_factory=Life)
     meta: Meta = field(default_factory=Meta)
@@ -285,12 +308,17 @@ class Config:
     curriculum: Curriculum = field(default_factory=Curriculum)
 
 
+def _choices(hint: object) -> tuple[str, ...]:
+    """The names that a field of this type may hold, those of a Literal in a union with str included; () without any."""
+    return next((get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal), ())
+
+
 CHOICES: Mapping[tuple[str, str], tuple[str, ...]] = MappingProxyType(
     {
-        (part, name): get_args(hint)
+        (part, name): _choices(hint)
         for part, kind in (("rule", Rule), ("meta", Meta), ("evolution", Evolution), ("curriculum", Curriculum))
         for name, hint in get_type_hints(kind).items()
-        if get_origin(hint) is Literal
+        if _choices(hint)
     }
 )
-"""What the fields that hold names may hold, by part and field. Read-only."""
+"""What the fields that hold names may hold, by part and field; some may hold names of plug-ins as well. Read-only."""

@@ -1,0 +1,248 @@
+"""Parts of other packages in runs: named, refused with the reason before there is a folder, trained, resumed, loaded."""
+
+import dataclasses
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import groove
+from groove import build, cli, config, host
+
+PARTS = """
+import jax
+import jax.numpy as jnp
+
+from groove import curricula, rules
+from groove.base import Score
+from levels.chain import chain
+
+CORRIDOR = chain(length=(2, 4))
+
+
+def open_fields(key, family):
+    level = family.generator.sample(key)
+    rows, columns = jnp.indices(level.walls.shape)
+    return level._replace(walls=(rows >= level.height) | (columns >= level.width))
+
+
+def padded(key, family):
+    level = family.generator.sample(key)
+    return level._replace(walls=jnp.pad(level.walls, 1))
+
+
+def branching(key):
+    return 1.0 if jax.random.uniform(key) < 0.5 else 0.0
+
+
+def gap(family, antagonist):
+    def reference(key, level, lifetime):
+        live_key, measure_key = jax.random.split(key)
+        agent = antagonist.live(live_key, (), level, lifetime)
+        return antagonist.evaluate(measure_key, agent, level, jnp.bool_(True)).episode_return
+
+    return Score(reference, lambda outcome, reference, memory: (reference - outcome.episode_return, memory))
+
+
+SURPRISE = Score(
+    reference=lambda key, level, lifetime: (),
+    score=lambda outcome, reference, memory: (outcome.signals.advantage_size, memory),
+)
+FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
+
+
+def keeping(source, family, score, capacity):
+    return curricula.prioritised(source, capacity=capacity)
+
+
+def stuck(source, family, score, capacity):
+    return curricula.uniform(source)._replace(report=lambda *given: ())
+
+
+def learner(spec, architecture):
+    return rules.lpg(spec, architecture, targets=rules.recurrent_targets(width=4, predictions=3), predictions=3)
+
+
+def handmade(spec, architecture):
+    return rules.a2c(spec, architecture)
+
+
+def growing(spec, architecture):
+    rule = rules.a2c(spec, architecture)
+    return rule._replace(update=lambda key, theta, agent, rollout, clock: ((agent, agent), {}))
+
+
+def silent(spec, architecture):
+    return rules.a2c(spec, architecture)._replace(diagnose=lambda agent, rollout: {})
+
+
+def failing(*arguments):
+    raise RuntimeError("out of order")
+"""
+ENTRIES = """
+[groove.families]
+corridor = someones_parts:CORRIDOR
+a/b = someones_parts:CORRIDOR
+[groove.generators]
+open = someones_parts:open_fields
+[groove.scores]
+gap = someones_parts:gap
+[groove.curricula]
+keeping = someones_parts:keeping
+[groove.rules]
+learner = someones_parts:learner
+handmade = someones_parts:handmade
+"""
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A package as pip leaves it, in a folder of its own; the working directory is another one."""
+    folder, work = tmp_path / "site", tmp_path / "work"
+    info = folder / "someones_parts-0.3.dist-info"
+    assert (info.mkdir(parents=True), work.mkdir()) == (None, None)
+    for path, text in (
+        (folder / "someones_parts.py", PARTS),
+        (info / "entry_points.txt", ENTRIES),
+        (info / "METADATA", "Metadata-Version: 2.1\nName: someones-parts\nVersion: 0.3\n"),
+    ):
+        assert path.write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield folder
+    assert sys.modules.pop("someones_parts", None) is not sys
+
+
+def small(families=("gridworld",), generators=(), rule="lpg", **curriculum) -> config.Config:
+    start = config.smoke(config.QUICK)
+    return dataclasses.replace(
+        start,
+        families=families,
+        members=(2,) * len(families),
+        generators=generators,
+        rule=dataclasses.replace(start.rule, kind=rule),
+        curriculum=dataclasses.replace(start.curriculum, **curriculum),
+    )
+
+
+def test_names_are_checked_without_importing(installed):
+    good = small(("gridworld", "corridor"), ("open", ""), "learner", kind="keeping", score="gap", antagonist="handmade")
+    assert config.check(good) == good and "someones_parts" not in sys.modules
+    assert config.sources(good) == {
+        "groove.families": {"corridor": "someones-parts 0.3"},
+        "groove.generators": {"open": "someones-parts 0.3"},
+        "groove.rules": {"learner": "someones-parts 0.3", "handmade": "someones-parts 0.3"},
+        "groove.curricula": {"keeping": "someones-parts 0.3"},
+        "groove.scores": {"gap": "someones-parts 0.3"},
+    }
+    assert config.sources(small(antagonist="runs/first")) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (small(("coridor",)), r"unknown family 'coridor'; did you mean 'corridor'\? Known: gridworld, "),
+        (small(("a/b",)), "families must have names of letters, digits and .* alone, got 'a/b'"),
+        (small(("jaxued:Mase",)), "unknown family 'jaxued:Mase'; did you mean 'jaxued:Maze'"),
+        (small(generators=("opn",)), "unknown generator 'opn'; did you mean 'open'"),
+        (small(generators=("open", "open")), r"generators must be none or one a family, got \('open', 'open'\)"),
+        (small(score="gab"), "unknown score 'gab'; did you mean 'gap'"),
+        (small(kind="keepin"), "unknown kind 'keepin'; did you mean 'keeping'"),
+        (small(rule="lerner"), "unknown kind 'lerner'; did you mean 'learner'"),
+        (small(antagonist="handmad"), "unknown antagonist 'handmad'; did you mean 'handmade'"),
+        (small(("jaxued:Maze",), exact=True), "curriculum.exact needs exact returns, which 'jaxued:Maze' lacks"),
+    ],
+)
+def test_unknown_names_get_a_suggestion(installed, settings, message):
+    with pytest.raises(ValueError, match=message):
+        config.check(settings)
+
+
+M = "someones_parts:"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (small((M + "failing",)), "plug-in 'someones_parts:failing' fails: RuntimeError: out of order"),
+        (small((M + "gap",)), "plug-in 'someones_parts:gap' fails: TypeError"),
+        (small((M + "PARTS",)), "plug-in 'someones_parts:PARTS' cannot be loaded"),
+        (small(generators=(M + "padded",)), r"walls of a sample is bool\[6,6\], of a level of gridworld bool\[4,4\]"),
+        (small(generators=(M + "branching",)), "plug-in 'someones_parts:branching' fails: TracerBoolConversionError"),
+        (small(score=M + "FORGETFUL"), "'someones_parts:FORGETFUL' cannot be used: the memory after a score is .*"),
+        (small(score=M + "learner"), "plug-in 'someones_parts:learner' fails|must be a Score or a function that makes one"),
+        (small(kind=M + "stuck"), "'someones_parts:stuck' cannot be used: the state after report is nothing"),
+        (small(rule=M + "growing"), "'someones_parts:growing' cannot be used: the agent after an update is"),
+        (small(rule=M + "silent"), "cannot be used: diagnose does not give the policy's entropy"),
+        (small(rule="handmade"), "rule.kind must name a rule with parameters to learn, 'handmade' has none"),
+        (small(antagonist=M + "growing"), "'someones_parts:growing' cannot be used"),
+    ],
+)
+def test_what_is_broken_is_refused_with_the_reason(installed, settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        build.build(config.check(settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_left_of_a_run_that_is_refused(installed, tmp_path, capsys):
+    words = ["train", "--families", "gridworld", "--members", "2", "--generators", f"{M}padded", "--output", "run"]
+    assert cli.main(words) == 2
+    error = capsys.readouterr().err
+    assert "plug-in 'someones_parts:padded'" in error and error.count("\n") == 1
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_only_scores_that_read_signals_have_agents_watched(installed):
+    for score, watched in (("gap", False), (f"{M}SURPRISE", True), ("regret", False), ("max-mc", True)):
+        part = build.build(small(score=score)).parts[0]
+        agent = jax.eval_shape(part.rule.init_agent, jax.random.key(0))
+        assert (type(agent).__name__ == "Watched") is watched, score
+
+
+def test_a_score_and_an_antagonist_of_others_are_computed(installed):
+    run = build.build(small(score="gap", antagonist="handmade"))
+    state = jax.jit(run.trainer.refresh)(jax.jit(run.trainer.init)(jax.random.key(0)))
+    state, info = jax.jit(run.trainer.chunk)(state)
+    assert int(state.step) == 2 and np.all(np.isfinite(info["gradient_norm"]))
+
+
+def test_the_working_directory_holds_parts_too(installed, tmp_path, capsys):
+    assert (tmp_path / "work" / "mine_alone.py").write_text("raise RuntimeError('found it')\n")
+    assert cli.main(["train", "--families", "mine_alone:family", "--members", "2"]) == 2
+    assert "plug-in 'mine_alone:family' cannot be imported: RuntimeError: found it" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_of_other_peoples_parts_resumes_and_its_rule_loads(installed, tmp_path, monkeypatch):
+    settings = small(("gridworld", "corridor"), ("open", ""), "learner", kind="keeping")
+    for name in ("run", "again"):
+        assert host.create(settings, tmp_path / name) is None
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert stored["plugins"] == config.sources(settings) and config.load(tmp_path / "run" / "config.json") == settings
+    whole = host.train(tmp_path / "run", lambda rows: None)
+    with pytest.raises(KeyboardInterrupt):
+        host.train(tmp_path / "again", interrupt)
+    resumed = host.train(tmp_path / "again", lambda rows: None)
+    pairs = zip(jax.tree.leaves(whole.run.trainer.theta(whole.state)), leaves(resumed), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert not whole.state.live[0].task.level.walls[:, 0, 0].any()
+
+    path = host.save_rule(whole)
+    rule = groove.load_rule(path)
+    assert len(jax.tree.leaves(rule.init(jax.random.key(0)))) == len(leaves(whole))
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(installed)])
+    assert sys.modules.pop("someones_parts")
+    with pytest.raises(ValueError, match="rule.safetensors needs what is not here: unknown family 'corridor'"):
+        groove.load_rule(path)
+
+
+def interrupt(rows):
+    raise KeyboardInterrupt
+
+
+def leaves(result):
+    return jax.tree.leaves(result.run.trainer.theta(result.state))
