@@ -11,21 +11,27 @@ curriculumfile.save(path, curate.top(rows, 100), {}, family=family)
 
 from groove.curate.candidates import edited, sampled
 from groove.curate.journal import Journal
-from groove.curate.rating import Stopped, rated
+from groove.curate.rating import Measure, Stopped, in_blocks, rated
 from groove.curate.selection import finite, strata, top, unique
-from groove.curate.work import KEEP, Curation, Made, check, curate, journal_of
+from groove.curate.work import KEEP, Curation, Learner, Made, check, content_of, curate, journal_of, learner_of, named
 
 __all__ = [
     "KEEP",
     "Curation",
     "Journal",
+    "Learner",
     "Made",
+    "Measure",
     "Stopped",
     "check",
+    "content_of",
     "curate",
     "edited",
     "finite",
+    "in_blocks",
     "journal_of",
+    "learner_of",
+    "named",
     "rated",
     "sampled",
     "strata",

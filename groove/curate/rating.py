@@ -1,7 +1,9 @@
 """Scores of tasks: newborn agents of a rule live on them, in blocks of one shape."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,9 @@ from groove.curate.journal import Journal
 from groove.curriculumfile import Rows
 from groove.lifetime import Lifetime
 from levels.base import Level
+
+Measure: TypeAlias = Callable[[jax.Array, jax.Array, Theta, Level, jax.Array], chex.ArrayTree]
+"""`(key, number i32[], theta, level, lifetime i32[]) -> tree`, what is measured of one task; numbers part tasks."""
 
 
 class Stopped(Exception):
@@ -62,13 +67,48 @@ def rated(
         >>> rows.score.shape, rows.outcome.episode_return.shape
         ((3,), (3,))
     """
+    measure = rater(life, score)
+    tree = in_blocks(key, rows, measure, theta, block=block, journal=journal, seen=seen, stopped=stopped)
+    return rows._replace(reference=tree[0], outcome=tree[1], score=tree[2])
+
+
+def in_blocks(
+    key: jax.Array,
+    rows: Rows,
+    measure: Measure,
+    theta: Theta,
+    *,
+    block: int = 32,
+    journal: Journal | None = None,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> chex.ArrayTree:
+    """What is measured of every task, as `rated` does it: compiled once, in blocks, those with short lives first.
+
+    Args:
+        key: Given to every call of `measure`.
+        rows: Tasks; row r has the number r.
+        measure: Of one task.
+        theta: Of the rule.
+        block: Tasks measured at once, at least 1.
+        journal: As in `rated`.
+        seen: As in `rated`.
+        stopped: As in `rated`.
+
+    Returns:
+        The tree that `measure` returns, its leaves NumPy arrays [rows, ...] in the order of the rows.
+
+    Raises:
+        ValueError: `block` is less than 1, there are no rows, or a block of the journal is of other work.
+        Stopped: `stopped` said so.
+    """
     if block < 1:
         raise ValueError(f"block must be at least 1 task, got {block}.")
     total = len(rows.lifetime)
     if not total:
         raise ValueError("rows must hold at least 1 task, got 0.")
     order = np.argsort(rows.lifetime, kind="stable")
-    rate = jax.jit(jax.vmap(rater(life, score), (None, 0, None, 0, 0)))
+    compiled = jax.jit(jax.vmap(measure, (None, 0, None, 0, 0)))
     found = []
     for number, begin in enumerate(range(0, total, block)):
         place = order[np.minimum(np.arange(begin, begin + block), total - 1)]
@@ -77,16 +117,15 @@ def rated(
             if stopped():
                 raise Stopped(f"stopped after {begin} of {total} tasks")
             level = jax.tree.map(lambda leaf: leaf[place], rows.level)  # noqa: B023
-            tree = jax.device_get(rate(key, place.astype(np.int32), theta, level, rows.lifetime[place]))
+            tree = jax.device_get(compiled(key, place.astype(np.int32), theta, level, rows.lifetime[place]))
             known = jax.tree.leaves(tree)
             if journal is not None:
                 journal.write(number, known)
         found.append(known)
         seen(min(total, begin + block), total)
     leaves = [np.concatenate(parts)[:total][np.argsort(order)] for parts in zip(*found, strict=True)]
-    like = jax.eval_shape(rater(life, score), key, _example(rows.serial), theta, *_examples(rows))
-    reference, outcome, values = jax.tree.unflatten(jax.tree.structure(like), leaves)
-    return rows._replace(reference=reference, outcome=outcome, score=values)
+    like = jax.eval_shape(measure, key, _example(rows.serial), theta, *_examples(rows))
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def rater(life: Lifetime, score: Score) -> Callable[..., tuple[Reference, Outcome, jax.Array]]:

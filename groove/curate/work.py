@@ -102,7 +102,7 @@ def curate(
     if output.exists():
         raise ValueError(f"{output} exists already; choose another output, or remove it.")
     family = build.family(settings.config, settings.family)
-    learner = _learner(settings, family)
+    learner = learner_of(settings.config, settings.rule, settings.family, family.environment.spec)
     source = curriculumfile.load(Path(settings.start), family) if settings.start else None
     versions = host.versions()
     plan = _plan(settings, learner, "" if source is None else source.content, versions)
@@ -132,7 +132,7 @@ def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[s
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
     config = chosen.pop("config")
     parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
-    antagonist = _content(settings.config.curriculum.antagonist)
+    antagonist = content_of(settings.config.curriculum.antagonist)
     return {**chosen, **parts, "rule": learner.about, "antagonist": antagonist, "source": source, "versions": versions}
 
 
@@ -152,7 +152,7 @@ def _measures(settings: Curation, family: Family, learner: Learner) -> tuple[Lif
     networks = build.architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     life = build.watch(config, family, learner.rule, value)[1]
-    return life, build.score_of(config, family, _named(config, config.curriculum.antagonist, spec, name))
+    return life, build.score_of(config, family, named(config, config.curriculum.antagonist, name, spec))
 
 
 def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
@@ -169,28 +169,37 @@ def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
     return kept, {"keep": settings.keep, "edits": settings.edits, **count}
 
 
-def _named(config: Config, rule: str, spec: Spec, family: str) -> UpdateRule:
-    """A rule by its name or path; its `init` gives its theta whatever the key."""
-    changed = dataclasses.replace(config.curriculum, antagonist=rule)
-    return build.rival(
-        dataclasses.replace(config, curriculum=changed), spec, family, lambda spec: library.load_rule(rule, spec)
-    )
+def named(config: Config, rule: str, family: str, spec: Spec) -> UpdateRule:
+    """A rule by its name or path, for a family's environments; its `init` gives its theta whatever the key."""
+    changed = dataclasses.replace(config, curriculum=dataclasses.replace(config.curriculum, antagonist=rule))
+    return build.rival(changed, spec, family, lambda spec: library.load_rule(rule, spec))
 
 
-def _learner(settings: Curation, family: Family) -> Learner:
-    path = Path(settings.rule)
-    if settings.rule not in ANTAGONISTS and not path.exists():
-        raise ValueError(f"rule must be {', '.join(ANTAGONISTS)}, a run folder or a rule's file, got {settings.rule!r}.")
-    rule = _named(settings.config, settings.rule, family.environment.spec, settings.family)
-    theta = rule.init(jax.random.key(0))
-    if settings.rule in ANTAGONISTS:
-        own = build.sizes(settings.config, settings.family)
+def learner_of(config: Config, rule: str, family: str, spec: Spec) -> Learner:
+    """Who lives on the tasks of a family, by its name or path.
+
+    Args:
+        config: Sizes and rates of the rules that have names.
+        rule: One of config.ANTAGONISTS, a run folder, or its rule.safetensors.
+        family: Whose levels are lived on, by its name in the configuration.
+        spec: Of its environments.
+
+    Raises:
+        ValueError: There is no such rule, or its file is damaged.
+    """
+    path = Path(rule)
+    if rule not in ANTAGONISTS and not path.exists():
+        raise ValueError(f"rule must be {', '.join(ANTAGONISTS)}, a run folder or a rule's file, got {rule!r}.")
+    found = named(config, rule, family, spec)
+    theta = found.init(jax.random.key(0))
+    if rule in ANTAGONISTS:
+        own = build.sizes(config, family)
         rates = {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
-        return Learner(rule, theta, {"name": settings.rule, **({} if settings.rule == "random" else rates)})
-    file = host.rule_file(settings.rule)
-    return Learner(rule, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": _content(settings.rule)})
+        return Learner(found, theta, {"name": rule, **({} if rule == "random" else rates)})
+    file = host.rule_file(rule)
+    return Learner(found, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": content_of(rule)})
 
 
-def _content(rule: str) -> str:
+def content_of(rule: str) -> str:
     """The hash of a learned rule's file; nothing of a rule that has a name."""
     return "" if rule in ANTAGONISTS else hashlib.sha256(host.rule_file(rule).read_bytes()).hexdigest()
