@@ -85,7 +85,10 @@ ENTRIES = """
 [groove.families]
 corridor = someones_parts:CORRIDOR
 a/b = someones_parts:CORRIDOR
+broken = someones_parts:failing
+lost = nobodys_parts:family
 [groove.generators]
+padded = someones_parts:padded
 open = someones_parts:open_fields
 [groove.scores]
 gap = someones_parts:gap
@@ -214,6 +217,47 @@ def test_the_working_directory_holds_parts_too(installed, tmp_path, capsys):
     assert (tmp_path / "work" / "mine_alone.py").write_text("raise RuntimeError('found it')\n")
     assert cli.main(["train", "--families", "mine_alone:family", "--members", "2"]) == 2
     assert "plug-in 'mine_alone:family' cannot be imported: RuntimeError: found it" in capsys.readouterr().err
+
+
+def test_all_parts_are_listed_and_broken_ones_with_the_reason(installed, capsys):
+    assert cli.main(["levels", "list"]) == 0
+    lines = [line[12:].split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    listed = dict(lines)
+    assert listed["gridworld"] == "built in" and listed["jaxued:Maze"].startswith("jaxued ")
+    assert {"open", "padded", "keeping", "learner", "handmade", "lpg", "accel", "max-mc", "gymnax:NAME"} <= set(listed)
+    assert listed["corridor"] == "someones-parts 0.3, someones_parts:CORRIDOR"
+    assert listed["gap"] == "someones-parts 0.3, someones_parts:gap"
+    assert listed["broken"].endswith("; broken: fails: RuntimeError: out of order")
+    assert "; broken: cannot be imported: ModuleNotFoundError: No module named 'nobodys_parts'" in listed["lost"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["corridor", "--only", "variety"], 0, "corridor: all of 2 laws are kept."),
+        (["open", "--family", "gridworld", "--only", "validity"], 0, "open: all of 3 laws are kept."),
+        (["padded", "--family", "gridworld", "--only", "form"], 1, "walls of a sample is bool[6,6]"),
+        (["padded", "--only", "form"], 1, "a key and a family, which is not known here"),
+        (["broken"], 1, "RuntimeError in failing"),
+        (["lost"], 1, "cannot be imported: ModuleNotFoundError"),
+        (["corrido"], 2, "unknown family or generator 'corrido'; did you mean 'corridor'"),
+        (["opem", "--family", "gridworld"], 2, "unknown generator 'opem'; did you mean 'open'"),
+        (["corridor", "--levels", "1"], 2, "levels and episodes must be at least 2, got (1, 64)"),
+    ],
+)
+def test_parts_are_checked_by_name(installed, capsys, words, code, said):
+    size = [] if "--levels" in words else ["--levels", "4"]
+    assert cli.main(["levels", "check", *words, *size]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
+
+
+def test_help_of_list_and_check_teaches(capsys):
+    assert cli.main(["levels", "list", "--help"]) == 0
+    assert "package.module:object" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["levels", "check", "--help"])
+    assert "groove levels check open-fields --family gridworld" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove train --resume FOLDER      continue a run that was stopped
        groove curate [preset] [flags]    make a curriculum without training; `groove curate --help` has examples
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
+       groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
        groove report FOLDER              draw a run again: report.html
 
 presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);

@@ -14,8 +14,8 @@ from groove.cli.common import cache
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
-       groove levels list                              the families, generators, scores, ... that can be named
-       groove levels check NAME                        whether a family or generator keeps the laws
+       groove levels list                              what can be named: built in, and of other packages
+       groove levels check NAME [--family FAMILY]      whether a family or a generator keeps the laws
 """
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 16

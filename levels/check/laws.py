@@ -77,7 +77,7 @@ OURS, PYTHON = str(Path(__file__).parent), sysconfig.get_path("stdlib")
 
 
 def check(
-    part: Family | Generator | Callable,
+    part: object,
     *,
     family: Family | None = None,
     name: str | None = None,
