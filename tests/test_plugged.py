@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import groove
-from groove import build, cli, config, host
+from groove import build, cli, config, curriculumfile, host
 
 PARTS = """
 import jax
@@ -258,6 +258,14 @@ def test_help_of_list_and_check_teaches(capsys):
     with pytest.raises(SystemExit):
         cli.main(["levels", "check", "--help"])
     assert "groove levels check open-fields --family gridworld" in capsys.readouterr().out
+
+
+def test_a_curriculum_of_another_generator_says_so(installed, tmp_path):
+    path = tmp_path / "open.parquet"
+    assert cli.main(["curate", "--generator", "open", "--score", "exact-regret", "--output", str(path)]) == 0
+    stored = curriculumfile.opened(path)[1]
+    assert json.loads(stored.metadata["generator"])["generator"] == "open"
+    assert not stored.rows.level.walls[:, 0, 0].any()
 
 
 @pytest.mark.slow

@@ -39,6 +39,8 @@ class Options:
     """The file to write; it must not exist yet."""
     family: str = "gridworld"
     """Family of the levels, by name."""
+    generator: str = ""
+    """Plug-in that makes the levels in place of the family's own generator."""
     rule: str = "random"
     """Who lives on the tasks: random, a2c, ppo, or what a run learned: its folder, or its rule.safetensors."""
     score: str = "regret"
@@ -71,11 +73,12 @@ class Options:
     bandits: config.Bandits = dataclasses.field(default_factory=config.Bandits)
     chains: config.Chains = dataclasses.field(default_factory=config.Chains)
     gymnax: config.Gymnax = dataclasses.field(default_factory=config.Gymnax)
+    plugged: config.Plugged = dataclasses.field(default_factory=config.Plugged)
     life: config.Life = dataclasses.field(default_factory=config.Life)
 
 
 MEASURES = ("score", "antagonist", "antagonists", "episodes", "exact")
-SIZES = ("grids", "bandits", "chains", "gymnax", "life")
+SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
 
 
 def run(words: list[str]) -> int:
@@ -113,6 +116,7 @@ def _parse(words: list[str]):
     measures = {field: getattr(options, field) for field in MEASURES}
     base = smoke(config.preset(name or "quick"))
     settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,))
+    settings = dataclasses.replace(settings, generators=(options.generator,) if options.generator else ())
     settings = dataclasses.replace(settings, curriculum=dataclasses.replace(base.curriculum, kind="uniform", **measures))
     settings = dataclasses.replace(settings, **{part: getattr(options, part) for part in SIZES})
     same = ("family", "rule", "count", "keep", "size", "edits", "block", "drawings")
@@ -137,6 +141,7 @@ def _default(name: str | None, words: list[str]) -> Options:
     if start:
         about = dataset.describe(start)
         base, family = curriculumfile.sized(base, about.metadata), about.family
-    options = Options(family=family, grids=base.grids, bandits=base.bandits, chains=base.chains, gymnax=base.gymnax)
-    options = dataclasses.replace(options, life=base.life, episodes=base.curriculum.episodes)
+    own = config.generator_of(base, value_of("--family", words) or family)
+    options = Options(family=family, generator=own, episodes=base.curriculum.episodes)
+    options = dataclasses.replace(options, **{part: getattr(base, part) for part in SIZES})
     return dataclasses.replace(options, count=12, size=4, block=4) if os.environ.get("GROOVE_SMOKE") else options
