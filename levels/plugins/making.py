@@ -50,7 +50,7 @@ def generator(name: str, *, family: Family | None = None, known: Iterable[str] =
 
     Example:
         >>> from levels import plugins
-        >>> plugins.generator("levels.bandit:sample").mutate is None
+        >>> plugins.generator("jax.random:normal").mutate is None
         True
     """
     found = load("groove.generators", name, known=known)
