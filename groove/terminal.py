@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -149,6 +150,27 @@ def print_table(rows: list[Row], caption: str) -> None:
     output.print(Text(caption, style="dim"))
 
 
+def print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table of text under its title, the first column as names, the others as numbers; no cell is cut or wrapped.
+
+    Example:
+        >>> from groove.terminal import print_rows
+        >>> print_rows("fruit", ["name", "count"], [["apples", "12"], ["figs", "3"]])
+        fruit
+        name     count
+        apples      12
+        figs         3
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        others = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+        return "  ".join([cells[0].ljust(widths[0]), *others])
+
+    text = "\n".join(map(line, [head, *rows]))
+    console().print(Text.assemble((title, "bold"), "\n", text), soft_wrap=True)
+
+
 def ask(question: str) -> bool:
     """Asks yes or no at the terminal; anything but yes is no.
 
@@ -164,8 +186,7 @@ def ask(question: str) -> bool:
 
 
 def _table(family: str, rows: list[Row]) -> Table:
-    title = Text(f"held-out {family}")
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = _blank(f"held-out {family}")
     table.add_column("rule")
     table.add_column("return", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -174,6 +195,11 @@ def _table(family: str, rows: list[Row]) -> Table:
         chosen = "bold cyan" if row.rule == "trained rule" else ""
         table.add_row(Text(row.rule), Text(point), Text(f"{low} to {high}"), style=chosen)
     return table
+
+
+def _blank(title: str) -> Table:
+    heading = Text(title)
+    return Table(title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
 def console() -> Console:

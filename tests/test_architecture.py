@@ -20,7 +20,7 @@ LAYERS = (
     {
         "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
         "groove.terminal", "groove.logs", "groove.cost", "groove.curriculumfile", "groove.curate",
-        "groove.differences",
+        "groove.differences", "groove.audit",
     },
     {"groove.cli"},
     {"groove"},  # groove/__init__.py, the list of public names

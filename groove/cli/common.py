@@ -17,6 +17,21 @@ def value_of(flag: str, words: list[str]) -> str | None:
     return None
 
 
+def trained_with(rule: str) -> Config:
+    """The configuration of the run that a rule comes from, given by its folder or file.
+
+    Raises:
+        ValueError: The file is damaged, or says nothing of a run.
+    """
+    from groove.host import rule_file
+    from groove.rulefile import load_rule_file
+
+    metadata = load_rule_file(rule_file(rule))[1]
+    if "config" not in metadata:
+        raise ValueError(f"{rule} does not say which run it comes from.")
+    return config.from_json(metadata["config"])
+
+
 def smoke(settings: Config) -> Config:
     """Shrinks a preset while the environment variable GROOVE_SMOKE is set: for tests of what users run."""
     return config.smoke(settings) if os.environ.get("GROOVE_SMOKE") else settings

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, value_of
+from groove.cli.common import cache, smoke, trained_with, value_of
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
 teach. This command makes one without training anything:
@@ -22,6 +22,7 @@ teach. This command makes one without training anything:
                                                 the tasks of a file, scored anew against another rule
   groove curate --from curriculum.parquet --edits 3 --count 1000 --output edited.parquet
                                                 ... and 1000 children of them, each of three small edits
+  groove curate --audit --rule runs/first       which score says how much there is to teach? See groove curate --audit --help
 
 The presets are those of `groove train`; they set the sizes of levels and lives. What was stopped, by Ctrl-C or by force,
 goes on where it stood when the same command is given again, and ends bit for bit as if nothing had happened. The file is
@@ -83,6 +84,10 @@ SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
 
 def run(words: list[str]) -> int:
     """`groove curate`."""
+    if "--audit" in words:
+        from groove.cli import audit
+
+        return audit.run([word for word in words if word != "--audit"])
     if "-h" in words or "--help" in words:
         print(USAGE)
     settings, output = _parse(words)
@@ -128,15 +133,11 @@ def _parse(words: list[str]):
 def _default(name: str | None, words: list[str]) -> Options:
     """Flags as they are if nothing is said: of the preset, of the rule's run, of the file to start from."""
     from groove import curriculumfile
-    from groove.config import from_json
-    from groove.rulefile import load_rule_file
     from levels import dataset
 
     base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)
-    path = Path(rule or "")
-    if name is None and rule and path.exists():
-        file = path / "rule.safetensors" if path.is_dir() else path
-        base = from_json(load_rule_file(file)[1]["config"])
+    if name is None and rule and Path(rule).exists():
+        base = trained_with(rule)
     family = base.families[0]
     if start:
         about = dataset.describe(start)

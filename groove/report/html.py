@@ -35,6 +35,17 @@ def table_of_facts(title: str, facts: Iterable[tuple[str, str]]) -> str:
     return f'<h2>{escape(title)}</h2>\n<table class="facts"><tbody>{rows}</tbody></table>'
 
 
+def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table under its title: the first cell of a row says what the others are about."""
+    top = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = (
+        f'<th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}' for row in rows
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    caption = f"<caption>{escape(title)}</caption>"
+    return f'<table class="wide">{caption}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
 def row_of_levels(title: str, pictures: Sequence[Picture]) -> str:
     """Pictures of levels beside one another, under a title; nothing if there are none."""
     return f'<h3>{escape(title)}</h3>\n<div class="levels">{"".join(map(figure, pictures))}</div>' if pictures else ""
