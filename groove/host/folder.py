@@ -13,7 +13,7 @@ import jax
 from groove import config, rulefile
 from groove.base import Theta
 from groove.build import Inputs, Run, Saved, architecture, build, family, learned_rule
-from groove.config import ANTAGONISTS, Config
+from groove.config import Config, is_file
 from groove.host import latents, tasks
 from groove.host.files import write_bytes
 from groove.host.metrics import read_metrics
@@ -56,7 +56,7 @@ def create(settings: Config, folder: Path, *, announce: Callable[[str], None] = 
     folder.mkdir(parents=True, exist_ok=True)
     if settings.start:
         write_bytes(folder / START, start.read_bytes())
-    if settings.curriculum.antagonist not in ANTAGONISTS:
+    if is_file(settings.curriculum.antagonist):
         write_bytes(folder / ANTAGONIST, rival.read_bytes())
     for name, path in begun.items():
         write_bytes(tasks.file_of(folder, name), path.read_bytes())
@@ -92,7 +92,7 @@ def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
 
 def _saved(settings: Config, path: Path) -> Saved | None:
     """How to make the antagonist, where that is a learned rule."""
-    return None if settings.curriculum.antagonist in ANTAGONISTS else functools.partial(load_rule, path)
+    return functools.partial(load_rule, path) if is_file(settings.curriculum.antagonist) else None
 
 
 def check_start(path: Path, settings: Config) -> None:

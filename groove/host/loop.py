@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from groove import checkpoint
 from groove.build import Run
+from groove.config import sources
 from groove.host.folder import assembled, check_space, open_folder, versions
 from groove.host.metrics import Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
@@ -61,7 +62,10 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
 
 def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
     """Says which packages are not those that the run began with: then it may not go on bit for bit."""
-    before, now = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {}), versions()
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    before, now = stored.get("versions", {}), versions()
+    for group, parts in sources(open_folder(folder)).items():
+        before, now = {**stored.get("plugins", {}).get(group, {}), **before}, {**parts, **now}
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
         announce(f"other versions than the run began with, so numbers may differ: {', '.join(changed)}")

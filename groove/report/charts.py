@@ -66,7 +66,8 @@ def facts(config: Config) -> Iterator[tuple[str, str]]:
     known = "" if rule.horizon == "none" else f"; knows of the lifetime: {rule.horizon}"
     lpg = f"LPG, {rule.cell.upper()} of width {rule.width}, predictions of width {rule.predictions}"
     lpo = f"LPO, drift network of width {rule.drift_width}, {rule.epochs} epochs of {rule.minibatches} minibatches"
-    yield "Rule", (lpg if rule.kind == "lpg" else lpo) + known
+    kinds = {"lpg": lpg + known, "lpo": lpo + known}
+    yield "Rule", kinds.get(rule.kind, f"{rule.kind}, of another package")
     yield (
         "Families",
         "; ".join(f"{count} lives on {name}" for name, count in zip(config.families, config.members, strict=True)),
@@ -142,7 +143,7 @@ def held_out(run: Record, family: str, rows: Sequence[Row]) -> Picture:
 
 def curves(run: Record) -> list[Picture]:
     """Return and score of each family against meta-steps, as far as lives have ended."""
-    units = {"return": "return of an episode", "score": SCORES[run.config.curriculum.score][1]}
+    units = {"return": "return of an episode", "score": SCORES.get(run.config.curriculum.score, ("", "score"))[1]}
     what = "regret" if run.config.curriculum.score.endswith("regret") else "score"
     found = []
     for index, family in enumerate(run.config.families):
@@ -156,7 +157,9 @@ def curves(run: Record) -> list[Picture]:
 
 def ranking(config: Config) -> str:
     """What ranks levels, as a sentence."""
-    return SCORES[config.curriculum.score][0].format(antagonist=config.curriculum.antagonist)
+    name = config.curriculum.score
+    known = SCORES.get(name, (f"A level's score is that of {name}, a part of another package.", ""))
+    return known[0].format(antagonist=config.curriculum.antagonist)
 
 
 def signals(run: Record) -> list[Picture]:
