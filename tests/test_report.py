@@ -36,7 +36,12 @@ def metrics(steps: int) -> list[host.Metrics]:
         for name in SETTINGS.families:
             ended = step % 2 == 0
             row |= {f"{name}/finished": 2 * ended, f"{name}/return": 0.1 * step if ended else None}
-            row |= {f"{name}/score": 0.5 if ended else None, f"{name}/feature_{'walls' if 'grid' in name else 'arms'}": step}
+            row |= {f"{name}/curriculum_{part}": step for part in ("taken", "replayed", "written", "age", "effective")}
+            row |= {
+                f"{name}/curriculum_fill": 0.5,
+                f"{name}/score": 0.5 if ended else None,
+                f"{name}/feature_{'walls' if 'grid' in name else 'arms'}": step,
+            }
         rows.append(row | ({"chunk_seconds": 0.5} if step % SETTINGS.chunk == 0 else {}))
     return rows
 
@@ -51,6 +56,7 @@ def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
         for family in families:
             levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(1), 5))
             columns = {"lifetime": np.full(5, 4), "serial": np.arange(5), "score": np.float32([0.5, -1, 3, 1, 2])}
+            columns["parent"] = np.array([-1, 0, 0, 77, 2])  # all but the first are edits, one of a level that is not kept
             suffix = "" if len(families) == 1 else f"-{family.name}"
             assert dataset.save(folder / f"curriculum{suffix}.parquet", levels, columns, family=family.name)
     if "evaluation" in parts:
@@ -133,7 +139,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_shows_everything(complete: Path):
     page = Page(complete)
     headings = ("What was trained", "On held-out tasks", "What the rule does at each age", "Learning", "Curriculum")
-    for heading in (*headings, "How levels drift", "A walk"):
+    for heading in (*headings, "How levels drift", "Curriculum health", "Lineage", "A walk"):
         assert f">{heading}</h" in page.text
     assert "Not here yet" not in page.text
     for name in (*SETTINGS.families, *RULES, "jaxlib", "&quot;meta_steps&quot;: 6", "score +3.000\nlifetime 4"):
@@ -162,6 +168,7 @@ def test_names_are_escaped(complete: Path):
 def test_pictures_are_also_files(complete: Path):
     page, files = Page(complete), sorted((complete.parent / "figures").glob("*.png"))
     assert len(files) == len(page.named("img")) - 1  # the walk
+    assert {"health-gridworld.png", "lineage-gridworld-1.png"} <= {file.name for file in files}
     assert {"held-out-gridworld.png", "return-gridworld.png", "gridworld-highest-1.png"} <= {file.name for file in files}
 
 
@@ -230,8 +237,7 @@ def test_no_run_is_refused(tmp_path: Path, make: Callable[[Path], None]):
 
 
 def test_every_score_has_its_sentence():
-    choices = {field.name: field.type for field in dataclasses.fields(config.Curriculum)}["score"].__args__  # type: ignore[union-attr]
-    assert set(charts.SCORES) == set(choices)
+    assert set(charts.SCORES) == set(config.CHOICES["curriculum", "score"])
 
 
 def test_a_walk_has_a_frame_a_step(tmp_path: Path):

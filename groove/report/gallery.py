@@ -17,8 +17,6 @@ SHOWN = 6
 """Levels drawn from either end of a curriculum."""
 SAMPLES = 256
 """Random levels behind a mean."""
-HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""For a program that runs once on a CPU: compiled in less than half the time."""
 
 
 class Ends(NamedTuple):
@@ -65,6 +63,12 @@ def drifts(record: Record, family: Family) -> dict[str, Drift]:
     return found
 
 
+def haste() -> dict[str, bool | int] | None:
+    """Options for a program that runs once: on a CPU it compiles in less than half the time."""
+    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return quick if jax.default_backend() == "cpu" else None
+
+
 def _means(family: Family, kept: Kept | None) -> tuple[dict[str, float], dict[str, float]]:
     """Mean features of random and of kept levels; nothing where they are not known. Compiles once for both."""
     features = family.features
@@ -78,7 +82,7 @@ def _means(family: Family, kept: Kept | None) -> tuple[dict[str, float], dict[st
         both = random if levels is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), random, levels)
         return jax.vmap(features)(both)
 
-    compiled = jax.jit(measure, compiler_options=HASTE if jax.default_backend() == "cpu" else None)
+    compiled = jax.jit(measure, compiler_options=haste())
     levels = None if kept is None else jax.tree.map(lambda leaf: leaf[chosen], kept.levels)
     measured = jax.device_get(compiled(jax.random.split(jax.random.key(0), SAMPLES), levels))
     random = {name: float(np.mean(values[:SAMPLES])) for name, values in measured.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from groove import host
 from groove.curriculumfile import Rows, Stored, row, take
 from groove.differences import Difference, measured
-from groove.report import gallery, html
+from groove.report import gallery, html, lineage
 from groove.report.figures import COLOURS, GREY, INK, Picture, canvases, finished
 from groove.report.record import Kept
 from levels.base import Family
@@ -54,7 +54,10 @@ def show(path: Path, page: Path, family: Family, stored: Stored) -> None:
     if len(rows.score):
         shown = {"score": [rows.score], **{name: [values] for name, values in measured(family, rows.level).items()}}
         parts += ["<h2>How it is distributed</h2>", html.figure(histograms("distribution", shown))]
-        parts += ["<h2>Its levels</h2>", *_gallery(family, rows)]
+        kept = Kept(rows.level, rows.lifetime, rows.score, rows.serial, rows.parent)
+        parts += ["<h2>Its levels</h2>", *_gallery(family, kept)]
+        if trees := lineage.pictures(family, kept):
+            parts += ["<h2>Lineage</h2>", *map(html.figure, trees)]
     if "versions" in stored.metadata:
         parts.append(html.folded("Package versions", _said(stored.metadata["versions"]).replace(", ", "\n")))
     host.write_text(page, html.document(path.name, "\n".join(parts)))
@@ -127,12 +130,12 @@ def _scatter(names: Sequence[str], scores: np.ndarray) -> Picture:
     return Picture("scores", finished(figure), f"Scores of {len(scores)} shared tasks in {names[0]} and in {names[1]}.")
 
 
-def _gallery(family: Family, rows: Rows) -> list[str]:
-    drawn = gallery.ends(family, Kept(rows.level, rows.lifetime, rows.score))
+def _gallery(family: Family, kept: Kept) -> list[str]:
+    drawn = gallery.ends(family, kept)
     if drawn is not None:
         return [html.row_of_levels("highest scores", drawn.highest), html.row_of_levels("lowest scores", drawn.lowest)]
-    few = range(min(gallery.SHOWN, len(rows.score)))
-    return [html.folded(f"score {rows.score[i]:+.3f}", family.draw(row(rows.level, i))) for i in few]
+    few = range(min(gallery.SHOWN, len(kept.score)))
+    return [html.folded(f"score {kept.score[i]:+.3f}", family.draw(row(kept.levels, i))) for i in few]
 
 
 def _said(text: str) -> str:

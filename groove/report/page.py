@@ -8,7 +8,7 @@ from pathlib import Path
 
 from groove import host
 from groove.protocols import Row
-from groove.report import ages, charts, gallery, html, record
+from groove.report import ages, charts, gallery, health, html, lineage, record
 from groove.report.figures import Picture
 from groove.report.record import Record
 
@@ -17,7 +17,7 @@ def write(folder: Path) -> Path:
     """See `groove.report.write`."""
     run = record.read(folder)
     pictures: list[Picture] = []
-    sections = (_about, _held_out, _schedules, _learning, _curriculum, _walk)
+    sections = (_about, _held_out, _schedules, _learning, _curriculum, _health, _walk)
     body = "\n".join(section(run, pictures) for section in sections)
     page = folder / "report.html"
     host.write_text(page, html.document(run.name, body))
@@ -121,6 +121,26 @@ def _curriculum(run: Record, pictures: list[Picture]) -> str:
         blocks.append(f'<h3>How levels drift</h3>\n<div class="pair">{"".join(map(html.figure, drifts))}</div>')
         blocks.append(html.paragraph(charts.DRIFT, "note"))
     return "\n".join(blocks)
+
+
+def _health(run: Record, pictures: list[Picture]) -> str:
+    courses, rows = health.pictures(run), health.rows(run)
+    unit = charts.SCORES.get(run.config.curriculum.score, ("", "score"))[1]
+    trees = [
+        tree
+        for family in run.families
+        if (kept := run.kept.get(family.name))
+        for tree in lineage.pictures(family, kept, unit)
+    ]
+    pictures.extend([*courses, *trees])
+    blocks = []
+    if courses:
+        blocks += [f'<div class="pair">{"".join(map(html.figure, courses))}</div>', html.paragraph(health.CAPTION, "note")]
+    if rows:
+        blocks += [html.table("What curricula keep", health.HEAD, rows), html.paragraph(health.KEPT, "note")]
+    if trees:
+        blocks += ["<h3>Lineage</h3>", *map(html.figure, trees)]
+    return "\n".join(["<h2>Curriculum health</h2>", *blocks]) if blocks else ""
 
 
 def _walk(run: Record, pictures: list[Picture]) -> str:

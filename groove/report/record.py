@@ -31,6 +31,8 @@ class Kept(NamedTuple):
     levels: Level
     lifetime: np.ndarray  # i32, in agent updates
     score: np.ndarray  # f32
+    serial: np.ndarray  # i32; no two are equal
+    parent: np.ndarray  # i32; serial of the level that each was edited from, -1 if none
 
 
 class Record(NamedTuple):
@@ -120,8 +122,10 @@ def _kept(folder: Path, config: Config, family: Family, missing: list[str]) -> K
         like = jax.eval_shape(family.generator.sample, jax.random.key(0))
         found = dataset.load(path, like, family=family.name)
         score, lifetime = found.columns["score"], found.columns["lifetime"]
+        serial = found.columns.get("serial", np.arange(len(score), dtype=np.int32))
+        parent = found.columns.get("parent", np.full(len(score), -1, np.int32))
     except (ValueError, KeyError) as error:
         missing.append(f"The curriculum of {family.name} cannot be read: {error}")
         return None
     order = np.argsort(-score, kind="stable")
-    return Kept(jax.tree.map(lambda leaf: leaf[order], found.levels), lifetime[order], score[order])
+    return Kept(*jax.tree.map(lambda leaf: leaf[order], (found.levels, lifetime, score, serial, parent)))
