@@ -153,7 +153,7 @@ def _scatter(found: Findings, yardstick: str, row: Sequence[Correlation], index:
     for axes, one in zip(grid, row, strict=False):
         _dots(axes, found.scores[one.score], found.yardsticks[yardstick], colour(index))
         axes.set_title(f"{one.score}\n{said(one)}", fontsize=7.5, loc="left", color=INK)
-        axes.set_xlabel(SCORES[one.score][1] if one.score in SCORES else "score", fontsize=7)
+        axes.set_xlabel(SCORES.get(one.score, ("", "score"))[1], fontsize=7)
     for axes in grid[len(row) :]:
         axes.set_axis_off()
     figure.supylabel(unit, fontsize=8, color=GREY)
