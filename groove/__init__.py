@@ -5,6 +5,7 @@ The parts are functions in NamedTuples (see `groove.base`); levels and their fam
 
 from groove import (
     agents,
+    audit,
     build,
     config,
     curate,
@@ -38,6 +39,7 @@ __all__ = [
     "Trainer",
     "UpdateRule",
     "agents",
+    "audit",
     "build",
     "config",
     "curate",
