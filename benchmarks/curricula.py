@@ -1,6 +1,6 @@
 """Does it matter which tasks a rule is trained on? Teachers and scores at one equal budget, and what each of them costs.
 
-LPG by meta-gradient on grids of side 4 to 6 and on bandits: 24 + 8 lives at a time, 320 meta-steps, lifetimes of 50 to 100
+LPG by meta-gradient on grids of side 4 to 6 and on bandits: 20 + 12 lives at a time, 300 meta-steps, lifetimes of 50 to 100
 updates, three meta-seeds. The budget is lifetimes lived: those that only select, as SFL's and robust PLR's, count like all
 others. Uniform levels; PLR with each score; robust PLR; PLR with likeness; ACCEL, plain and robust; SFL; ALP-GMM; CLUTR,
 its autoencoder trained once and cached. All settings are the library's defaults but for sizes: none was tuned, and none was
@@ -35,8 +35,8 @@ from groove.statistics import clustered_bootstrap
 
 SEEDS = range(3)
 FILLING, ROUNDS = 6, 5
-SIZES = Curriculum(capacity=100, sweep=200, window=100, latent_batch=64)
-BASE = dataclasses.replace(QUICK, name="curricula", members=(24, 8), meta_steps=320, chunk=20, curriculum=SIZES)
+SIZES = Curriculum(capacity=40, sweep=60, window=50, latent_batch=32)
+BASE = dataclasses.replace(QUICK, name="curricula", members=(20, 12), meta_steps=300, chunk=20, curriculum=SIZES)
 KINDS: Mapping[str, dict[str, object]] = {
     "uniform": {"kind": "uniform", "score": "uniform"},
     "plr-regret": {},
