@@ -11,9 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from groove import agents, audit, cli, config, curate, curricula, lifetime, meta, rules, scores
+from groove import agents, audit, cli, config, curate, curricula, lifetime, meta, rulefile, rules, scores
 from groove.audit import Findings
 from groove.base import Outcome, Score
+from groove.cli import audit as command
 from groove.critic import critic
 from groove.curriculumfile import Rows
 from groove.report import audit as pages
@@ -136,6 +137,21 @@ def test_what_cannot_be_measured_is_said_with_the_reason():
     assert "needs a known optimum" in scores_skipped["exact-regret"]
     assert "'gridworld-planes' lacks its optimum" in yardsticks_skipped["yardstick exact-regret"]
     assert "a2c is written by hand" in yardsticks_skipped["yardstick improvement"]
+
+
+def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With the configuration of its run; a folder of the working directory needs no slash."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    spec = audit.work.build.family(SMALL, "bernoulli-bandit").environment.spec
+    theta = audit.work.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
+    about = {"config": json.dumps(dataclasses.asdict(SMALL)), "families": json.dumps(SMALL.families), "step": "0"}
+    rulefile.save_rule(Path("first/rule.safetensors"), theta, about)
+    found = curate.learner_of(SMALL, "first", "bernoulli-bandit", spec)
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.theta, theta)) and found.about["run"] == "first"
+    plan, output = command._parse(["--rule", "first", "--steps", "3"])
+    assert plan.config.families == SMALL.families and plan.config.life == SMALL.life and plan.config.rule == SMALL.rule
+    assert (plan.rule, plan.steps, output) == ("first", 3, Path("audit"))
 
 
 def test_steps_cover_the_longest_life():

@@ -190,7 +190,7 @@ def learner_of(config: Config, rule: str, family: str, spec: Spec) -> Learner:
     path = Path(rule)
     if rule not in ANTAGONISTS and not path.exists():
         raise ValueError(f"rule must be {', '.join(ANTAGONISTS)}, a run folder or a rule's file, got {rule!r}.")
-    found = named(config, rule, family, spec)
+    found = named(config, rule, family, spec) if rule in ANTAGONISTS else library.load_rule(rule, spec)
     theta = found.init(jax.random.key(0))
     if rule in ANTAGONISTS:
         own = build.sizes(config, family)
