@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from groove import cli, config, curate, curricula, curriculumfile, lifetime, rules, scores
+from groove.cli import curate as curate_command
 from groove.curate import Curation, Journal
 from groove.lifetime import Lifetime
 from levels.bandit import bernoulli_bandit
@@ -293,3 +294,10 @@ def test_bad_input_is_one_line(case: str, tmp_path: Path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_the_sizes_of_every_preset_can_be_taken(name: str):
+    """Also of those that evolve, whose population would not fit a single life."""
+    curation, _ = curate_command._parse([name])
+    assert curation.config.life == config.preset(name).life

@@ -120,7 +120,8 @@ def _parse(words: list[str]):
     options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))
     measures = {field: getattr(options, field) for field in MEASURES}
     base = smoke(config.preset(name or "quick"))
-    settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,))
+    learning = dataclasses.replace(base.meta, method="gradient", block=0)  # nothing learns: no population to fit
+    settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,), meta=learning)
     settings = dataclasses.replace(settings, generators=(options.generator,) if options.generator else ())
     settings = dataclasses.replace(settings, curriculum=dataclasses.replace(base.curriculum, kind="uniform", **measures))
     settings = dataclasses.replace(settings, **{part: getattr(options, part) for part in SIZES})
