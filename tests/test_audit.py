@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from commands import assert_refused
 
 from groove import agents, audit, cli, config, curate, curricula, lifetime, meta, rulefile, rules, scores
 from groove.audit import Findings
@@ -219,10 +220,5 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line(case: str, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GROOVE_SMOKE", "1")
     words, message = BAD[case]
-    assert cli.main(["curate", "--audit", *words]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert_refused(["curate", "--audit", *words], message, tmp_path, monkeypatch, capsys)

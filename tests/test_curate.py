@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import assert_refused
 
 from groove import cli, config, curate, curricula, curriculumfile, lifetime, rules, scores
 from groove.cli import curate as curate_command
@@ -287,13 +288,8 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line(case: str, tmp_path: Path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GROOVE_SMOKE", "1")
     words, message = BAD[case]
-    assert cli.main(["curate", *words]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert_refused(["curate", *words], message, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", config.PRESETS)

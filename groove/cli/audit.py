@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, trained_with, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, value_of
 
 USAGE = """Which score says how much a level has to teach? Random tasks are scored by every score that there is, and measured
 by two yardsticks: how far the rule stays behind the optimum, and what training on the one level brings. What comes out are
@@ -26,7 +26,7 @@ DONE = ("audit.json", "audit.html")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Lives):
     """Rank-correlates every score with exact regret and with the improvement that training on a level brings."""
 
     output: Path = Path("audit")
@@ -51,24 +51,7 @@ class Options:
     """Of everything random."""
     block: int = 16
     """Tasks measured at once; more need more memory. Changes numbers by rounding only."""
-    antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, or a path to a learned rule."""
-    antagonists: int = 2
-    """Antagonist agents per task."""
-    episodes: int = 4
-    """Episodes that measure the agent that is scored."""
-    exact: bool = False
-    """Measure that agent, too, by its exact expected return."""
-    grids: config.Grids = dataclasses.field(default_factory=config.Grids)
-    bandits: config.Bandits = dataclasses.field(default_factory=config.Bandits)
-    chains: config.Chains = dataclasses.field(default_factory=config.Chains)
-    gymnax: config.Gymnax = dataclasses.field(default_factory=config.Gymnax)
-    life: config.Life = dataclasses.field(default_factory=config.Life)
     meta: config.Meta = dataclasses.field(default_factory=config.Meta)
-
-
-MEASURES = ("antagonist", "antagonists", "episodes", "exact")
-PARTS = ("grids", "bandits", "chains", "gymnax", "life")
 
 
 def run(words: list[str]) -> int:
@@ -125,7 +108,7 @@ def _parse(words: list[str]):
     path = value_of("--rule", words)
     base = trained_with(path) if name is None and path and Path(path).exists() else smoke(config.preset(name or "quick"))
     options = tyro.cli(Options, args=words, prog="groove curate --audit", default=_default(base))
-    measures = {field: getattr(options, field) for field in MEASURES}
+    measures = {name: getattr(options, name) for name in MEASURES}
     curriculum = dataclasses.replace(base.curriculum, kind="uniform", score="regret", files=(), **measures)
     settings = dataclasses.replace(
         base,
@@ -136,16 +119,16 @@ def _parse(words: list[str]):
         members=(1,) * len(options.families),
         curriculum=curriculum,
         meta=dataclasses.replace(options.meta, method="gradient", block=0),
-        **{part: getattr(options, part) for part in PARTS},
+        **{name: getattr(options, name) for name in SIZES},
     )
     same = ("rule", "scores", "count", "agents", "members", "steps", "others", "block")
-    plan = audit.Plan(config.check(settings), **{field: getattr(options, field) for field in same})
+    plan = audit.Plan(config.check(settings), **{name: getattr(options, name) for name in same})
     return audit.check(plan), options.output
 
 
 def _default(base: config.Config) -> Options:
     """Flags as they are if nothing is said: of the preset, or of the rule's run."""
-    parts = {part: getattr(base, part) for part in (*PARTS, "meta", "families")}
+    parts = {name: getattr(base, name) for name in (*SIZES, "meta", "families")}
     options = Options(episodes=base.curriculum.episodes, **parts)
     if os.environ.get("GROOVE_SMOKE"):
         return dataclasses.replace(options, count=6, agents=2, members=2, others=2, block=4)

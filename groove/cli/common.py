@@ -1,10 +1,35 @@
 """What several commands need."""
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from groove import config
 from groove.config import Config
+
+MEASURES = ("antagonist", "antagonists", "episodes", "exact")
+SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
+"""Fields of `Lives`: those that a configuration's curriculum has, and those that a configuration has."""
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Flags of every command that lets agents live on tasks without training a rule."""
+
+    antagonist: str = "a2c"
+    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
+    antagonists: int = 2
+    """Antagonist agents per task."""
+    episodes: int = 4
+    """Episodes that measure an agent's return."""
+    exact: bool = False
+    """Measure agents by their exact expected returns: no sampling noise, more time."""
+    grids: config.Grids = field(default_factory=config.Grids)
+    bandits: config.Bandits = field(default_factory=config.Bandits)
+    chains: config.Chains = field(default_factory=config.Chains)
+    gymnax: config.Gymnax = field(default_factory=config.Gymnax)
+    plugged: config.Plugged = field(default_factory=config.Plugged)
+    life: config.Life = field(default_factory=config.Life)
 
 
 def value_of(flag: str, words: list[str]) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, trained_with, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, value_of
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
 teach. This command makes one without training anything:
@@ -33,7 +33,7 @@ train --curriculum FILE.
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Lives):
     """Makes tasks, scores them against a rule, keeps those that score as wanted."""
 
     output: Path = Path("curriculum.parquet")
@@ -60,26 +60,8 @@ class Options:
     """Of everything random."""
     block: int = 32
     """Tasks lived on at once; more need more memory. Changes numbers by rounding only."""
-    antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
-    antagonists: int = 2
-    """Antagonist agents per task."""
-    episodes: int = 4
-    """Episodes that measure an agent's return."""
-    exact: bool = False
-    """Measure agents by their exact expected returns: no sampling noise, more time."""
     drawings: bool = False
     """Add a column with every level drawn as text."""
-    grids: config.Grids = dataclasses.field(default_factory=config.Grids)
-    bandits: config.Bandits = dataclasses.field(default_factory=config.Bandits)
-    chains: config.Chains = dataclasses.field(default_factory=config.Chains)
-    gymnax: config.Gymnax = dataclasses.field(default_factory=config.Gymnax)
-    plugged: config.Plugged = dataclasses.field(default_factory=config.Plugged)
-    life: config.Life = dataclasses.field(default_factory=config.Life)
-
-
-MEASURES = ("score", "antagonist", "antagonists", "episodes", "exact")
-SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
 
 
 def run(words: list[str]) -> int:
@@ -118,15 +100,15 @@ def _parse(words: list[str]):
     if (keep := value_of("--keep", words)) is not None:
         config.check_name("keep", keep, curate.KEEP)
     options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))
-    measures = {field: getattr(options, field) for field in MEASURES}
+    measures = {name: getattr(options, name) for name in ("score", *MEASURES)}
     base = smoke(config.preset(name or "quick"))
     learning = dataclasses.replace(base.meta, method="gradient", block=0)  # nothing learns: no population to fit
     settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,), meta=learning)
     settings = dataclasses.replace(settings, generators=(options.generator,) if options.generator else ())
     settings = dataclasses.replace(settings, curriculum=dataclasses.replace(base.curriculum, kind="uniform", **measures))
-    settings = dataclasses.replace(settings, **{part: getattr(options, part) for part in SIZES})
+    settings = dataclasses.replace(settings, **{name: getattr(options, name) for name in SIZES})
     same = ("family", "rule", "count", "keep", "size", "edits", "block", "drawings")
-    chosen = {field: getattr(options, field) for field in same}
+    chosen = {name: getattr(options, name) for name in same}
     curation = curate.Curation(config.check(settings), start=options.source, **chosen)
     return curate.check(curation), options.output
 
@@ -145,5 +127,5 @@ def _default(name: str | None, words: list[str]) -> Options:
         base, family = curriculumfile.sized(base, about.metadata), about.family
     own = config.generator_of(base, value_of("--family", words) or family)
     options = Options(family=family, generator=own, episodes=base.curriculum.episodes)
-    options = dataclasses.replace(options, **{part: getattr(base, part) for part in SIZES})
+    options = dataclasses.replace(options, **{name: getattr(base, name) for name in SIZES})
     return dataclasses.replace(options, count=12, size=4, block=4) if os.environ.get("GROOVE_SMOKE") else options
