@@ -14,6 +14,7 @@ import chex
 import gymnax
 import jax
 import jax.numpy as jnp
+import jax.numpy as jnp
 from jaxued.environments import Maze
 from jaxued.environments.maze import make_level_generator
 
@@ -151,6 +152,15 @@ def looped(contestant: Contestant) -> Callable[[], chex.ArrayTree]:
     return go_on
 
 
+def optimum_seconds() -> float:
+    """Of the exact optimum of the largest level: 10 x 10 cells, five objects, 750 steps."""
+    family = gridworld()
+    level = family.generator.decode(jnp.ones(family.generator.dimensions))
+    assert (int(level.limit), int(level.height), int((level.kind >= 0).sum())) == (750, 10, 5)
+    optimum = jax.jit(family.optimum)
+    return interleaved({"optimum": lambda: optimum(level)}, rounds=ROUNDS)["optimum"]
+
+
 def main() -> None:
     contestants = {
         "gridworld": ours(gridworld()),
@@ -166,7 +176,7 @@ def main() -> None:
     speed["gridworld_per_Maze"] = speed["gridworld"] / speed["jaxued_Maze"]
     speed["gridworld_per_Maze_without_resets"] = speed["gridworld"] / speed["jaxued_Maze_without_resets"]
     speed["bandit_per_BernoulliBandit"] = speed["bandit"] / speed["gymnax_BernoulliBandit"]
-    print(json.dumps(speed))
+    print(json.dumps(speed | {"optimum_seconds": optimum_seconds()}))
 
 
 if __name__ == "__main__":
