@@ -14,7 +14,6 @@ import chex
 import gymnax
 import jax
 import jax.numpy as jnp
-import jax.numpy as jnp
 from jaxued.environments import Maze
 from jaxued.environments.maze import make_level_generator
 
