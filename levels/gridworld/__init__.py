@@ -129,10 +129,15 @@ def planes(
     respawn: tuple[float, float] = (0.001, 0.1),
     limit: tuple[int, int] | None = None,
     walls: int | None = None,
+    scatter: bool = False,
 ) -> Family:
     """Grids whose objects reappear in random free cells. Observations are planes; the optimum is not known.
 
-    Arguments and levels are those of `gridworld`.
+    Levels and all other arguments are those of `gridworld`.
+
+    Args:
+        scatter: Whether every episode begins with its objects in random free cells, as in the random grids of Oh et al.
+            2020 (arXiv 2007.08794), and not in those of the level.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -160,7 +165,7 @@ def planes(
     sizes = {"height": height, "width": width, "objects": objects, "episode_limit": episode_limit}
     return family._replace(
         name="gridworld-planes",
-        environment=planar.environment(**sizes, time=time),
+        environment=planar.environment(**sizes, time=time, scatter=scatter),
         optimum=None,
         policy=None,
         value=None,

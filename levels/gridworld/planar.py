@@ -19,12 +19,14 @@ class PlanesState(NamedTuple):
     step: jax.Array  # i32[]; steps taken
 
 
-def environment(*, height: int, width: int, objects: int, episode_limit: int, time: bool) -> Environment:
+def environment(
+    *, height: int, width: int, objects: int, episode_limit: int, time: bool, scatter: bool = False
+) -> Environment:
     """The environment of padded grids whose objects reappear in random free cells.
 
     A step is that of `levels.gridworld.environment`, but an object that reappears does so in a cell, each as likely, that
     is no wall, not the agent's and no other object's; if there is none, it stays absent. The observation is bool[H, W,
-    2 + M]: the agent, the walls, and each kind of object.
+    2 + M]: the agent, the walls, and each kind of object. With `scatter` a reset places all objects like that, too.
     """
     spec = Spec(
         observation=Array((height, width, 2 + objects)),
@@ -32,11 +34,13 @@ def environment(*, height: int, width: int, objects: int, episode_limit: int, ti
         actions=len(ACTIONS),
         episode_limit=episode_limit,
         noise=noise_words(objects) + objects,
-        reset_noise=0,
+        reset_noise=objects if scatter else 0,
     )
 
     def reset(noise: jax.Array, level: GridLevel) -> tuple[PlanesState, TimeStep]:
         state = PlanesState(level.start, level.cell, used(level), jnp.int32(0))
+        if scatter:
+            state = place(noise, level, state._replace(exists=jnp.zeros_like(state.exists)), state.exists)
         return state, first_timestep(observe(level, state))
 
     def step(noise: jax.Array, level: GridLevel, state: PlanesState, action: jax.Array) -> tuple[PlanesState, TimeStep]:

@@ -57,6 +57,7 @@ FAMILIES: dict[str, Family] = {
         respawn=(0.1, 0.9),
     ),
     "gridworld-planes": planes(height=4, width=4, objects=2, episode_limit=12, limit=(3, 12), respawn=(0.1, 0.9)),
+    "gridworld-planes-scattered": planes(height=3, width=4, objects=2, episode_limit=6, limit=(3, 6), scatter=True),
     "bernoulli-bandit": bernoulli_bandit(arms=3, pulls=(2, 6)),
     "gaussian-bandit": gaussian_bandit(arms=4, pulls=(5, 5), time=False),
     "chain": chain(length=(2, 7)),

@@ -100,3 +100,15 @@ def test_until_something_returns_it_is_the_other_grid():
     assert SPEC.noise - 3 == noise_words(3) == other.spec.noise
     for mine, theirs in zip(play(FAMILY.environment, 0), play(other, 3), strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_scattered_objects_begin_in_free_cells_each_as_likely():
+    """Of the cells 0..5 two and five are outside, three is a wall, zero the agent's: one and four are left for two."""
+    things = [Thing((0, 1), 0, 1.0, 0.0, 0.5), Thing((1, 1), 1, 0.5, 0.0, 0.5)]
+    level = grid_level([[False, False], [True, False]], things, start=(0, 0), limit=9, height=2, width=3)
+    environment = planes(height=2, width=3, objects=2, episode_limit=9, scatter=True).environment
+    assert environment.spec.reset_noise == 2
+    state, timestep = jax.jit(jax.vmap(environment.reset, (0, None)))(words(jax.random.key(3), 2000, 2), level)
+    assert state.exists.all() and (timestep.observation[..., 2:].sum((1, 2)) == 1).all()
+    assert (jnp.sort(state.objects, axis=1) == jnp.array([[1, 4]])).all()
+    assert abs(float((state.objects[:, 0] == 1).mean()) - 0.5) < 5 * np.sqrt(0.25 / 2000)
