@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from groove.base import Agent, Theta, UpdateRule
+from groove.base import Agent, Outcome, Theta, UpdateRule
 from groove.lifetime import Lifetime, act
 from levels.base import Environment, Family, Level, State, words
 
@@ -42,6 +42,54 @@ def returns(
 
     keys = jax.random.split(key, (lifetimes.size, agents))
     return jax.lax.map(task, (keys, levels, lifetimes), batch_size=min(block, lifetimes.size))
+
+
+def courses(
+    life: Lifetime,
+    key: jax.Array,
+    theta: Theta,
+    levels: Level,
+    points: jax.Array,
+    *,
+    agents: int,
+    block: int = 64,
+) -> Outcome:
+    """How agents do in the course of their lives: outcomes f32[tasks, agents, points] of newborns that live on each task.
+
+    Measuring an agent does not touch it: what is measured at one point does not depend on which others there are. The loop
+    over updates is the same for all agents, so nothing is computed for lives that are over.
+
+    Args:
+        life: How the rule's agents live and are measured.
+        key: Consumed. An agent's numbers depend on its task's place and on its own, not on how many there are of either.
+        theta: Of the rule.
+        levels: [tasks, ...].
+        points: i32[points], increasing; updates after which to measure. The last one is the lifetime of all.
+        agents: Agents per task.
+        block: Tasks at once, to bound memory; changes no number but by rounding.
+    """
+
+    def one(key, level):
+        begin_key, life_key, measure_key = jax.random.split(key, 3)
+
+        def update(n, member):
+            return life.update(jax.random.fold_in(life_key, n), theta, member, level)[0]
+
+        def to_point(now, point):
+            member = jax.lax.fori_loop(now[0], point, update, now[1])
+            measured = life.evaluate(jax.random.fold_in(measure_key, point), member.agent, level, jnp.array(True))
+            return (point, member), measured._replace(signals=())
+
+        start = (jnp.zeros_like(points[0]), life.begin(begin_key, level, points[-1]))
+        return jax.lax.scan(to_point, start, points)[1]
+
+    def task(row):
+        number, level = row
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, number), jnp.arange(agents))
+        return jax.vmap(one, (0, None))(keys, level)
+
+    tasks = jax.tree.leaves(levels)[0].shape[0]
+    return jax.lax.map(task, (jnp.arange(tasks), levels), batch_size=min(block, tasks))
 
 
 def optima(family: Family, levels: Level) -> jax.Array:

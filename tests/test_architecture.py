@@ -42,6 +42,7 @@ TOUCH_FILES = (
     "groove.curriculumfile",
     "groove.curate",
     "levels.dataset",
+    "levels.suites.make",
 )
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place
 REGISTRATIONS = ("defvjp", "defjvp", "def_impl", "def_abstract_eval", "defbilinear", "register_lowering")  # with JAX

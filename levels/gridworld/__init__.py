@@ -133,11 +133,8 @@ def planes(
 ) -> Family:
     """Grids whose objects reappear in random free cells. Observations are planes; the optimum is not known.
 
-    Levels and all other arguments are those of `gridworld`.
-
-    Args:
-        scatter: Whether every episode begins with its objects in random free cells, as in the random grids of Oh et al.
-            2020 (arXiv 2007.08794), and not in those of the level.
+    Levels and all arguments but one are those of `gridworld`. With `scatter` every episode begins with its objects in random
+    free cells, as in the random grids of Oh et al. 2020 (arXiv 2007.08794), and not in those of the level.
 
     Raises:
         ValueError: An argument is out of its range.
