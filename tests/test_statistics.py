@@ -61,7 +61,7 @@ def test_the_seed_decides_and_large_samples_come_in_blocks(monkeypatch):
     first = stratified_bootstrap(scores, seed=1, repetitions=300)
     assert first == stratified_bootstrap(scores, seed=1, repetitions=300)
     assert first != stratified_bootstrap(scores, seed=2, repetitions=300)
-    monkeypatch.setattr("groove.statistics._BLOCK", 8 * 5 * 7)
+    monkeypatch.setattr("groove.statistics.bootstrap.BLOCK", 8 * 5 * 7)
     blocked = stratified_bootstrap(scores, seed=1, repetitions=300)
     assert blocked.low < blocked.point == first.point < blocked.high
 

@@ -1,9 +1,5 @@
-"""Statistics of a few runs on several tasks, in NumPy.
+"""Confidence intervals by the bootstrap: which runs are drawn anew decides what an interval speaks of."""
 
-After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (arXiv 2108.13264).
-"""
-
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -11,12 +7,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Axis: TypeAlias = int | tuple[int, ...] | None
-Numbers: TypeAlias = npt.NDArray[np.float64]
+from groove.statistics.aggregates import Numbers, interquartile_mean
+
 Statistic: TypeAlias = Callable[[Numbers, tuple[int, int]], Numbers | np.float64]
 """`(x f64[..., runs, tasks], axis) -> f64[...]`, reducing the two axes: `interquartile_mean`, `np.mean`, `np.median`, ..."""
 
-_BLOCK = 1 << 22
+BLOCK = 1 << 22
 """Numbers resampled at once: bounds the memory of a bootstrap, 32 MiB."""
 
 
@@ -26,58 +22,6 @@ class Interval(NamedTuple):
     low: float
     point: float
     high: float
-
-
-def interquartile_mean(x: npt.ArrayLike, axis: Axis = None) -> Numbers | np.float64:
-    """The mean of the middle half: what is left of n values without the floor(n / 4) lowest and as many highest.
-
-    Robust to outliers as the median, with far less variance. Agarwal et al. 2021, section 4.3; equal to
-    `scipy.stats.trim_mean(x, 0.25)`.
-
-    Args:
-        x: Numbers of any shape, not empty along `axis`; nan gives nan.
-        axis: What to reduce; several axes are pooled; None pools all.
-
-    Returns:
-        f64[...], the shape of `x` without `axis`.
-
-    Raises:
-        ValueError: If there is nothing to average.
-
-    Example:
-        >>> from groove.statistics import interquartile_mean
-        >>> float(interquartile_mean([0.0, 1.0, 3.0, 100.0]))
-        2.0
-    """
-    values = np.sort(_pooled(x, axis), axis=-1)
-    count = values.shape[-1]
-    if count == 0:
-        raise ValueError(f"x must have at least 1 value along axis {axis}, got shape {np.shape(x)}.")
-    cut = count // 4
-    middle = np.mean(values[..., cut : count - cut], axis=-1)
-    return np.where(np.isnan(values[..., -1]), np.nan, middle)[()]  # nan sorts last
-
-
-def optimality_gap(x: npt.ArrayLike, axis: Axis = None, *, target: float = 1.0) -> Numbers | np.float64:
-    """The mean shortfall from `target`, E[max(target - x, 0)]: lower is better, nothing is gained above it.
-
-    Agarwal et al. 2021, section 4.3.
-
-    Args:
-        x: Scores of any shape, on a scale where `target` is the desired one (the optimum, say).
-        axis: What to reduce; None for all.
-        target: The score that leaves no gap.
-
-    Returns:
-        f64[...], the shape of `x` without `axis`, at least 0.
-
-    Example:
-        >>> from groove.statistics import optimality_gap
-        >>> float(optimality_gap([0.0, 0.5, 2.0, 1.0]))
-        0.375
-    """
-    shortfall: Numbers = np.maximum(target - np.asarray(x, np.float64), 0.0)
-    return np.mean(shortfall, axis=axis, dtype=np.float64)
 
 
 def stratified_bootstrap(
@@ -151,6 +95,67 @@ def clustered_bootstrap(
     return _percentiles(table, statistic, _whole_runs, seed, repetitions, confidence)
 
 
+def nested_bootstrap(
+    scores: npt.ArrayLike,
+    statistic: Statistic = interquartile_mean,
+    *,
+    seed: int,
+    repetitions: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """A percentile interval over learned rules: each resample draws meta-seeds, then agents' seeds within them, by task.
+
+    For rules learned from several meta-seeds: a resample draws whole rules, and for each of them, within each task, runs of
+    agents. With one meta-seed, as of a rule written by hand, it is `stratified_bootstrap`: it then says nothing of other
+    rules that the same training might have found.
+
+    Args:
+        scores: [meta-seeds, runs, tasks], finite.
+        statistic: `(x f64[repetitions, meta-seeds * runs, tasks], axis (1, 2)) -> f64[repetitions]`.
+        seed: Of the resampling.
+        repetitions: Resamples, at least 1.
+        confidence: Coverage, in (0, 1).
+
+    Returns:
+        The interval and the statistic of `scores`.
+
+    Example:
+        >>> from groove.statistics import nested_bootstrap
+        >>> nested_bootstrap([[[1.0, 2.0]], [[1.0, 2.0]]], seed=0)
+        Interval(low=1.5, point=1.5, high=1.5)
+    """
+    table = cube(scores)
+    _check_bootstrap(repetitions, confidence)
+    flat = table.reshape(-1, table.shape[-1])
+    return _percentiles(flat, statistic, partial(_resample_nested, metas=len(table)), seed, repetitions, confidence)
+
+
+def cube(scores: npt.ArrayLike) -> Numbers:
+    """`scores` as f64[meta-seeds, runs, tasks].
+
+    Raises:
+        ValueError: They have another shape, or are not finite.
+    """
+    table = np.asarray(scores, np.float64)
+    if table.ndim != 3:
+        raise ValueError(f"scores must have shape [meta-seeds, runs, tasks], got shape {table.shape}.")
+    return _table(table.reshape(-1, table.shape[-1])).reshape(table.shape)
+
+
+def nested_rows(random: np.random.Generator, count: int, shape: tuple[int, int, int]) -> npt.NDArray[np.int64]:
+    """Draws i64[count, metas * runs, tasks]: for every task numbers of rows, meta-seeds drawn first and runs within them."""
+    metas, runs, tasks = shape
+    meta = random.integers(metas, size=(count, metas, 1, 1))
+    run = random.integers(runs, size=(count, metas, runs, tasks))
+    return (meta * runs + run).reshape(count, metas * runs, tasks)
+
+
+def _resample_nested(random: np.random.Generator, table: Numbers, count: int, metas: int) -> Numbers:
+    """Draws [count, metas * runs, tasks] from [metas * runs, tasks]."""
+    rows, tasks = table.shape
+    return table[nested_rows(random, count, (metas, rows // metas, tasks)), np.arange(tasks)]
+
+
 def _percentiles(
     table: Numbers,
     statistic: Statistic,
@@ -160,7 +165,7 @@ def _percentiles(
     confidence: float,
 ) -> Interval:
     random = np.random.default_rng(seed)
-    most = max(1, _BLOCK // table.size)
+    most = max(1, BLOCK // table.size)
     blocks = [min(most, repetitions - start) for start in range(0, repetitions, most)]
     draws = [statistic(resample(random, table, count), (1, 2)) for count in blocks]
     low, high = np.quantile(np.concatenate(draws), [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -185,15 +190,6 @@ def _resample(random: np.random.Generator, table: Numbers, count: int, tasks: bo
     run = random.integers(runs, size=(count, runs, columns))
     column = random.integers(columns, size=(count, 1, columns)) if tasks else np.arange(columns)
     return table[run, column]
-
-
-def _pooled(x: npt.ArrayLike, axis: Axis) -> Numbers:
-    """`x` as f64[..., n], the reduced axes flattened into the last."""
-    values = np.asarray(x, np.float64)
-    axes = range(values.ndim) if axis is None else np.atleast_1d(axis) % values.ndim
-    kept = [i for i in range(values.ndim) if i not in axes]
-    shape = [values.shape[i] for i in kept]
-    return np.transpose(values, (*kept, *axes)).reshape(*shape, math.prod(values.shape[i] for i in axes))
 
 
 def _table(scores: npt.ArrayLike) -> Numbers:
