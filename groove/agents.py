@@ -102,6 +102,13 @@ def check_positive(values: Mapping[str, float]) -> None:
             raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
+def check_not_negative(values: Mapping[str, float | jax.Array]) -> None:
+    """Raises a ValueError that names the first argument below 0 or nan; numbers that are being traced pass."""
+    for name, value in values.items():
+        if not isinstance(value, jax.core.Tracer) and not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}.")
+
+
 def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float = 0.5, zeros: bool = False) -> Architecture:
     """One row of parameters per discrete observation, plus time times a vector where the spec shows time. No bias.
 

@@ -52,6 +52,7 @@ def courses(
     points: jax.Array,
     *,
     agents: int,
+    first: jax.Array | int = 0,
     block: int = 64,
 ) -> Outcome:
     """How agents do in the course of their lives: outcomes f32[tasks, agents, points] of newborns that live on each task.
@@ -66,6 +67,7 @@ def courses(
         levels: [tasks, ...].
         points: i32[points], increasing; updates after which to measure. The last one is the lifetime of all.
         agents: Agents per task.
+        first: The place of the first task, where a long list is lived in parts.
         block: Tasks at once, to bound memory; changes no number but by rounding.
     """
 
@@ -89,7 +91,7 @@ def courses(
         return jax.vmap(one, (0, None))(keys, level)
 
     tasks = jax.tree.leaves(levels)[0].shape[0]
-    return jax.lax.map(task, (jnp.arange(tasks), levels), batch_size=min(block, tasks))
+    return jax.lax.map(task, (first + jnp.arange(tasks), levels), batch_size=min(block, tasks))
 
 
 def optima(family: Family, levels: Level) -> jax.Array:

@@ -36,7 +36,7 @@ def a2c(
     *,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-    entropy_weight: float = 0.01,
+    entropy_weight: float | jax.Array = 0.01,
     normalise_advantage: bool = True,
 ) -> UpdateRule:
     """Advantage actor-critic (Mnih et al. 2016) with GAE; one gradient step per rollout.
@@ -63,8 +63,7 @@ def a2c(
         ()
     """
     check_discounts(gamma=gamma, lambda_=lambda_)
-    if not entropy_weight >= 0:
-        raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}.")
+    agents.check_not_negative({"entropy_weight": entropy_weight})
     architecture = architecture or agents.for_spec(spec)
     network = architecture.network(spec, spec.actions)
     apply = over_steps(network.apply)

@@ -90,7 +90,7 @@ def lpo(
     minibatches: int = 8,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-    entropy_weight: float = 0.01,
+    entropy_weight: float | jax.Array = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Learned policy optimisation (Lu et al. 2022, arXiv 2210.05639): PPO's loop with a learned drift.

@@ -98,7 +98,7 @@ def proximal(
     minibatches: int = 8,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-    entropy_weight: float = 0.01,
+    entropy_weight: float | jax.Array = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """The outer loop of PPO (Schulman et al. 2017) around any drift.
@@ -199,7 +199,7 @@ def ppo(
     minibatches: int = 8,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-    entropy_weight: float = 0.01,
+    entropy_weight: float | jax.Array = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), with separate actor and critic.
@@ -250,7 +250,7 @@ def dpo(
     minibatches: int = 8,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-    entropy_weight: float = 0.01,
+    entropy_weight: float | jax.Array = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Discovered policy optimisation (Lu et al. 2022, arXiv 2210.05639): PPO's loop with `dpo_drift`.
@@ -292,9 +292,8 @@ def dpo(
     )
 
 
-def _check_loop(*, epochs: int, minibatches: int, entropy_weight: float) -> None:
+def _check_loop(*, epochs: int, minibatches: int, entropy_weight: float | jax.Array) -> None:
     for name, count in (("epochs", epochs), ("minibatches", minibatches)):
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}.")
-    if not entropy_weight >= 0:
-        raise ValueError(f"entropy_weight must be at least 0, got {entropy_weight}.")
+    agents.check_not_negative({"entropy_weight": entropy_weight})

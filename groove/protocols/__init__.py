@@ -1,0 +1,45 @@
+"""What rules are compared on, and how: the table that ends every run, and the protocols of suites."""
+
+from groove.protocols.baselines import BASELINES, Setting, default_setting, named_rule, search_space
+from groove.protocols.heldout import (
+    HELD_OUT_SEED,
+    HeldOut,
+    Protocol,
+    Row,
+    assessment,
+    caption,
+    held_out,
+    held_out_levels,
+    protocol,
+    rival_name,
+    rows,
+)
+from groove.protocols.suites import PROTOCOLS, SCALES, Budget, SuiteProtocol, fingerprint, points_of
+from groove.protocols.tuned import Tuned, tuned
+
+__all__ = [
+    "BASELINES",
+    "HELD_OUT_SEED",
+    "PROTOCOLS",
+    "SCALES",
+    "Budget",
+    "HeldOut",
+    "Protocol",
+    "Row",
+    "Setting",
+    "SuiteProtocol",
+    "Tuned",
+    "assessment",
+    "caption",
+    "default_setting",
+    "fingerprint",
+    "held_out",
+    "held_out_levels",
+    "named_rule",
+    "points_of",
+    "protocol",
+    "rival_name",
+    "rows",
+    "search_space",
+    "tuned",
+]
