@@ -20,14 +20,14 @@ LAYERS = (
     {
         "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
         "groove.terminal", "groove.logs", "groove.cost", "groove.curriculumfile", "groove.curate",
-        "groove.differences", "groove.audit",
+        "groove.differences", "groove.audit", "groove.evaluation",
     },
     {"groove.cli"},
     {"groove"},  # groove/__init__.py, the list of public names
 )  # fmt: skip
 KNOW_FAMILIES = (
     "groove", "groove.protocols", "groove.build", "groove.config", "groove.host", "groove.cli", "groove.report",
-    "groove.curriculumfile", "groove.curate",
+    "groove.curriculumfile", "groove.curate", "groove.evaluation",
 )  # fmt: skip
 TOUCH_FILES = (
     "groove.checkpoint",
@@ -41,6 +41,7 @@ TOUCH_FILES = (
     "groove.cost",
     "groove.curriculumfile",
     "groove.curate",
+    "groove.evaluation",
     "levels.dataset",
     "levels.suites.make",
 )

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from groove import config
-from groove.cli import curate, levels, report, train
+from groove.cli import curate, evaluate, levels, report, train
 
 __all__ = ["USAGE", "main"]
 
 USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove train --help` explains every flag
        groove train --resume FOLDER      continue a run that was stopped
        groove curate [preset] [flags]    make a curriculum without training; `groove curate --help` has examples
+       groove evaluate RULE... [flags]   rules on held-out levels; `groove evaluate --help` names the suites
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
        groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
        groove report FOLDER              draw a run again: report.html
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train.run,
         "curate": curate.run,
+        "evaluate": evaluate.run,
         "levels": levels.run,
         "report": report.run,
     }

@@ -1,6 +1,6 @@
 """What rules are compared on, and how: the table that ends every run, and the protocols of suites."""
 
-from groove.protocols.baselines import BASELINES, Setting, default_setting, named_rule, search_space
+from groove.protocols.baselines import BASELINES, Setting, default_architecture, default_setting, named_rule, search_space
 from groove.protocols.heldout import (
     HELD_OUT_SEED,
     HeldOut,
@@ -15,7 +15,7 @@ from groove.protocols.heldout import (
     rows,
 )
 from groove.protocols.suites import PROTOCOLS, SCALES, Budget, SuiteProtocol, fingerprint, points_of
-from groove.protocols.tuned import Tuned, tuned
+from groove.protocols.tuned import Tuned, hashes, tuned
 
 __all__ = [
     "BASELINES",
@@ -31,8 +31,10 @@ __all__ = [
     "Tuned",
     "assessment",
     "caption",
+    "default_architecture",
     "default_setting",
     "fingerprint",
+    "hashes",
     "held_out",
     "held_out_levels",
     "named_rule",

@@ -33,6 +33,15 @@ def architecture_of(spec: Spec, rate: float | jax.Array) -> Architecture:
     return agents.scaled(unscaled, jnp.asarray(rate, jnp.float32))
 
 
+def default_architecture(spec: Spec) -> Architecture:
+    """Agents of the protocols for an environment, at GROOVE's learning rates."""
+    return architecture_of(spec, _default_rate(spec))
+
+
+def _default_rate(spec: Spec) -> float:
+    return 40.0 if isinstance(spec.observation, Discrete) else 5e-4
+
+
 def _a2c(spec: Spec, setting: Setting, gamma: float, lambda_: float) -> UpdateRule:
     made = architecture_of(spec, setting.rate)
     return rules.a2c(spec, made, gamma=gamma, lambda_=lambda_, entropy_weight=setting.entropy)
@@ -60,7 +69,7 @@ def named_rule(name: str, spec: Spec, setting: Setting, *, gamma: float, lambda_
 
 def default_setting(name: str, spec: Spec) -> Setting:
     """What a baseline has where it was not tuned: GROOVE's of A2C; for the others a rate that is as much an update."""
-    rate = 40.0 if isinstance(spec.observation, Discrete) else 5e-4
+    rate = _default_rate(spec)
     proximal = isinstance(spec.observation, Discrete) and name != "a2c"
     return Setting(rate / (EPOCHS * MINIBATCHES) if proximal else rate, 0.01)
 

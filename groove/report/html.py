@@ -24,6 +24,7 @@ def document(title: str, body: str) -> str:
 <body>
 <h1>{name}</h1>
 {body}
+{f"<script>{SORT}</script>" if "sortable" in body else ""}
 </body>
 </html>
 """
@@ -44,6 +45,35 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     caption = f"<caption>{escape(title)}</caption>"
     return f'<table class="wide">{caption}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+
+
+SORT = """
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("thead button").forEach((button, column) => button.addEventListener("click", () => {
+    const body = table.tBodies[0], head = button.closest("th");
+    const down = head.getAttribute("aria-sort") !== "descending";
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const text = row => row.cells[column].textContent, value = row => Number(text(row));
+    const compare = (a, b) => isNaN(value(a)) || isNaN(value(b)) ? text(a).localeCompare(text(b)) : value(a) - value(b);
+    body.append(...Array.from(body.rows).sort((a, b) => down ? compare(b, a) : compare(a, b)));
+  }));
+}
+"""
+"""Sorts the tables of a page by the column whose head is clicked; without it they are there, in their first order."""
+
+
+def sortable(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A long table, folded, which sorts by the column whose head is clicked."""
+    top = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in head)
+    lines = (
+        f'<th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}' for row in rows
+    )
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    table = (
+        f'<div class="scroll"><table class="wide sortable"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+    return f"<details><summary>{escape(title)}</summary>{table}</details>"
 
 
 def row_of_levels(title: str, pictures: Sequence[Picture]) -> str:

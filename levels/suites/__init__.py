@@ -24,7 +24,7 @@ from levels.suites.kinds import Kind
 __all__ = ["SMALLEST_RANGE", "SUITES", "Chapter", "Kind", "Suite", "chapters", "content", "tasks"]
 
 SMALLEST_RANGE = 0.02
-"""Tasks whose optimum is less than this above a random policy, in units of the chapter's scale, are not normalised."""
+"""Tasks whose optimum is less than this above a random policy, in units of what counts as much, are not normalised."""
 
 
 class Suite(NamedTuple):
@@ -53,13 +53,14 @@ class Chapter(NamedTuple):
     @property
     def flat(self) -> tuple[str, ...]:
         """Names of tasks on which an optimal policy gains too little over a random one to divide by."""
-        gain = self.optimum - self.random
-        return tuple(name for name, small in zip(self.tasks, gain < SMALLEST_RANGE * self.scale, strict=True) if small)
+        small = self.optimum - self.random < self.smallest
+        return tuple(name for name, flat in zip(self.tasks, small, strict=True) if flat)
 
     @property
-    def scale(self) -> float:
-        """What counts as much in a return: the number of pulls of a bandit, 1 elsewhere."""
-        return float(self.family.environment.spec.episode_limit) if "bandit" in self.family.name else 1.0
+    def smallest(self) -> float:
+        """The smallest range of returns to divide by: a share of the number of pulls of a bandit, of 1 elsewhere."""
+        scale = float(self.family.environment.spec.episode_limit) if "bandit" in self.family.name else 1.0
+        return SMALLEST_RANGE * scale
 
 
 SUITES: Mapping[str, Suite] = MappingProxyType(

@@ -1,0 +1,25 @@
+"""Held-out evaluation: how well rules learn on tasks nobody trained them on, and how sure that is."""
+
+from groove.evaluation import results
+from groove.evaluation.contestants import RANDOM, Contestant, contestants
+from groove.evaluation.standings import AGGREGATES, THRESHOLDS, Entry, Standing, Sums, improvements, standings, sums
+from groove.evaluation.work import Plan, Stopped, evaluated, wanted
+
+__all__ = [
+    "AGGREGATES",
+    "RANDOM",
+    "THRESHOLDS",
+    "Contestant",
+    "Entry",
+    "Plan",
+    "Standing",
+    "Stopped",
+    "Sums",
+    "contestants",
+    "evaluated",
+    "improvements",
+    "results",
+    "standings",
+    "sums",
+    "wanted",
+]

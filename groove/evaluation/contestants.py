@@ -1,0 +1,135 @@
+"""Who takes part: words of the command line become rules that can be made for any environment."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from groove import build, config, library, protocols
+from groove.base import UpdateRule
+from groove.config import Config
+from groove.host import rule_file
+from groove.protocols import BASELINES, PROTOCOLS, Setting
+from groove.rulefile import load_rule_file
+from levels import plugins
+from levels.base import Spec
+from levels.suites import Chapter
+
+RANDOM = "random"
+"""The policy that all returns are compared with; it does not learn."""
+
+
+class Contestant(NamedTuple):
+    """A rule that is measured on a suite."""
+
+    label: str  # what results call it; rules of one label differ by their meta-seed alone
+    meta_seed: int  # of the run that learned it; 0 if nothing did
+    learned: bool
+    make: Callable[[Chapter], UpdateRule]  # its `init` gives its theta, whatever the key
+    about: Callable[[Chapter], dict[str, object]]  # all that it takes to make it again, as JSON can hold it
+    tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter
+
+
+def contestants(words: Sequence[str], suite: str, scale: str) -> tuple[Contestant, ...]:
+    """Rules by the words of a user.
+
+    Args:
+        words: Each a2c, ppo, dpo, random; a run folder or rule.safetensors; the name of a plug-in or package.module:object;
+            any of these after LABEL=. Runs whose configurations differ by their seed alone share a label: they are one
+            rule from several meta-seeds.
+        suite: The suite they meet on, whose tuned settings they take.
+        scale: At this scale.
+
+    Raises:
+        ValueError: A word is none of these, a file is damaged, or two rules would have one name.
+        FileNotFoundError: A run has no rule yet.
+    """
+    split = [_split(word) for word in words]
+    learned = [(label, text) for label, text in split if _is_path(text)]
+    others = [_other(label, text, suite, scale) for label, text in split if not _is_path(text)]
+    found = (*others, *_learned(learned))
+    names = [(one.label, one.meta_seed) for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"rules must differ in label or meta-seed, got {name[0]!r} with seed {name[1]} twice.")
+    return found
+
+
+def _split(word: str) -> tuple[str, str]:
+    label, found, text = word.partition("=")
+    if found and not label.strip():
+        raise ValueError(f"a rule must have the form RULE or LABEL=RULE, got {word!r}.")
+    return (label, text) if found else ("", word)
+
+
+def _is_path(text: str) -> bool:
+    return config.is_file(text) or Path(text).exists()
+
+
+def _other(label: str, text: str, suite: str, scale: str) -> Contestant:
+    """A rule written by hand: ours, or another package's."""
+    protocol = PROTOCOLS[suite]
+    known = (*BASELINES, RANDOM)
+    discounts = {"gamma": protocol.gamma, "lambda_": protocol.lambda_}
+    if config.check_part("rule", text, "groove.rules", known) in known:
+        settings = protocols.tuned(suite, scale).settings.get(text, {})
+
+        def setting(chapter: Chapter) -> Setting:
+            return settings.get(chapter.name) or protocols.default_setting(text, chapter.family.environment.spec)
+
+        return Contestant(
+            label or text,
+            0,
+            False,
+            lambda chapter: protocols.named_rule(text, chapter.family.environment.spec, setting(chapter), **discounts),
+            lambda chapter: {"rule": text, **({} if text == RANDOM else setting(chapter)._asdict())},
+            lambda chapter: text == RANDOM or chapter.name in settings,
+        )
+
+    def plugged(chapter: Chapter) -> UpdateRule:
+        spec = chapter.family.environment.spec
+        return build.plugged_rule(text, spec, protocols.default_architecture(spec))
+
+    about: dict[str, object] = {"rule": text, "origin": plugins.origin("groove.rules", text)}
+    return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: True)
+
+
+def _learned(words: Iterable[tuple[str, str]]) -> list[Contestant]:
+    """Rules of runs. Those of equal configurations, seeds apart, share a label; others get a number behind it."""
+    found: list[Contestant] = []
+    labels: dict[str, str] = {}  # by configuration without seed
+    for label, text in words:
+        path = rule_file(text)
+        settings = _settings(path)
+        same = json.dumps(dataclasses.asdict(dataclasses.replace(settings, seed=0, start="")), sort_keys=True)
+        if not label and same not in labels:
+            taken = set(labels.values())
+            names = [settings.name, *(f"{settings.name}-{i}" for i in range(2, len(labels) + 3))]
+            labels[same] = next(name for name in names if name not in taken)
+        found.append(_of_run(label or labels[same], path, settings))
+    return found
+
+
+def _settings(path: Path) -> Config:
+    metadata = load_rule_file(path)[1]
+    try:
+        return config.from_json(metadata["config"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} does not say which rule it is: {error}.") from error
+
+
+def _of_run(label: str, path: Path, settings: Config) -> Contestant:
+    about: dict[str, object] = {
+        "rule": settings.rule.kind,
+        "run": path.resolve().parent.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "config": dataclasses.asdict(settings),
+    }
+
+    def make(chapter: Chapter) -> UpdateRule:
+        spec: Spec = chapter.family.environment.spec
+        return library.load_rule(path, spec, build.architecture(settings, spec, chapter.family.name))
+
+    return Contestant(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)

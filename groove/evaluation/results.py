@@ -1,0 +1,175 @@
+"""What rules reached on suites, as a file: Parquet, a row for every rule, task, seed and point of a life.
+
+A row holds everything needed to do it again: which rule with which settings or which file, which suite by name and hash,
+which protocol by scale and hash, the package versions. Returns are raw; what 0 and 1 are on a task stands beside them.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+VERSION = "1"
+"""Of the columns. Files of other versions are refused."""
+KEY = b"groove.results"
+NAME = "results.parquet"
+MOST_ROWS = 50_000_000
+
+Columns: TypeAlias = Mapping[str, np.ndarray]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("meta_seed", pa.int32(), nullable=False),
+        pa.field("learned", pa.bool_(), nullable=False),
+        pa.field("tuned", pa.bool_(), nullable=False),
+        pa.field("suite", pa.string(), nullable=False),
+        pa.field("suite_hash", pa.string(), nullable=False),
+        pa.field("scale", pa.string(), nullable=False),
+        pa.field("protocol_hash", pa.string(), nullable=False),
+        pa.field("chapter", pa.string(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("seed", pa.int32(), nullable=False),
+        pa.field("update", pa.int32(), nullable=False),
+        pa.field("lifetime", pa.int32(), nullable=False),
+        pa.field("episode_return", pa.float64(), nullable=False),
+        pa.field("standard_error", pa.float64(), nullable=False),
+        pa.field("zero", pa.float64(), nullable=False),
+        pa.field("one", pa.float64(), nullable=False),
+        pa.field("one_is", pa.string(), nullable=False),
+        pa.field("about", pa.string(), nullable=False),
+        pa.field("versions", pa.string(), nullable=False),
+    ],
+    {KEY: VERSION.encode()},
+)
+"""`zero` and `one` are what counts as 0 and 1 on the task, nan where that is not known; `one_is` says what one is: optimum,
+a2c or nothing; `about` is the rule and `versions` the packages, as JSON."""
+IDENTITY = ("rule", "meta_seed", "suite", "suite_hash", "scale", "protocol_hash", "chapter", "task", "seed", "update")
+"""The columns that together name a row."""
+
+
+class Unit(NamedTuple):
+    """What one compiled call finds out: a rule on all tasks of a chapter."""
+
+    rule: str
+    meta_seed: int
+    suite: str
+    scale: str
+    chapter: str
+
+
+def read(path: Path) -> pa.Table:
+    """Reads results, once they are found to be whole.
+
+    Args:
+        path: The file, or a folder with `results.parquet` in it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no file of results, is damaged, of another version, or holds rows twice.
+    """
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; groove evaluate writes one.")
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        metadata = file.schema_arrow.metadata or {}
+        if KEY not in metadata:
+            raise ValueError(f"{path} is no file of results.")
+        if metadata[KEY] != VERSION.encode():
+            raise ValueError(f"{path} has version {metadata[KEY].decode()!r} of the columns, this reads {VERSION!r}.")
+        if not file.schema_arrow.remove_metadata().equals(SCHEMA.remove_metadata()):
+            raise ValueError(f"{path} has other columns than {', '.join(SCHEMA.names)}.")
+        if file.metadata.num_rows > MOST_ROWS:
+            raise ValueError(f"{path} says that it holds {file.metadata.num_rows} rows, more than {MOST_ROWS}.")
+        table = file.read(use_threads=False).cast(SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged or no Parquet file: {' '.join(str(error).split())}.") from error
+    return _checked(path, table)
+
+
+def _checked(path: Path, table: pa.Table) -> pa.Table:
+    for name in SCHEMA.names:
+        if table[name].null_count:
+            raise ValueError(f"{path}: the column {name} has no value in row {table[name].is_null().index(True).as_py()}.")
+    for name in ("episode_return", "standard_error"):
+        bad = pc.invert(pc.is_finite(table[name]))
+        if pc.any(bad).as_py():
+            raise ValueError(f"{path}: the column {name} must be finite, it is not in row {bad.index(True).as_py()}.")
+    for name in ("about", "versions"):
+        for text in pc.unique(table[name]).to_pylist():
+            _check_json(path, name, text)
+    groups = table.select(IDENTITY).group_by(list(IDENTITY)).aggregate([([], "count_all")])
+    if groups.num_rows < table.num_rows:
+        raise ValueError(f"{path} holds {table.num_rows - groups.num_rows} rows twice.")
+    return table
+
+
+def _check_json(path: Path, name: str, text: str) -> None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: the column {name} must hold JSON, got {text[:40]!r}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: the column {name} must hold JSON objects, got {text[:40]!r}.")
+
+
+def write(path: Path, table: pa.Table) -> Path:
+    """Writes results, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        file.flush()
+        os.fsync(file.fileno())
+    return unfinished.replace(path)
+
+
+def table_of(columns: Columns) -> pa.Table:
+    """Columns as a table."""
+    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in SCHEMA.names}, SCHEMA)
+
+
+def empty() -> pa.Table:
+    """No rows."""
+    return SCHEMA.empty_table()
+
+
+def merged(tables: Iterable[pa.Table]) -> pa.Table:
+    """All rows of several files; where two have a row, it counts once, as it stands in the first.
+
+    Raises:
+        ValueError: Two files say different things of one row.
+    """
+    table = pa.concat_tables([empty(), *tables])
+    first = table.group_by(list(IDENTITY), use_threads=False).aggregate(
+        [("episode_return", "min"), ("episode_return", "max"), ("episode_return", "first")]
+    )
+    apart = pc.not_equal(first["episode_return_min"], first["episode_return_max"])
+    if pc.any(apart).as_py():
+        row = first.slice(apart.index(True).as_py(), 1).to_pylist()[0]
+        raise ValueError(
+            f"two files differ on {row['rule']} (seed {row['seed']}) on the task {row['task']} of {row['suite']}."
+        )
+    seen = np.unique(_row_numbers(table), return_index=True)[1]
+    return table.take(pa.array(np.sort(seen)))
+
+
+def _row_numbers(table: pa.Table) -> np.ndarray:
+    """A number for every row, equal for rows of one identity: i64[rows]."""
+    number = np.zeros(table.num_rows, np.int64)
+    for name in IDENTITY:
+        column = np.unique(table[name].to_numpy(zero_copy_only=False), return_inverse=True)[1]
+        number = np.unique(number * (int(column.max(initial=0)) + 1) + column, return_inverse=True)[1]
+    return number
+
+
+def units(table: pa.Table) -> set[Unit]:
+    """What is done already."""
+    names = list(Unit._fields)
+    return {Unit(**row) for row in table.select(names).group_by(names).aggregate([]).to_pylist()}

@@ -1,0 +1,180 @@
+"""What results say: returns between 0 and 1, summed up over tasks, seeds and meta-seeds, rules beside one another."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from groove import statistics
+from groove.statistics import Interval, Profile
+from groove.statistics.bootstrap import Statistic
+
+AGGREGATES: Mapping[str, Statistic] = {
+    "IQM": statistics.interquartile_mean,
+    "median": np.median,
+    "mean": np.mean,
+    "optimality gap": statistics.optimality_gap,
+}
+"""Statistics by what they are called."""
+THRESHOLDS = np.linspace(0.0, 1.2, 61)
+SMALLEST_GAIN = 0.02
+"""A2C must gain this much over a random policy, as a share of either's return, to be divided by."""
+WORST = 0.05
+"""Share of tasks that counts as the worst."""
+
+
+class Entry(NamedTuple):
+    """One rule on one suite, at the end of its life unless it is said."""
+
+    rule: str
+    learned: bool
+    tuned: bool
+    metas: int  # meta-seeds
+    scores: np.ndarray  # f64[metas, seeds, tasks]; normalised
+    courses: np.ndarray  # f64[points, metas, seeds, tasks]; normalised
+
+
+class Standing(NamedTuple):
+    """What all rules did on one suite at one scale."""
+
+    suite: str
+    scale: str
+    hashes: tuple[str, str]  # of levels and of the protocol
+    chapters: tuple[str, ...]  # of every task
+    tasks: tuple[str, ...]  # that can be normalised
+    unnormalised: tuple[str, ...]  # that cannot
+    points: tuple[int, ...]  # updates
+    ones: tuple[str, ...]  # what 1 is: optimum, a2c
+    entries: tuple[Entry, ...]
+    every: tuple[str, ...]  # all tasks
+    raw: Mapping[str, np.ndarray]  # by rule, the mean return at the end on each of all tasks: f64[every]
+    abouts: Mapping[str, tuple[str, ...]]  # by rule, what it takes to make it again, as JSON
+    versions: tuple[str, ...]  # of packages, as JSON
+
+
+class Sums(NamedTuple):
+    """One rule's statistics."""
+
+    aggregates: Mapping[str, Interval]
+    worst: Interval | None  # mean over the worst tasks; None with one run
+    below: Interval | None  # share of tasks under 75 % of A2C; None without A2C
+    profile: Profile
+
+
+def standings(table: pa.Table) -> tuple[Standing, ...]:
+    """By suite, scale and hashes, of every rule that has met all the tasks that the others have.
+
+    Raises:
+        ValueError: There is nothing.
+    """
+    names = ("suite", "scale", "suite_hash", "protocol_hash")
+    found = [
+        _standing(table.filter(_where(table, row)), row)
+        for row in table.select(names).group_by(list(names)).aggregate([]).to_pylist()
+    ]
+    if not found:
+        raise ValueError("the results hold no rows.")
+    return tuple(sorted(found, key=lambda one: (one.suite, one.scale)))
+
+
+def _where(table: pa.Table, row: Mapping[str, str]) -> pa.Array:
+    return pa.array(np.all([table[name].to_numpy(zero_copy_only=False) == value for name, value in row.items()], axis=0))
+
+
+def _standing(table: pa.Table, group: Mapping[str, str]) -> Standing:
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    chapters = dict(zip(columns["task"], columns["chapter"], strict=True))
+    tasks, points = tuple(chapters), tuple(int(point) for point in np.unique(columns["update"]))
+    rules = list(dict.fromkeys(columns["rule"]))
+    cubes = {rule: cube for rule in rules if (cube := _cube(columns, rule, tasks, points)) is not None}
+    zero, one, is_one = _bounds(columns, tasks, cubes)
+    normal = np.isfinite(one)
+    return Standing(
+        suite=group["suite"],
+        scale=group["scale"],
+        hashes=(group["suite_hash"], group["protocol_hash"]),
+        chapters=tuple(chapters.values()),
+        tasks=tuple(np.array(tasks)[normal].tolist()),
+        unnormalised=tuple(np.array(tasks)[~normal].tolist()),
+        points=points,
+        ones=tuple(np.unique(is_one[normal]).tolist()),
+        entries=tuple(
+            _entry(columns, rule, (cube[..., normal] - zero[normal]) / (one - zero)[normal]) for rule, cube in cubes.items()
+        ),
+        every=tasks,
+        raw={rule: cube[-1].mean((0, 1)) for rule, cube in cubes.items()},
+        abouts={rule: tuple(np.unique(columns["about"][columns["rule"] == rule]).tolist()) for rule in cubes},
+        versions=tuple(np.unique(columns["versions"]).tolist()),
+    )
+
+
+def _entry(columns: Mapping[str, np.ndarray], rule: str, scores: np.ndarray) -> Entry:
+    own = columns["rule"] == rule
+    tuned, learned = bool(columns["tuned"][own].all()), bool(columns["learned"][own].any())
+    return Entry(rule, learned, tuned, scores.shape[1], scores[-1], scores)
+
+
+def _bounds(
+    columns: Mapping[str, np.ndarray], tasks: tuple[str, ...], cubes: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What counts as 0 and 1 on each task, and what 1 is. Where nothing else is known, what random and A2C reached here."""
+    last = {task: row for row, task in enumerate(columns["task"])}
+    rows = np.array([last[task] for task in tasks])
+    zero, one, is_one = (columns[name][rows] for name in ("zero", "one", "one_is"))
+    if "random" in cubes and "a2c" in cubes:
+        low, high = (cubes[rule][-1].mean((0, 1)) for rule in ("random", "a2c"))
+        here = (
+            ~np.isfinite(one)
+            & (high - low > SMALLEST_GAIN * np.maximum(np.abs(low), np.abs(high)))
+            & ~_settled(columns, rows)
+        )
+        zero, one = np.where(here, low, zero), np.where(here, high, one)
+        is_one = np.where(here, "a2c here", is_one)
+    return zero, one, is_one
+
+
+def _settled(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Tasks that are known not to be normalised: others of their chapter are, by what was fixed beforehand."""
+    fixed = np.unique(columns["chapter"][np.isfinite(columns["one"])])
+    return np.isin(columns["chapter"][rows], fixed)
+
+
+def _cube(
+    columns: Mapping[str, np.ndarray], rule: str, tasks: tuple[str, ...], points: tuple[int, ...]
+) -> np.ndarray | None:
+    """Returns f64[points, metas, seeds, tasks] of a rule; None where some are missing."""
+    own = columns["rule"] == rule
+    axes = [np.unique(columns[name][own]) for name in ("update", "meta_seed", "seed")]
+    cube = np.full((*map(len, axes), len(tasks)), np.nan)
+    order = {task: place for place, task in enumerate(tasks)}
+    places = [
+        np.searchsorted(axis, columns[name][own]) for axis, name in zip(axes, ("update", "meta_seed", "seed"), strict=True)
+    ]
+    cube[*places, [order[task] for task in columns["task"][own]]] = columns["episode_return"][own]
+    return None if np.isnan(cube).any() or len(axes[0]) < len(points) else cube
+
+
+def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
+    """One rule's statistics, with 95 % intervals over meta-seeds and seeds."""
+    rival = next((one for one in standing.entries if one.rule == "a2c"), None)
+    aggregates = {
+        name: statistics.nested_bootstrap(entry.scores, statistic, seed=seed) for name, statistic in AGGREGATES.items()
+    }
+    below = None if rival is None or rival is entry else statistics.share_below(entry.scores, rival.scores, seed=seed)
+    return Sums(
+        aggregates,
+        statistics.worst_mean(entry.scores, share=WORST, seed=seed),
+        below,
+        statistics.performance_profile(entry.scores, THRESHOLDS, seed=seed),
+    )
+
+
+def improvements(standing: Standing, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
+    """How likely each rule does better than each other one."""
+    return {
+        (one.rule, other.rule): statistics.probability_of_improvement(one.scores, other.scores, seed=seed)
+        for one in standing.entries
+        for other in standing.entries
+        if one is not other
+    }

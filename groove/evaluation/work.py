@@ -1,0 +1,242 @@
+"""Runs what a protocol asks for: every rule on every chapter of a suite, in blocks of tasks, kept as they are done."""
+
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from groove import evaluate, host, protocols
+from groove.base import Outcome, UpdateRule
+from groove.evaluation import results
+from groove.evaluation.contestants import RANDOM, Contestant
+from groove.lifetime import exact, lifetime, sampled
+from groove.protocols import PROTOCOLS, Budget, SuiteProtocol, Tuned
+from levels.base import Discrete, Level
+from levels.suites import SUITES, Chapter, chapters
+
+SEED = 50_423
+"""Of all agents that are evaluated; those of tuning have other seeds."""
+BLOCK = 32
+"""Tasks whose agents live at once, and after which what was found is kept."""
+
+
+class Stopped(Exception):
+    """Somebody asked to stop; what was done is kept."""
+
+
+class Plan(NamedTuple):
+    """One evaluation."""
+
+    suite: str
+    scale: str
+    contestants: tuple[Contestant, ...]
+
+
+class Piece(NamedTuple):
+    """A rule on some tasks of a chapter: what is found out, and kept, at once."""
+
+    contestant: Contestant
+    chapter: Chapter
+    first: int  # of the tasks
+    number: int
+
+
+class Measured(NamedTuple):
+    """How a rule's agents do on the levels of a chapter: one compiled function, whatever the block of tasks."""
+
+    courses: Callable[[jax.Array, Level, jax.Array], Outcome]
+
+
+def evaluated(
+    plan: Plan,
+    folder: Path,
+    *,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> pa.Table:
+    """Measures what is not yet in `folder/results.parquet`, and keeps it there, block by block.
+
+    Args:
+        plan: What to measure. Results that the folder holds already, of whatever rules, suites and scales, stay in it.
+        folder: Must exist.
+        seen: `(done, total) -> None`, tasks lived on by all rules, called after every block.
+        stopped: Asked before every block whether to stop.
+
+    Returns:
+        All that the folder holds then.
+
+    Raises:
+        ValueError: The folder's results are damaged.
+        OSError: A file cannot be written.
+        groove.evaluation.Stopped: `stopped` said so; what was done is kept.
+    """
+    path = folder / results.NAME
+    table = results.read(path) if path.is_file() else results.empty()
+    pieces = list(_pieces(plan))
+    done, total = 0, sum(piece.number for piece in pieces)
+    missing = [piece for piece in pieces if not _holds(table, plan, piece)]
+    done = total - sum(piece.number for piece in missing)
+    versions = json.dumps(host.versions(), sort_keys=True)
+    measure: Measured | None = None
+    last: tuple[str, int, str] | None = None
+    for piece in missing:
+        if stopped():
+            raise Stopped(f"stopped after {done} of {total} tasks")
+        name = (piece.contestant.label, piece.contestant.meta_seed, piece.chapter.name)
+        if measure is None or name != last:
+            measure, last = measured(plan, piece.contestant.make(piece.chapter), piece.chapter), name
+        found = _lived(plan, piece, measure)
+        table = results.merged([table, results.table_of(_columns(plan, piece, found, versions))])
+        assert results.write(path, table)
+        done += piece.number
+        seen(done, total)
+    return table
+
+
+def _pieces(plan: Plan) -> Iterator[Piece]:
+    """Everything that a plan asks for, rule by rule."""
+    wanted = PROTOCOLS[plan.suite].budgets[plan.scale].tasks
+    for contestant in plan.contestants:
+        for chapter in chapters(SUITES[plan.suite]):
+            tasks = min(wanted, len(chapter.tasks))
+            for first in range(0, tasks, BLOCK):
+                yield Piece(contestant, chapter, first, min(BLOCK, tasks - first))
+
+
+def _holds(table: pa.Table, plan: Plan, piece: Piece) -> bool:
+    """Whether all rows of a piece are there, of these levels, this protocol and this very rule."""
+    return _wanted(plan, piece) <= _held(table, plan, piece)
+
+
+def _wanted(plan: Plan, piece: Piece) -> set[tuple[str, int, int]]:
+    protocol = PROTOCOLS[plan.suite]
+    tasks = piece.chapter.tasks[piece.first : piece.first + piece.number]
+    seeds, points = range(protocol.budgets[plan.scale].seeds), protocols.points_of(protocol, plan.scale)
+    return {(task, seed, point) for task in tasks for seed in seeds for point in points}
+
+
+def _held(table: pa.Table, plan: Plan, piece: Piece) -> set[tuple[str, int, int]]:
+    """Raises a ValueError if a rule of that name was another one when it was measured."""
+    own = _identity(plan, piece)
+    rows = table
+    for name, value in own.items():
+        rows = rows.filter(pc.equal(rows[name], value))
+    about = _about(piece)
+    if any(text != about for text in rows["about"].unique().to_pylist()):
+        raise ValueError(
+            f"the results hold another rule called {own['rule']!r} with meta-seed {own['meta_seed']} on "
+            f"{piece.chapter.name}; give this one a name of its own, as LABEL=RULE, or choose another --output."
+        )
+    return set(zip(*(rows[name].to_pylist() for name in ("task", "seed", "update")), strict=True))
+
+
+def _identity(plan: Plan, piece: Piece) -> dict[str, str | int]:
+    suite_hash, protocol_hash = protocols.hashes(plan.suite, plan.scale)
+    return {
+        "rule": piece.contestant.label,
+        "meta_seed": piece.contestant.meta_seed,
+        "suite": plan.suite,
+        "suite_hash": suite_hash,
+        "scale": plan.scale,
+        "protocol_hash": protocol_hash,
+        "chapter": piece.chapter.name,
+    }
+
+
+def _about(piece: Piece) -> str:
+    return json.dumps(piece.contestant.about(piece.chapter), sort_keys=True, default=float)
+
+
+def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
+    """A rule's agents on a chapter, with a protocol's sizes; returns are exact where the family knows them."""
+    protocol = PROTOCOLS[plan.suite]
+    budget = protocol.budgets[plan.scale]
+    life = _life(protocol, budget, rule, chapter)
+    points = jnp.asarray(protocols.points_of(protocol, plan.scale), jnp.int32)
+    tabular = isinstance(chapter.family.environment.spec.observation, Discrete)
+    block = 4 if tabular else 1
+
+    def courses(key, levels, first):
+        theta = rule.init(jax.random.key(0))  # what a learned rule has learned
+        return evaluate.courses(life, key, theta, levels, points, agents=budget.seeds, first=first, block=block)
+
+    return Measured(jax.jit(courses))
+
+
+def _life(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Chapter):
+    environment, value = chapter.family.environment, chapter.family.value
+    measure = exact(rule, environment, value) if value else sampled(rule, environment, episodes=budget.episodes)
+    return lifetime(rule, environment, steps=protocol.steps, environments=budget.environments, evaluate=measure)
+
+
+def key_of(chapter: Chapter, meta_seed: int, seed: int = SEED) -> jax.Array:
+    """The key of all agents of a rule on a chapter. Rules share it, meta-seeds do not."""
+    named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(chapter.name.encode()))
+    return jax.random.fold_in(named, meta_seed)
+
+
+def _lived(plan: Plan, piece: Piece, measure: Measured) -> Outcome:
+    """Outcomes f32[tasks, seeds, points] of a piece. A short block is filled up, so that all have one shape."""
+    tasks = min(PROTOCOLS[plan.suite].budgets[plan.scale].tasks, len(piece.chapter.tasks))
+    rows = np.minimum(piece.first + np.arange(min(BLOCK, tasks)), tasks - 1)
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.chapter.levels)
+    found = measure.courses(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
+
+
+def _columns(plan: Plan, piece: Piece, found: Outcome, versions: str) -> results.Columns:
+    """Rows of what was found, task by task, seed by seed, point by point."""
+    shape = found.episode_return.shape
+    points = protocols.points_of(PROTOCOLS[plan.suite], plan.scale)
+    places = np.arange(piece.first, piece.first + piece.number)
+    zero, one, is_one = bounds(piece.chapter, protocols.tuned(plan.suite, plan.scale))
+    same = {
+        **_identity(plan, piece),
+        "learned": piece.contestant.learned,
+        "tuned": piece.contestant.tuned(piece.chapter),
+        "lifetime": points[-1],
+        "about": _about(piece),
+        "versions": versions,
+    }
+    columns: dict[str, np.ndarray] = {name: np.repeat(value, shape[0] * shape[1] * shape[2]) for name, value in same.items()}
+    return columns | {
+        "task": _spread(np.array(piece.chapter.tasks)[places], shape, 0),
+        "seed": _spread(np.arange(shape[1]), shape, 1),
+        "update": _spread(np.array(points), shape, 2),
+        "episode_return": np.reshape(found.episode_return, -1),
+        "standard_error": np.reshape(found.standard_error, -1),
+        "zero": _spread(zero[places], shape, 0),
+        "one": _spread(one[places], shape, 0),
+        "one_is": _spread(is_one[places], shape, 0),
+    }
+
+
+def _spread(values: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """A value for every place along an axis, as a column of all rows."""
+    return np.broadcast_to(np.expand_dims(values, [i for i in range(len(shape)) if i != axis]), shape).reshape(-1)
+
+
+def bounds(chapter: Chapter, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What counts as 0 and 1 on each task, and what 1 is; nan and nothing where a task cannot be normalised."""
+    zero, one = chapter.random.copy(), chapter.optimum.copy()
+    is_one = np.where(np.isfinite(one), "optimum", "").astype("<U8")
+    for place, name in enumerate(chapter.tasks):
+        if not is_one[place] and name in tuned.references:
+            zero[place], one[place] = tuned.references[name]
+            is_one[place] = "a2c"
+    small = ~(one - zero >= chapter.smallest)
+    zero[small], one[small], is_one[small] = np.nan, np.nan, ""
+    return zero, one, is_one
+
+
+def wanted(words: Sequence[str], suite: str, scale: str) -> tuple[str, ...]:
+    """The words of a user, with the random policy where nothing says what 0 is."""
+    known = all(np.isfinite(chapter.random).all() for chapter in chapters(SUITES[suite]))
+    return tuple(words) if known or RANDOM in words else (*words, RANDOM)

@@ -1,0 +1,196 @@
+"""The page of an evaluation: suites with intervals, profiles, who beats whom, courses of lives, worst levels."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from groove import evaluation, host
+from groove.evaluation import Standing, Sums
+from groove.protocols import PROTOCOLS, hashes
+from groove.report import contests, html
+from groove.report.figures import Picture
+from groove.statistics import Interval
+from levels.suites import SUITES, chapters
+
+WORST_SHOWN = 6
+"""Levels drawn of those on which a rule does worst."""
+SCORE = "Scores are returns at the end of a life: 0 is what a random policy reaches, 1 {one}."
+INTERVALS = (
+    "Points over all tasks and agents, with 95 % stratified-bootstrap intervals (2,000 resamples). Agents are resampled "
+    "within tasks; of learned rules whole meta-seeds are, and agents within them. Tasks are fixed: an interval speaks of "
+    "these levels, not of others. With one meta-seed nothing is known of how much another training run would differ."
+)
+WORST = (
+    "Worst 5 %: the mean score on the tasks where one agent does worst, scored by the others, so that bad luck does not "
+    "count. Under 75 % of A2C: the share of tasks on which the rule's mean score is below 0.75 of A2C's, as Jackson et al. "
+    "2023 report."
+)
+
+
+def write(found: Sequence[Standing], folder: Path, name: str = "report.html") -> Path:
+    """Writes a self-contained page about results, and its pictures in `figures/`.
+
+    Args:
+        found: What the results say.
+        folder: Must exist.
+        name: Of the page.
+
+    Returns:
+        The page.
+    """
+    pictures: list[Picture] = []
+    body = "\n".join(sections(found, pictures))
+    host.write_text(folder / name, html.document("Evaluation", body))
+    save(pictures, folder / "figures")
+    return folder / name
+
+
+def save(pictures: Sequence[Picture], folder: Path) -> None:
+    """Writes pictures as files, for whoever wants them elsewhere."""
+    folder.mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
+
+
+def sections(found: Sequence[Standing], pictures: list[Picture]) -> list[str]:
+    """A section a suite; its pictures are added to the list."""
+    return [_section(standing, pictures) for standing in found]
+
+
+def _section(standing: Standing, pictures: list[Picture]) -> str:
+    sums = {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries if standing.tasks}
+    drawn = contests.pictures(standing, sums) if sums else []
+    worst = {entry.rule: _worst(standing, place) for place, entry in enumerate(standing.entries) if sums}
+    pictures.extend([*drawn, *(picture for row in worst.values() for picture in row)])
+    blocks = [
+        f"<h2>{escape(standing.suite)}, scale {escape(standing.scale)}</h2>",
+        html.paragraph(about(standing)),
+        *(f'<p class="warning">{escape(text)}</p>' for text in warnings(standing)),
+    ]
+    if sums:
+        blocks += [
+            html.table("Summary", *summary(standing, sums)),
+            html.paragraph(INTERVALS, "note"),
+            html.paragraph(WORST, "note"),
+        ]
+        blocks.append(f'<div class="pair">{"".join(map(html.figure, drawn))}</div>')
+        blocks += [html.row_of_levels(f"Where {rule} does worst", row) for rule, row in worst.items()]
+    blocks += [html.sortable("All tasks: mean return at the end of a life", *all_tasks(standing))]
+    blocks += [html.folded("Provenance", provenance(standing))]
+    return "\n".join(filter(None, blocks))
+
+
+def about(standing: Standing) -> str:
+    """What was done, in a paragraph."""
+    suite, protocol = SUITES.get(standing.suite), PROTOCOLS.get(standing.suite)
+    said = [suite.about if suite else ""]
+    if protocol and standing.scale in protocol.budgets:
+        budget = protocol.budgets[standing.scale]
+        said.append(
+            f"{len(standing.tasks) + len(standing.unnormalised)} tasks; a life of {budget.lifetime} updates, each of "
+            f"{budget.environments} environments × {protocol.steps} steps; {budget.seeds} agents a task."
+        )
+    one = {
+        "optimum": "what the best policy reaches (exact)",
+        "a2c": "what tuned A2C reaches",
+        "a2c here": "what A2C reached here",
+    }
+    if standing.ones:
+        said.append(SCORE.format(one=" or ".join(one.get(name, name) for name in standing.ones)))
+    if standing.unnormalised:
+        few = ", ".join(standing.unnormalised[:6]) + (", …" if len(standing.unnormalised) > 6 else "")
+        said.append(f"Not normalised, since nothing is known of 0 and 1 there or they are too close: {few}.")
+    return " ".join(filter(None, said))
+
+
+def warnings(standing: Standing) -> list[str]:
+    """What a reader must know before comparing, in sentences."""
+    found = []
+    untuned = [entry.rule for entry in standing.entries if not entry.tuned]
+    if untuned:
+        found.append(
+            f"Not tuned for this suite at this scale: {', '.join(untuned)}. Beating an untuned rule proves nothing."
+        )
+    lone = [entry.rule for entry in standing.entries if entry.learned and entry.metas < 2]
+    if lone:
+        found.append(f"From one meta-seed only: {', '.join(lone)}. Nothing can be claimed of how such rules are learned.")
+    known = standing.suite in SUITES and standing.scale in PROTOCOLS[standing.suite].budgets
+    if not known or list(standing.hashes) != hashes(standing.suite, standing.scale):
+        found.append("These results are of other levels, or another protocol, than this groove has by these names.")
+    return found
+
+
+def interval(found: Interval | None) -> str:
+    """A point and its interval."""
+    return "" if found is None else f"{found.point:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def summary(standing: Standing, sums: Mapping[str, Sums]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the statistics of every rule, the best first."""
+    head = ["rule", *evaluation.AGGREGATES, "worst 5 %", "under 75 % of A2C"]
+    order = sorted(sums, key=lambda rule: -sums[rule].aggregates["IQM"].point)
+    rows = [
+        [rule, *map(interval, sums[rule].aggregates.values()), interval(sums[rule].worst), interval(sums[rule].below)]
+        for rule in order
+    ]
+    return head, rows
+
+
+def lines(standing: Standing) -> tuple[str, list[str], list[list[str]]]:
+    """The summary for a terminal: title, head, rows."""
+    title = f"{standing.suite}, scale {standing.scale}"
+    if not standing.tasks:
+        rows = [[rule, f"{np.mean(values):.3g}"] for rule, values in standing.raw.items()]
+        return f"{title}: returns; nothing says what 0 and 1 are", ["rule", "mean return"], rows
+    head, rows = summary(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
+    return title, [head[0], head[1], head[4], *head[5:]], [[row[0], row[1], row[4], *row[5:]] for row in rows]
+
+
+def all_tasks(standing: Standing) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of raw mean returns, a row a task."""
+    names = list(standing.every)
+    rows = [
+        [task, chapter, *(f"{standing.raw[rule][place]:.3f}" for rule in standing.raw)]
+        for place, (task, chapter) in enumerate(zip(names, standing.chapters, strict=True))
+    ]
+    return ["task", "levels", *standing.raw], rows
+
+
+def provenance(standing: Standing) -> str:
+    """Hashes, rules and versions, as text."""
+    rules = json.dumps({rule: [json.loads(text) for text in texts] for rule, texts in standing.abouts.items()}, indent=1)
+    versions = "\n".join(f"{name} {version}" for text in standing.versions for name, version in json.loads(text).items())
+    return f"levels {standing.hashes[0]}\nprotocol {standing.hashes[1]}\n\n{rules}\n\n{versions}"
+
+
+def _worst(standing: Standing, place: int) -> list[Picture]:
+    """The levels of lowest mean score of a rule, drawn; nothing where a family has no pictures."""
+    entry = standing.entries[place]
+    if entry.rule == evaluation.RANDOM or standing.suite not in SUITES:
+        return []
+    score = entry.scores.mean((0, 1))
+    drawn = []
+    for rank, task in enumerate(np.argsort(score, kind="stable")[:WORST_SHOWN], 1):
+        picture = _level(
+            standing, standing.tasks[task], f"{standing.suite}-{place}-worst-{rank}", f"score {score[task]:.2f}"
+        )
+        drawn += [picture] if picture else []
+    return drawn
+
+
+def _level(standing: Standing, task: str, name: str, said: str) -> Picture | None:
+    for chapter in chapters(SUITES[standing.suite]):
+        if task in chapter.tasks and chapter.family.image is not None:
+            row = chapter.tasks.index(task)
+            level = jax.tree.map(lambda leaf, row=row: leaf[row], chapter.levels)
+            file = io.BytesIO()
+            Image.fromarray(chapter.family.image(level, None)).quantize(64).save(file, "PNG", optimize=True)
+            alt = f"The task {task}, {said}:\n{chapter.family.draw(level)}"
+            return Picture(name, file.getvalue(), alt, f"{task}\n{said}", chart=False)
+    return None
