@@ -185,10 +185,11 @@ def exact(rule: UpdateRule, environment: Environment, value: Callable[[Level, Po
     shown = environment.spec.observation
     if not isinstance(shown, Discrete):
         raise ValueError(f"exact evaluation needs discrete observations, got {shown}; use sampled().")
-    observations = jnp.arange(shown.n, dtype=jnp.int32)
 
     @jax.custom_batching.sequential_vmap
     def evaluate(key, agent, level, wanted):
+        observations = jnp.arange(shown.n, dtype=jnp.int32)
+
         def policy(step):
             time = step.astype(jnp.float32) * TIME_SCALE
             return jax.nn.softmax(jax.vmap(rule.policy, (None, 0, None))(agent, observations, time))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from groove import config
-from groove.cli import curate, evaluate, levels, report, train
+from groove.cli import curate, evaluate, levels, report, train, tune
 
 __all__ = ["USAGE", "main"]
 
@@ -13,6 +13,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove train --resume FOLDER      continue a run that was stopped
        groove curate [preset] [flags]    make a curriculum without training; `groove curate --help` has examples
        groove evaluate RULE... [flags]   rules on held-out levels; `groove evaluate --help` names the suites
+       groove tune RULE... [flags]       settings of baselines for a suite
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
        groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
        groove report FOLDER              draw a run again: report.html
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "evaluate": evaluate.run,
         "levels": levels.run,
         "report": report.run,
+        "tune": tune.run,
     }
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")

@@ -34,6 +34,8 @@ class Options:
     """Which levels."""
     scale: str = "small"
     """How many of them, how many agents, how long their lives."""
+    tuned: Path | None = None
+    """Settings of baselines that groove tune wrote, in place of those that come with groove."""
     output: Path | None = None
     """Folder of results.parquet and report.html; by default runs/SUITE-SCALE. What it holds already is kept."""
 
@@ -48,7 +50,7 @@ def run(words: list[str]) -> int:
     suite, scale = config.check_name("suite", options.suite, PROTOCOLS), config.check_name("scale", options.scale, SCALES)
     if not options.rules:
         raise ValueError("groove evaluate needs at least one rule; groove evaluate --help has examples.")
-    from groove import evaluation, host
+    from groove import evaluation, host, protocols
     from groove.cli.progress import Counter
     from groove.report import results as pages
     from groove.terminal import print_rows
@@ -56,7 +58,8 @@ def run(words: list[str]) -> int:
     cache()
     folder = options.output or Path("runs") / f"{suite}-{scale}"
     words = list(evaluation.wanted(options.rules, suite, scale))
-    plan = evaluation.Plan(suite, scale, evaluation.contestants(words, suite, scale))
+    found = protocols.tuned(suite, scale, options.tuned)
+    plan = evaluation.Plan(suite, scale, evaluation.contestants(words, suite, found), found)
     folder.mkdir(parents=True, exist_ok=True)
     with host.owned(folder), host.interruptible() as stopped, Counter("tasks") as counter:
         try:
@@ -64,8 +67,8 @@ def run(words: list[str]) -> int:
         except evaluation.Stopped as error:
             print(f"{error}; to go on, give the same command again")
             return 130
-    found = evaluation.standings(table)
-    for standing in found:
+    standings = evaluation.standings(table)
+    for standing in standings:
         print_rows(*pages.lines(standing))
-    print(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(found, folder)}")
+    print(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(standings, folder)}")
     return 0

@@ -3,6 +3,7 @@
 from groove.evaluation import results
 from groove.evaluation.contestants import RANDOM, Contestant, contestants
 from groove.evaluation.standings import AGGREGATES, THRESHOLDS, Entry, Standing, Sums, improvements, standings, sums
+from groove.evaluation.tuning import tune
 from groove.evaluation.work import Plan, Stopped, evaluated, wanted
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "results",
     "standings",
     "sums",
+    "tune",
     "wanted",
 ]

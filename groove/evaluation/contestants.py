@@ -11,7 +11,7 @@ from groove import build, config, library, protocols
 from groove.base import UpdateRule
 from groove.config import Config
 from groove.host import rule_file
-from groove.protocols import BASELINES, PROTOCOLS, Setting
+from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
 from groove.rulefile import load_rule_file
 from levels import plugins
 from levels.base import Spec
@@ -32,15 +32,15 @@ class Contestant(NamedTuple):
     tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter
 
 
-def contestants(words: Sequence[str], suite: str, scale: str) -> tuple[Contestant, ...]:
+def contestants(words: Sequence[str], suite: str, tuned: Tuned) -> tuple[Contestant, ...]:
     """Rules by the words of a user.
 
     Args:
         words: Each a2c, ppo, dpo, random; a run folder or rule.safetensors; the name of a plug-in or package.module:object;
             any of these after LABEL=. Runs whose configurations differ by their seed alone share a label: they are one
             rule from several meta-seeds.
-        suite: The suite they meet on, whose tuned settings they take.
-        scale: At this scale.
+        suite: The suite they meet on.
+        tuned: The settings that baselines take.
 
     Raises:
         ValueError: A word is none of these, a file is damaged, or two rules would have one name.
@@ -48,7 +48,7 @@ def contestants(words: Sequence[str], suite: str, scale: str) -> tuple[Contestan
     """
     split = [_split(word) for word in words]
     learned = [(label, text) for label, text in split if _is_path(text)]
-    others = [_other(label, text, suite, scale) for label, text in split if not _is_path(text)]
+    others = [_other(label, text, suite, tuned) for label, text in split if not _is_path(text)]
     found = (*others, *_learned(learned))
     names = [(one.label, one.meta_seed) for one in found]
     for name in names:
@@ -68,13 +68,13 @@ def _is_path(text: str) -> bool:
     return config.is_file(text) or Path(text).exists()
 
 
-def _other(label: str, text: str, suite: str, scale: str) -> Contestant:
+def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
     """A rule written by hand: ours, or another package's."""
     protocol = PROTOCOLS[suite]
     known = (*BASELINES, RANDOM)
     discounts = {"gamma": protocol.gamma, "lambda_": protocol.lambda_}
     if config.check_part("rule", text, "groove.rules", known) in known:
-        settings = protocols.tuned(suite, scale).settings.get(text, {})
+        settings = tuned.settings.get(text, {})
 
         def setting(chapter: Chapter) -> Setting:
             return settings.get(chapter.name) or protocols.default_setting(text, chapter.family.environment.spec)

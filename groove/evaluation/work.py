@@ -16,7 +16,7 @@ from groove import evaluate, host, protocols
 from groove.base import Outcome, UpdateRule
 from groove.evaluation import results
 from groove.evaluation.contestants import RANDOM, Contestant
-from groove.lifetime import exact, lifetime, sampled
+from groove.lifetime import Lifetime, exact, lifetime, sampled
 from groove.protocols import PROTOCOLS, Budget, SuiteProtocol, Tuned
 from levels.base import Discrete, Level
 from levels.suites import SUITES, Chapter, chapters
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     suite: str
     scale: str
     contestants: tuple[Contestant, ...]
+    tuned: Tuned  # settings of baselines, and what counts as 0 and 1 where nothing is exact
 
 
 class Piece(NamedTuple):
@@ -158,7 +159,7 @@ def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
     """A rule's agents on a chapter, with a protocol's sizes; returns are exact where the family knows them."""
     protocol = PROTOCOLS[plan.suite]
     budget = protocol.budgets[plan.scale]
-    life = _life(protocol, budget, rule, chapter)
+    life = life_of(protocol, budget, rule, chapter)
     points = jnp.asarray(protocols.points_of(protocol, plan.scale), jnp.int32)
     tabular = isinstance(chapter.family.environment.spec.observation, Discrete)
     block = 4 if tabular else 1
@@ -170,7 +171,8 @@ def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
     return Measured(jax.jit(courses))
 
 
-def _life(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Chapter):
+def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Chapter) -> Lifetime:
+    """How a rule's agents live on a chapter; their returns are exact where the family knows them."""
     environment, value = chapter.family.environment, chapter.family.value
     measure = exact(rule, environment, value) if value else sampled(rule, environment, episodes=budget.episodes)
     return lifetime(rule, environment, steps=protocol.steps, environments=budget.environments, evaluate=measure)
@@ -196,7 +198,7 @@ def _columns(plan: Plan, piece: Piece, found: Outcome, versions: str) -> results
     shape = found.episode_return.shape
     points = protocols.points_of(PROTOCOLS[plan.suite], plan.scale)
     places = np.arange(piece.first, piece.first + piece.number)
-    zero, one, is_one = bounds(piece.chapter, protocols.tuned(plan.suite, plan.scale))
+    zero, one, is_one = bounds(piece.chapter, plan.tuned)
     same = {
         **_identity(plan, piece),
         "learned": piece.contestant.learned,

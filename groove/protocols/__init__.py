@@ -15,7 +15,7 @@ from groove.protocols.heldout import (
     rows,
 )
 from groove.protocols.suites import PROTOCOLS, SCALES, Budget, SuiteProtocol, fingerprint, points_of
-from groove.protocols.tuned import Tuned, hashes, tuned
+from groove.protocols.tuned import Tuned, hashes, read_tuned, stored, tuned
 
 __all__ = [
     "BASELINES",
@@ -40,8 +40,10 @@ __all__ = [
     "named_rule",
     "points_of",
     "protocol",
+    "read_tuned",
     "rival_name",
     "rows",
     "search_space",
+    "stored",
     "tuned",
 ]

@@ -79,5 +79,5 @@ def search_space(name: str, spec: Spec) -> tuple[Setting, ...]:
     if isinstance(spec.observation, Discrete):
         rates = tuple(2.0**i * (5.0 if name == "a2c" else 1.25) for i in range(-1, 6))
     else:
-        rates = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-    return tuple(Setting(rate, entropy) for rate, entropy in itertools.product(rates, (0.0, 0.003, 0.01, 0.03)))
+        rates = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+    return tuple(Setting(rate, entropy) for rate, entropy in itertools.product(rates, (0.0, 0.01, 0.03, 0.1)))

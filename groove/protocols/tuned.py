@@ -4,13 +4,12 @@ import functools
 import json
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from groove.protocols.baselines import Setting
 from groove.protocols.suites import PROTOCOLS, fingerprint
 from levels.suites import SUITES, content
-
-FILE = "tuned.json"
 
 
 class Tuned(NamedTuple):
@@ -22,21 +21,55 @@ class Tuned(NamedTuple):
     ]  # by task: what a random policy and tuned A2C reach, where nothing is exact
 
 
+def read_tuned(path: Path) -> dict[str, dict]:
+    """What a file of tuned settings says: by suite and scale, see `groove.evaluation.tune`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; groove tune writes one.")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for page in (page for pages in found.values() for page in pages.values()):
+            assert _tuned(page) and len(page["hashes"]) == 2 and page["search"] is not None
+    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise ValueError(f"{path} is no file of tuned settings: {type(error).__name__}: {error}.") from error
+    return found
+
+
 @functools.cache
-def _stored() -> Mapping[str, Mapping[str, dict]]:
-    return json.loads(resources.files("groove.protocols").joinpath(FILE).read_text(encoding="utf-8"))
+def _shipped() -> dict[str, dict]:
+    return read_tuned(Path(str(resources.files("groove.protocols"))) / "tuned.json")
 
 
-def tuned(suite: str, scale: str) -> Tuned:
-    """What is stored for a suite at a scale; nothing, if levels or protocol have changed since it was found."""
-    page = _stored().get(suite, {}).get(scale)
+def stored() -> list[str]:
+    """The suites, with their scales, that baselines were tuned for with this version of groove."""
+    return [f"{suite} {scale}" for suite, pages in _shipped().items() for scale in pages if tuned(suite, scale).settings]
+
+
+def tuned(suite: str, scale: str, path: Path | None = None) -> Tuned:
+    """What is stored for a suite at a scale; nothing, if levels or protocol have changed since it was found.
+
+    Args:
+        suite: By name.
+        scale: By name.
+        path: A file that `groove tune` wrote, in place of what comes with groove.
+    """
+    page = (_shipped() if path is None else read_tuned(path)).get(suite, {}).get(scale)
     if page is None or page["hashes"] != hashes(suite, scale):
         return Tuned({}, {})
+    return _tuned(page)
+
+
+def _tuned(page: Mapping[str, dict]) -> Tuned:
     settings = {
-        rule: {chapter: Setting(**found) for chapter, found in chapters.items()}
+        rule: {chapter: Setting(float(found["rate"]), float(found["entropy"])) for chapter, found in chapters.items()}
         for rule, chapters in page["settings"].items()
     }
-    return Tuned(settings, {task: (random, rival) for task, (random, rival) in page["references"].items()})
+    references = {task: (float(random), float(rival)) for task, (random, rival) in page["references"].items()}
+    return Tuned(settings, references)
 
 
 def hashes(suite: str, scale: str) -> list[str]:

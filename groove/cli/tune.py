@@ -1,0 +1,66 @@
+"""`groove tune`: hyperparameters of hand-written rules for a suite."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from groove import config
+from groove.cli.common import cache
+from groove.protocols import BASELINES, PROTOCOLS, SCALES
+
+USAGE = """\
+Searches learning rate and entropy weight of baselines for a suite at a scale, on levels for practice, of which nothing
+is reported, with agents of other seeds. What is found is kept as it is found; the same command goes on.
+
+  groove tune a2c ppo --suite mazes --scale small --output mine.json
+  groove evaluate a2c ppo --suite mazes --scale small --tuned mine.json
+
+Stored with groove are settings for: {stored}
+
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Searches settings of baselines on the practice levels of a suite."""
+
+    rules: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """a2c, ppo, dpo."""
+    suite: str = "grid-unseen"
+    """Which levels."""
+    scale: str = "small"
+    """Whose lifetimes and environments agents have."""
+    output: Path = Path("tuned.json")
+    """The file; what it says of other suites, scales and rules stays."""
+
+
+def run(words: list[str]) -> int:
+    """`groove tune`."""
+    if not words or "-h" in words or "--help" in words:
+        from groove.protocols import stored
+
+        print(USAGE.format(stored=", ".join(stored()) or "none"))
+        if not words:
+            return 2
+    options = tyro.cli(Options, args=words, prog="groove tune")
+    suite, scale = config.check_name("suite", options.suite, PROTOCOLS), config.check_name("scale", options.scale, SCALES)
+    rules = [config.check_name("rule", rule, BASELINES) for rule in options.rules]
+    if not rules:
+        raise ValueError(f"groove tune needs at least one rule: {', '.join(BASELINES)}.")
+    from groove import evaluation, host
+    from groove.cli.progress import Counter
+
+    cache()
+    with host.interruptible() as stopped, Counter("searches") as counter:
+        try:
+            page = evaluation.tune(suite, scale, rules, options.output, seen=counter.update, stopped=stopped)
+        except evaluation.Stopped as error:
+            print(f"{error}; to go on, give the same command again")
+            return 130
+    for rule in rules:
+        for chapter, setting in page["settings"][rule].items():
+            print(f"{rule:<5} {chapter:<24} rate {setting['rate']:<8g} entropy {setting['entropy']:g}")
+    print(f"settings    {options.output}")
+    return 0

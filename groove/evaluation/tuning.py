@@ -1,0 +1,136 @@
+"""Tunes baselines: every setting on levels for practice, with agents of other seeds; the best is stored with its search."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove import evaluate, host, protocols
+from groove.evaluation.contestants import RANDOM
+from groove.evaluation.work import Stopped, key_of, life_of
+from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
+from levels.base import Discrete, Level
+from levels.suites import SUITES, Chapter, chapters
+
+SEED = 81_517
+"""Of the agents that settings are tried with; those that are reported of have other seeds."""
+TASKS, SEEDS = 16, 4
+"""Most levels for practice, and agents on each, that a setting is tried with."""
+
+
+class Search(NamedTuple):
+    """What trying all settings of a rule on a chapter found."""
+
+    settings: tuple[Setting, ...]
+    scores: np.ndarray  # f64[settings]; mean over levels and agents, 0 to 1 where the optimum is known
+
+    @property
+    def best(self) -> Setting:
+        """The setting of highest score."""
+        return self.settings[int(np.argmax(self.scores))]
+
+
+def tune(
+    suite: str,
+    scale: str,
+    rules: Sequence[str],
+    path: Path,
+    *,
+    seen: Callable[[int, int], None] = lambda done, total: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, dict]:
+    """Tries all settings of some baselines on all chapters of a suite, and keeps what is found, search by search.
+
+    Args:
+        suite: By name.
+        scale: Whose lifetimes and environments agents have.
+        rules: Names of baselines.
+        path: A file in the form of `groove/protocols/tuned.json`, made if it does not exist; what it says of other suites,
+            scales and rules stays. What was tuned for these levels and this protocol already is not tuned again.
+        seen: `(done, total) -> None`, searches done, called after each.
+        stopped: Asked before each search whether to stop.
+
+    Returns:
+        What the file says of the suite at the scale.
+
+    Raises:
+        ValueError: The file is damaged.
+        groove.evaluation.Stopped: `stopped` said so; what was done is kept.
+    """
+    pages = read(path)
+    page = pages.get(suite, {}).get(scale, {})
+    if page.get("hashes") != protocols.hashes(suite, scale):
+        page = {"hashes": protocols.hashes(suite, scale), "settings": {}, "search": {}, "references": {}}
+    searches = [(rule, chapter) for rule in rules for chapter in chapters(SUITES[suite])]
+    for done, (rule, chapter) in enumerate(searches):
+        if stopped():
+            raise Stopped(f"stopped after {done} of {len(searches)} searches")
+        if chapter.name not in page["settings"].get(rule, {}):
+            found = search(PROTOCOLS[suite], scale, rule, chapter)
+            rows = [[*setting, round(float(score), 5)] for setting, score in zip(found.settings, found.scores, strict=True)]
+            page["settings"].setdefault(rule, {})[chapter.name] = found.best._asdict()
+            page["search"].setdefault(rule, {})[chapter.name] = rows
+            if rule == "a2c":
+                page["references"] |= references(PROTOCOLS[suite], scale, found.best, chapter)
+            pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
+            host.write_text(path, json.dumps(pages, indent=1, sort_keys=True) + "\n")
+        seen(done + 1, len(searches))
+    return page
+
+
+def read(path: Path) -> dict[str, dict]:
+    """What a file of tuned settings says; nothing if it does not exist.
+
+    Raises:
+        ValueError: It is no such file.
+    """
+    return protocols.read_tuned(path) if path.is_file() else {}
+
+
+def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Search:
+    """Tries all settings of a baseline on levels for practice, all in one compiled function."""
+    count = min(TASKS, len(chapter.practice_random))
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:count]), chapter.practice)
+    settings = protocols.search_space(rule, chapter.family.environment.spec)
+    table = Setting(*(jnp.asarray(column, jnp.float32) for column in zip(*settings, strict=True)))
+    live = lived(protocol, scale, rule, chapter)
+    returns = jax.jit(lambda key, table: jax.lax.map(lambda one: live(key, levels, one), table))
+    found = np.asarray(returns(key_of(chapter, 0, SEED), table), np.float64).mean(2)  # [settings, tasks]
+    zero, one = chapter.practice_random[:count], chapter.practice_optimum[:count]
+    if not np.isfinite(one).all():
+        zero, one = found.min(0), found.max(0)
+    wide = one - zero >= chapter.smallest
+    scores = ((found - zero) / np.where(wide, one - zero, 1.0))[:, wide].mean(1) if wide.any() else found.mean(1)
+    return Search(settings, scores)
+
+
+def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Callable[..., jax.Array]:
+    """`(key, levels, setting) -> f32[tasks, agents]`, returns at the end of the lives of a baseline's agents."""
+    spec, budget = chapter.family.environment.spec, protocol.budgets[scale]
+    end = jnp.asarray([budget.lifetime], jnp.int32)
+    block = 4 if isinstance(spec.observation, Discrete) else 1
+
+    def live(key: jax.Array, levels: Level, setting: Setting) -> jax.Array:
+        made = protocols.named_rule(rule, spec, setting, gamma=protocol.gamma, lambda_=protocol.lambda_)
+        life = life_of(protocol, budget, made, chapter)
+        return evaluate.courses(life, key, (), levels, end, agents=SEEDS, block=block).episode_return[..., 0]
+
+    return live
+
+
+def references(protocol: SuiteProtocol, scale: str, setting: Setting, chapter: Chapter) -> dict[str, list[float]]:
+    """What a random policy and tuned A2C reach on the tasks whose optimum is not known, with seeds of their own."""
+    unknown = ~np.isfinite(chapter.optimum)
+    if not unknown.any():
+        return {}
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[unknown]), chapter.levels)
+    key = key_of(chapter, 1, SEED)
+    both = [
+        np.asarray(jax.jit(lived(protocol, scale, rule, chapter))(key, levels, setting)).mean(1) for rule in (RANDOM, "a2c")
+    ]
+    names = np.array(chapter.tasks)[unknown].tolist()
+    return {name: [float(low), float(high)] for name, low, high in zip(names, *both, strict=True)}
