@@ -16,7 +16,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove tune RULE... [flags]       settings of baselines for a suite
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
        groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
-       groove report FOLDER              draw a run again: report.html
+       groove report PATH...             draw runs and results again: report.html
 
 presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
          lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)

@@ -9,12 +9,13 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli import parts
+from groove.cli import parts, suites
 from groove.cli.common import cache
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
        groove levels list                              what can be named: built in, and of other packages
+       groove levels suites [NAME]                     the held-out suites; what one of them holds
        groove levels check NAME [--family FAMILY]      whether a family or a generator keeps the laws
 """
 BARS = " ▁▂▃▄▅▆▇█"
@@ -48,7 +49,13 @@ class DiffOptions:
 
 def run(words: list[str]) -> int:
     """`groove levels`."""
-    commands: dict[str, Callable[[list[str]], int]] = {"show": show, "diff": diff, "list": parts.show, "check": parts.check}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "show": show,
+        "diff": diff,
+        "list": parts.show,
+        "check": parts.check,
+        "suites": suites.show,
+    }
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return 0 if words else 2

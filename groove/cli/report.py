@@ -1,26 +1,71 @@
-"""`groove report FOLDER`: draws a run again."""
+"""`groove report`: draws runs and results again."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from groove import config
 from groove.cli.common import cache
 
+USAGE = """Draws runs, and results of groove evaluate, from their files alone:
+
+  groove report runs/first                       a run again: writes runs/first/report.html
+  groove report runs/mazes-small                 results again: writes runs/mazes-small/report.html
+  groove report runs/a runs/b results/*.parquet --output both.html      all on one page; results are put together
+
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draws runs and results: one self-contained page."""
+
+    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs, folders with results.parquet, or files of results."""
+    output: Path | None = None
+    """The page; by default report.html in the folder, or here where there are several."""
+
 
 def run(words: list[str]) -> int:
-    """`groove report FOLDER`."""
-    if len(words) != 1 or words[0].startswith("-"):
-        print("usage: groove report FOLDER     draws the run in FOLDER: writes FOLDER/report.html")
-        return 0 if words in (["-h"], ["--help"]) else 2
-    from groove import host
-    from groove.report import write
+    """`groove report PATH...`."""
+    if not words or "-h" in words or "--help" in words:
+        print(USAGE)
+        if not words:
+            return 2
+    options = tyro.cli(Options, args=words, prog="groove report")
+    from groove import report
 
     cache()
-    folder = Path(words[0])
+    runs = [path for path in options.paths if not _is_result(path)]
+    results = [path for path in options.paths if _is_result(path)]
+    for folder in runs:
+        _complete(folder)
+    if len(runs) == 1 and not results and options.output is None:
+        print(f"report      {report.write(runs[0])}")
+        return 0
+    first = options.paths[0]
+    alone = len(options.paths) == 1 and first.is_dir()
+    output = options.output or ((first if alone else Path()) / "report.html")
+    print(f"report      {report.write_all(runs, results, output)}")
+    return 0
+
+
+def _is_result(path: Path) -> bool:
+    """Whether there are results, rather than a run."""
+    from groove.evaluation import results
+
+    return path.suffix == ".parquet" or (path / results.NAME).is_file()
+
+
+def _complete(folder: Path) -> None:
+    """Measures what a run lacks, if its rule can be read."""
+    from groove import host
+
     settings = host.open_folder(folder)
     if (folder / host.RULE).is_file() and not (folder / host.SCHEDULES).is_file():
         _measure(folder, settings)
-    print(f"report      {write(folder)}")
-    return 0
 
 
 def _measure(folder: Path, settings: config.Config) -> None:

@@ -1,6 +1,6 @@
 """Held-out evaluation: how well rules learn on tasks nobody trained them on, and how sure that is."""
 
-from groove.evaluation import results
+from groove.evaluation import results, tuning
 from groove.evaluation.contestants import RANDOM, Contestant, contestants
 from groove.evaluation.standings import AGGREGATES, THRESHOLDS, Entry, Standing, Sums, improvements, standings, sums
 from groove.evaluation.tuning import tune
@@ -23,5 +23,6 @@ __all__ = [
     "standings",
     "sums",
     "tune",
+    "tuning",
     "wanted",
 ]

@@ -40,8 +40,8 @@ class SuiteProtocol(NamedTuple):
     points: tuple[float, ...] = (0.1, 0.3, 1.0)  # shares of the lifetime at which agents are measured
 
 
-def _protocol(suite: str, small: Budget, medium: Budget, paper: Budget, *, smoke: int = 4) -> SuiteProtocol:
-    tiny = Budget(tasks=2, seeds=2, lifetime=smoke, environments=2, episodes=2)
+def _protocol(suite: str, small: Budget, medium: Budget, paper: Budget) -> SuiteProtocol:
+    tiny = Budget(tasks=min(2, small.tasks), seeds=2, lifetime=4, environments=2, episodes=2)
     return SuiteProtocol(suite, MappingProxyType({"smoke": tiny, "small": small, "medium": medium, "paper": paper}))
 
 

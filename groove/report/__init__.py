@@ -1,8 +1,9 @@
-"""The page a person looks at: a run drawn from its folder alone."""
+"""The page a person looks at: runs drawn from their folders alone, and results of evaluations."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["write"]
+__all__ = ["write", "write_all"]
 
 
 def write(folder: Path) -> Path:
@@ -23,3 +24,23 @@ def write(folder: Path) -> Path:
     from groove.report import page  # here, so that whoever wants a walk drawn does not wait for the rest
 
     return page.write(folder)
+
+
+def write_all(runs: Sequence[Path], results: Sequence[Path], output: Path) -> Path:
+    """Draws several runs and results on one self-contained page, with its pictures in `figures/` beside it.
+
+    Args:
+        runs: Folders of runs.
+        results: Files of results, or folders that hold them; what they say of one suite is put together.
+        output: The page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: A folder is no run, results are damaged, or two of them differ on what a rule reached.
+        OSError: The page cannot be written.
+    """
+    from groove.report import combined
+
+    return combined.write(runs, results, output)

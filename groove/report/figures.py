@@ -1,7 +1,8 @@
 """Charts, drawn by Matplotlib's object interface: black on white, in colours that the colour-blind can tell apart."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -138,6 +139,13 @@ def canvases(width: float, height: float, rows: int, columns: int) -> "tuple[Fig
 
 def _name(axes: "Axes", title: str) -> None:
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+
+
+def save(pictures: Iterable[Picture], folder: Path) -> None:
+    """Writes pictures as files, for whoever wants them elsewhere."""
+    folder.mkdir(exist_ok=True)
+    for picture in pictures:
+        (folder / f"{picture.name}.png").write_bytes(picture.png)
 
 
 def finished(figure: "Figure") -> bytes:

@@ -8,23 +8,30 @@ from pathlib import Path
 
 from groove import host
 from groove.protocols import Row
-from groove.report import ages, charts, gallery, health, html, lineage, record
+from groove.report import ages, charts, figures, gallery, health, html, lineage, record
 from groove.report.figures import Picture
 from groove.report.record import Record
 
 
 def write(folder: Path) -> Path:
     """See `groove.report.write`."""
-    run = record.read(folder)
     pictures: list[Picture] = []
-    sections = (_about, _held_out, _schedules, _learning, _curriculum, _health, _walk)
-    body = "\n".join(section(run, pictures) for section in sections)
+    name, body = drawn(folder, pictures)
     page = folder / "report.html"
-    host.write_text(page, html.document(run.name, body))
-    (folder / "figures").mkdir(exist_ok=True)
-    for picture in pictures:
-        (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+    host.write_text(page, html.document(name, body))
+    figures.save(pictures, folder / "figures")
     return page
+
+
+def drawn(folder: Path, pictures: list[Picture]) -> tuple[str, str]:
+    """A run's name and all that is to be said of it; the pictures in it are added to the list.
+
+    Raises:
+        ValueError: The folder is no run.
+    """
+    run = record.read(folder)
+    sections = (_about, _held_out, _schedules, _learning, _curriculum, _health, _walk)
+    return run.name, "\n".join(section(run, pictures) for section in sections)
 
 
 def _about(run: Record, pictures: list[Picture]) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from groove import evaluation, host
 from groove.evaluation import Standing, Sums
 from groove.protocols import PROTOCOLS, hashes
-from groove.report import contests, html
+from groove.report import contests, figures, html
 from groove.report.figures import Picture
 from groove.statistics import Interval
 from levels.suites import SUITES, chapters
@@ -47,15 +47,8 @@ def write(found: Sequence[Standing], folder: Path, name: str = "report.html") ->
     pictures: list[Picture] = []
     body = "\n".join(sections(found, pictures))
     host.write_text(folder / name, html.document("Evaluation", body))
-    save(pictures, folder / "figures")
+    figures.save(pictures, folder / "figures")
     return folder / name
-
-
-def save(pictures: Sequence[Picture], folder: Path) -> None:
-    """Writes pictures as files, for whoever wants them elsewhere."""
-    folder.mkdir(exist_ok=True)
-    for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
 
 
 def sections(found: Sequence[Standing], pictures: list[Picture]) -> list[str]:
@@ -79,7 +72,7 @@ def _section(standing: Standing, pictures: list[Picture]) -> str:
             html.paragraph(INTERVALS, "note"),
             html.paragraph(WORST, "note"),
         ]
-        blocks.append(f'<div class="pair">{"".join(map(html.figure, drawn))}</div>')
+        blocks += [html.figure(drawn[0]), f'<div class="pair">{"".join(map(html.figure, drawn[1:]))}</div>']
         blocks += [html.row_of_levels(f"Where {rule} does worst", row) for rule, row in worst.items()]
     blocks += [html.sortable("All tasks: mean return at the end of a life", *all_tasks(standing))]
     blocks += [html.folded("Provenance", provenance(standing))]

@@ -1,0 +1,58 @@
+"""`groove levels suites`: the held-out suites, and what their levels look like."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+
+from groove import config
+from groove.cli.common import cache
+from groove.terminal import print_rows
+from levels.suites import SUITES, Chapter, Suite, chapters, content, tasks
+
+
+@dataclass(frozen=True)
+class Options:
+    """The suites of held-out levels; with a name, what one of them holds."""
+
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """A suite; without one all are listed."""
+    first: int = 2
+    """Levels of each chapter to draw."""
+
+
+def show(words: list[str]) -> int:
+    """`groove levels suites [NAME]`."""
+    options = tyro.cli(Options, args=words, prog="groove levels suites")
+    if options.first < 0:
+        raise ValueError(f"first must be at least 0 levels, got {options.first}.")
+    if not options.name:
+        rows = [[suite.name, _count(suite), content(suite)[:12], suite.about] for suite in SUITES.values()]
+        for name, count, hashed, about in rows:
+            print(f"{name:<17} {count:>5} tasks  {hashed}  {about}")
+        return 0
+    suite = SUITES[config.check_name("suite", options.name, SUITES)]
+    cache()
+    print(f"{suite.name}, version {suite.version}: {suite.about}\nhash {content(suite)}")
+    for chapter in chapters(suite):
+        print()
+        print_rows(f"{chapter.name}: {len(chapter.tasks)} tasks of {chapter.family.name}", *_table(chapter))
+        for place in range(min(options.first, len(chapter.tasks))):
+            level = jax.tree.map(lambda leaf, place=place: leaf[place], chapter.levels)
+            print(f"\n{chapter.tasks[place]}\n{chapter.family.draw(level)}")
+    return 0
+
+
+def _count(suite: Suite) -> str:
+    return str(sum(count for _, _, count in tasks(suite)))
+
+
+def _table(chapter: Chapter) -> tuple[list[str], list[list[str]]]:
+    """What the levels are worth, in a few numbers."""
+    if not np.isfinite(chapter.optimum).all():
+        return ["", "mean"], [["optimum", "not known"]]
+    kinds = {"random policy": chapter.random, "optimum": chapter.optimum}
+    rows = [[name, *(f"{f(values):.3g}" for f in (np.mean, np.min, np.max))] for name, values in kinds.items()]
+    return ["return", "mean", "lowest", "highest"], [*rows, ["not normalised", str(len(chapter.flat)), "", ""]]

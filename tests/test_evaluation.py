@@ -1,0 +1,341 @@
+"""Evaluation on suites: who takes part, what is kept, what is said of it."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from groove import evaluate, evaluation, protocols, rules
+from groove.evaluation import results, work
+from groove.lifetime import exact, lifetime
+from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
+from levels.bandit import bernoulli_bandit
+from levels.suites import SUITES, chapters
+
+NOTHING = Tuned({}, {})
+SUITE, SCALE = "chains", "smoke"
+
+
+def plan(*words: str, tuned: Tuned = NOTHING, suite: str = SUITE) -> evaluation.Plan:
+    return evaluation.Plan(suite, SCALE, evaluation.contestants(words, suite, tuned), tuned)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with results of A2C."""
+    folder = tmp_path_factory.mktemp("results")
+    evaluation.evaluated(plan("a2c"), folder)
+    return folder
+
+
+def made_up(**changes) -> pa.Table:
+    """Two rules on two tasks, two seeds, two points: returns 0.1 (task) + seed + 10 (update)."""
+    rows = [(rule, task, seed, update) for rule in ("a", "b") for task in ("x", "y") for seed in (0, 1) for update in (1, 4)]
+    rule, task, seed, update = (np.array(column) for column in zip(*rows, strict=True))
+    columns = {
+        "rule": rule,
+        "meta_seed": np.zeros(len(rows), int),
+        "learned": rule == "b",
+        "tuned": np.ones(len(rows), bool),
+        "suite": np.repeat("s", len(rows)),
+        "suite_hash": np.repeat("h", len(rows)),
+        "scale": np.repeat("tiny", len(rows)),
+        "protocol_hash": np.repeat("p", len(rows)),
+        "chapter": np.repeat("c", len(rows)),
+        "task": task,
+        "seed": seed,
+        "update": update,
+        "lifetime": np.repeat(4, len(rows)),
+        "episode_return": 0.1 * (task == "y") + seed + 10.0 * update + (rule == "b"),
+        "standard_error": np.zeros(len(rows)),
+        "zero": np.zeros(len(rows)),
+        "one": np.repeat(100.0, len(rows)),
+        "one_is": np.repeat("optimum", len(rows)),
+        "about": np.repeat("{}", len(rows)),
+        "versions": np.repeat("{}", len(rows)),
+    }
+    return results.table_of(columns | changes)
+
+
+# Lives
+
+
+def test_what_is_measured_does_not_depend_on_the_other_points_nor_on_blocks():
+    family = bernoulli_bandit(arms=3, pulls=(4, 4))
+    rule = rules.a2c(family.environment.spec)
+    life = lifetime(
+        rule, family.environment, environments=2, steps=3, evaluate=exact(rule, family.environment, family.value)
+    )
+    levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(0), 3))
+
+    def courses(points, levels=levels, first=0, block=2):
+        return evaluate.courses(
+            life, jax.random.key(1), (), levels, jnp.array(points, jnp.int32), agents=2, first=first, block=block
+        ).episode_return
+
+    whole = courses([2, 5])
+    assert whole.shape == (3, 2, 2)
+    np.testing.assert_allclose(whole[..., 1:], courses([5], block=3), rtol=1e-6)
+    rest = courses([2, 5], levels=jax.tree.map(lambda leaf: leaf[2:], levels), first=2)
+    np.testing.assert_allclose(whole[2:], rest, rtol=1e-6)
+
+
+def test_a_course_ends_like_the_same_life_by_hand():
+    family = bernoulli_bandit(arms=3, pulls=(4, 4))
+    rule = rules.a2c(family.environment.spec)
+    life = lifetime(
+        rule, family.environment, environments=2, steps=3, evaluate=exact(rule, family.environment, family.value)
+    )
+    level = family.generator.sample(jax.random.key(0))
+    stacked = jax.tree.map(lambda leaf: leaf[None], level)
+    found = evaluate.courses(life, jax.random.key(1), (), stacked, jnp.array([3], jnp.int32), agents=1)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), 0), 0)
+    begin_key, life_key, measure_key = jax.random.split(key, 3)
+    member = life.begin(begin_key, level, jnp.int32(3))
+    for n in range(3):
+        member = life.update(jax.random.fold_in(life_key, n), (), member, level)[0]
+    assert int(member.clock.lifetime) == int(member.clock.update) == 3
+    want = life.evaluate(jax.random.fold_in(measure_key, 3), member.agent, level, jnp.array(True)).episode_return
+    np.testing.assert_allclose(found.episode_return[0, 0, 0], want, rtol=1e-6)
+
+
+# What is kept
+
+
+def test_rows_are_those_of_the_protocol(done: Path):
+    table = results.read(done)
+    budget = PROTOCOLS[SUITE].budgets[SCALE]
+    tasks = [task for chapter in chapters(SUITES[SUITE]) for task in chapter.tasks[: budget.tasks]]
+    points = protocols.points_of(PROTOCOLS[SUITE], SCALE)
+    assert table.num_rows == len(tasks) * budget.seeds * len(points)
+    assert table["task"].unique().to_pylist() == tasks
+    assert table["suite_hash"].unique().to_pylist() + table["protocol_hash"].unique().to_pylist() == protocols.hashes(
+        SUITE, SCALE
+    )
+    about = json.loads(table["about"][0].as_py())
+    assert about["rule"] == "a2c" and about["rate"] == 40.0
+    assert set(table["one_is"].to_pylist()) == {"optimum"} and set(table["tuned"].to_pylist()) == {False}
+
+
+def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "_lived", lambda *args: pytest.fail("lived again"))
+    before = results.read(done)
+    assert evaluation.evaluated(plan("a2c"), done).equals(before)
+
+
+def test_stopped_and_resumed_is_never_stopped(done: Path, tmp_path: Path):
+    asked = iter([False, True])
+    with pytest.raises(evaluation.Stopped, match="stopped after 2 of 4 tasks"):
+        evaluation.evaluated(plan("a2c"), tmp_path, stopped=lambda: next(asked))
+    assert 0 < results.read(tmp_path).num_rows < results.read(done).num_rows
+    assert evaluation.evaluated(plan("a2c"), tmp_path).equals(results.read(done))
+
+
+def test_another_rule_of_the_same_name_is_refused(done: Path):
+    other = Tuned({"a2c": {chapter: Setting(1.0, 0.0) for chapter in SUITES[SUITE].chapters}}, {})
+    with pytest.raises(ValueError, match="another rule called 'a2c'.*LABEL=RULE"):
+        evaluation.evaluated(plan("a2c", tuned=other), done)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="groove evaluate writes one"):
+        results.read(tmp_path)
+    path = tmp_path / "results.parquet"
+    path.write_bytes(b"PAR1 and nothing else")
+    with pytest.raises(ValueError, match="damaged or no Parquet file"):
+        results.read(path)
+    assert results.write(path, made_up())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged or no Parquet file"):
+        results.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(["task"]), "has other columns"),
+        (lambda table: pa.concat_tables([table, table]), "holds 16 rows twice"),
+        (lambda table: table.replace_schema_metadata({}), "no file of results"),
+        (lambda table: table.replace_schema_metadata({results.KEY: b"9"}), "has version '9' of the columns"),
+    ],
+)
+def test_files_of_others(tmp_path: Path, change, message: str):
+    path = tmp_path / "results.parquet"
+    assert results.write(path, change(made_up()))
+    with pytest.raises(ValueError, match=message):
+        results.read(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [("episode_return", np.nan, "episode_return must be finite"), ("about", "[1]", "about must hold JSON objects")],
+)
+def test_values_of_others(tmp_path: Path, column: str, value, message: str):
+    assert results.write(tmp_path / "results.parquet", made_up(**{column: np.repeat(value, 16)}))
+    with pytest.raises(ValueError, match=message):
+        results.read(tmp_path)
+
+
+def test_files_are_put_together():
+    first, second = made_up().slice(0, 10), made_up().slice(6)
+    assert results.merged([first, second]).sort_by([("rule", "ascending")]).num_rows == 16
+    other = made_up(episode_return=np.zeros(16))
+    with pytest.raises(ValueError, match="two files differ on a"):
+        results.merged([made_up(), other])
+
+
+# Who takes part
+
+
+def test_unknown_rules_and_names_given_twice():
+    with pytest.raises(ValueError, match="unknown rule 'a2x'; did you mean 'a2c'"):
+        plan("a2x")
+    with pytest.raises(ValueError, match="must differ in label or meta-seed, got 'a2c'"):
+        plan("a2c", "a2c")
+    with pytest.raises(ValueError, match="RULE or LABEL=RULE"):
+        plan("=a2c")
+    assert [one.label for one in plan("mine=a2c", "a2c").contestants] == ["mine", "a2c"]
+
+
+def test_tuned_settings_reach_the_rule():
+    found = Tuned({"a2c": {"chain": Setting(3.0, 0.25)}}, {})
+    (one,) = plan("a2c", tuned=found).contestants
+    chain, distractors = chapters(SUITES[SUITE])
+    assert one.about(chain) == {"rule": "a2c", "rate": 3.0, "entropy": 0.25} and one.tuned(chain)
+    assert one.about(distractors)["rate"] == 5e-4 and not one.tuned(distractors)
+
+
+# What is said
+
+
+def test_standings_by_hand():
+    (standing,) = evaluation.standings(made_up())
+    assert standing.tasks == ("x", "y") and standing.points == (1, 4) and not standing.unnormalised
+    a, b = standing.entries
+    np.testing.assert_allclose(a.scores, [[[0.40, 0.401], [0.41, 0.411]]])
+    np.testing.assert_allclose(b.courses[0], [[[0.11, 0.111], [0.12, 0.121]]])
+    assert (a.learned, b.learned, b.metas) == (False, True, 1)
+    np.testing.assert_allclose(standing.raw["a"], [40.5, 40.6])
+    assert evaluation.improvements(standing)["b", "a"].point == pytest.approx(0.875)  # of four pairs three, one tied
+
+
+def test_meta_seeds_are_an_axis():
+    table = pa.concat_tables([made_up(), made_up(meta_seed=np.ones(16, int))])
+    (standing,) = evaluation.standings(table)
+    assert [entry.metas for entry in standing.entries] == [2, 2]
+    assert standing.entries[0].scores.shape == (2, 2, 2)
+
+
+def test_rules_that_are_not_done_are_left_out():
+    (standing,) = evaluation.standings(made_up().slice(0, 15))
+    assert [entry.rule for entry in standing.entries] == ["a"]
+
+
+def test_tasks_without_a_range_are_not_normalised():
+    one = np.where(np.array(made_up()["task"]) == "x", 100.0, np.nan)
+    (standing,) = evaluation.standings(made_up(one=one))
+    assert standing.tasks == ("x",) and standing.unnormalised == ("y",)
+    assert list(standing.raw["a"]) == pytest.approx([40.5, 40.6])
+
+
+def test_where_nothing_is_known_a2c_is_one():
+    names = {"a": "random", "b": "a2c"}
+    rule = np.array([names[name] for name in made_up()["rule"].to_pylist()])
+    (standing,) = evaluation.standings(made_up(rule=rule, one=np.full(16, np.nan), zero=np.full(16, np.nan)))
+    assert standing.ones == ("a2c here",)
+    random, rival = standing.entries
+    assert float(random.scores.mean()) == pytest.approx(0.0) and float(rival.scores.mean()) == pytest.approx(1.0)
+
+
+def test_bounds_come_from_the_suite_or_from_references():
+    chapter = chapters(SUITES["classic"])[0]
+    zero, one, is_one = work.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
+    assert (zero.tolist(), one.tolist(), is_one.tolist()) == ([20.0], [400.0], ["a2c"])
+    zero, one, is_one = work.bounds(chapter, NOTHING)
+    assert np.isnan([zero, one]).all() and is_one.tolist() == [""]
+    maze = chapters(SUITES["mazes"])[0]
+    assert np.isnan(work.bounds(maze, NOTHING)[1]).sum() == len(maze.flat) == 1
+
+
+# Protocols
+
+
+def test_scales_change_the_budget_alone():
+    for protocol in PROTOCOLS.values():
+        assert set(protocol.budgets) == set(protocols.SCALES)
+        prints = {protocols.fingerprint(protocol, scale) for scale in protocols.SCALES}
+        assert len(prints) == len(protocols.SCALES)
+        for name in Budget._fields:
+            values = [getattr(protocol.budgets[scale], name) for scale in protocols.SCALES]
+            assert values == sorted(values), f"{protocol.suite}: {name} must grow with the scale"
+
+
+PRINTS = {
+    "grid-handcrafted": "e2e0fc3f 737d8495 bd6e6b76 1035d974",
+    "grid-random": "d18cc5ac edd8990a 1cb8c567 6e6bfb0e",
+    "mazes": "2d92d6c6 282f00e2 3825a1c0 774350da",
+    "grid-unseen": "209457d2 a6cc26ae f1371f2b e2c0041a",
+    "bandits": "bebfa210 f16694d4 e950ace4 6776c2c1",
+    "chains": "e2500df4 49343260 949718e9 ddd34401",
+    "minatar": "25b8c204 adaada3b aad50659 04f86d47",
+    "classic": "5d0054e6 eaa22105 bf5b97d5 53b9a0d7",
+    "bsuite": "c9c706eb b00241ac 067a9ab5 6dc78ece",
+}
+"""Pinned: whoever changes what a protocol means counts its version up, and changes these."""
+
+
+@pytest.mark.parametrize("suite", PROTOCOLS)
+def test_protocols_are_pinned(suite: str):
+    prints = [protocols.fingerprint(PROTOCOLS[suite], scale)[:8] for scale in protocols.SCALES]
+    assert " ".join(prints) == PRINTS[suite]
+
+
+def test_settings_are_for_their_levels_and_protocol(tmp_path: Path):
+    path = tmp_path / "tuned.json"
+    page = {"hashes": protocols.hashes(SUITE, SCALE), "settings": {"a2c": {"chain": {"rate": 1, "entropy": 0}}}}
+    page |= {"references": {}, "search": {}}
+    path.write_text(json.dumps({SUITE: {SCALE: page}}))
+    assert protocols.tuned(SUITE, SCALE, path).settings == {"a2c": {"chain": Setting(1.0, 0.0)}}
+    path.write_text(json.dumps({SUITE: {SCALE: {**page, "hashes": ["other", "levels"]}}}))
+    assert protocols.tuned(SUITE, SCALE, path) == NOTHING
+    path.write_text("{")
+    with pytest.raises(ValueError, match="no file of tuned settings"):
+        protocols.tuned(SUITE, SCALE, path)
+
+
+def test_a_traced_setting_is_the_setting():
+    """One compiled function of the rate and entropy gives what a rule made of the numbers gives."""
+    spec = chapters(SUITES[SUITE])[0].family.environment.spec
+    chapter = chapters(SUITES[SUITE])[0]
+    live = evaluation.tuning.lived(PROTOCOLS[SUITE], SCALE, "a2c", chapter)
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), chapter.practice)
+    traced = jax.jit(live)(jax.random.key(0), levels, Setting(jnp.float32(20.0), jnp.float32(0.03)))
+    plain = jax.jit(lambda key: live(key, levels, Setting(20.0, 0.03)))(jax.random.key(0))
+    np.testing.assert_allclose(traced, plain, rtol=1e-5)
+    assert spec.actions == 2
+
+
+def test_tuning_finds_what_is_best_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "tuned.json"
+    page = evaluation.tune("chains", "smoke", ["a2c"], path)
+    for chapter in SUITES["chains"].chapters:
+        rows = page["search"]["a2c"][chapter]
+        rate, entropy, _ = max(rows, key=lambda row: row[2])
+        assert page["settings"]["a2c"][chapter] == {"rate": rate, "entropy": entropy}
+    monkeypatch.setattr(evaluation.tuning, "search", lambda *args: pytest.fail("searched again"))
+    assert evaluation.tune("chains", "smoke", ["a2c"], path) == json.loads(path.read_text())["chains"]["smoke"]
+    assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].chapters.keys()
+
+
+def test_every_baseline_has_a_default():
+    for chapter in (chapters(SUITES["chains"])[0], chapters(SUITES["classic"])[0]):
+        spec = chapter.family.environment.spec
+        for name in protocols.BASELINES:
+            setting = protocols.default_setting(name, spec)
+            assert protocols.named_rule(name, spec, setting, gamma=0.99, lambda_=0.95).init(jax.random.key(0)) == ()
+            assert setting.entropy == 0.01
