@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from groove import build
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
-from groove.config import QUICK, Config, Curriculum, check, generator_of
-from levels import dataset
+from groove.config import QUICK, Config, Curriculum, check, check_family, generator_of, is_plugged, sources
+from levels import dataset, plugins
 from levels.base import Family, Level
 
 Settings = TypeVar("Settings")
@@ -122,18 +122,40 @@ def load(path: Path, family: Family) -> Stored:
     return Stored(rows, found.columns, found.metadata, found.content)
 
 
-def opened(path: Path) -> tuple[Family, Stored]:
+def opened(path: Path, *, trusted: tuple[str, ...] = ()) -> tuple[Family, Stored]:
     """A file and the family of its levels, of the sizes that the file has.
+
+    Args:
+        path: The file.
+        trusted: Plug-ins of the form package.module:object that it may name as its family.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something in it is not valid, or its family is not known; names column and row.
+        ValueError: It is damaged, or something in it is not valid, or its family is not known or not trusted; names column
+            and row.
     """
     about, family = dataset.describe(path), dataset.family_of(path)
     if family is None:
+        check_named(path, about.family, trusted)
         plain = dataclasses.replace(QUICK, families=(about.family,), members=(1,), curriculum=Curriculum(kind="uniform"))
         family = build.family(check(sized(plain, about.metadata)), about.family)
     return family, load(path, family)
+
+
+def check_named(path: str | Path, name: str, trusted: tuple[str, ...] = ()) -> None:
+    """Raises a ValueError that names the file unless the family that it names is known, and may be imported.
+
+    Args:
+        path: The file.
+        name: Of the family.
+        trusted: As of `opened`.
+    """
+    try:
+        assert check_family(name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if is_plugged(name):
+        plugins.check_trusted(path, [name], trusted)
 
 
 def fresh(level: Level, *, lifetime: npt.ArrayLike, score: npt.ArrayLike) -> Rows:
@@ -183,7 +205,7 @@ def parent_rows(serial: np.ndarray, parent: np.ndarray) -> np.ndarray:
 
 
 def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a file: generator, score and lives as a configuration has them, each as JSON.
+    """The metadata of a file: generator, score, lives and where plug-ins come from, each as JSON.
 
     Args:
         config: Of the run or curation.
@@ -195,6 +217,7 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
     score = {("name" if field == "score" else field): getattr(config.curriculum, field) for field in measured}
     life = {"updates": config.life.updates, "environments": config.life.environments, "steps": config.life.steps}
     parts = {"generator": generator(config, name), "rule": rule, "score": score, "life": life, "versions": versions}
+    parts |= {"plugins": sources(config)}
     return {"seed": str(config.seed), **{key: json.dumps(value) for key, value in parts.items()}}
 
 

@@ -144,11 +144,12 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
     """With the configuration of its run; a folder of the working directory needs no slash."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").mkdir()
-    spec = audit.work.build.family(SMALL, "bernoulli-bandit").environment.spec
+    family = audit.work.build.family(SMALL, "bernoulli-bandit")
+    spec = family.environment.spec
     theta = audit.work.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
     about = {"config": json.dumps(dataclasses.asdict(SMALL)), "families": json.dumps(SMALL.families), "step": "0"}
     rulefile.save_rule(Path("first/rule.safetensors"), theta, about)
-    found = curate.learner_of(SMALL, "first", "bernoulli-bandit", spec)
+    found = curate.learner_of(SMALL, "first", "bernoulli-bandit", family)
     assert jax.tree.all(jax.tree.map(np.array_equal, found.theta, theta)) and found.about["run"] == "first"
     plan, output = command._parse(["--rule", "first", "--steps", "3"])
     assert plan.config.families == SMALL.families and plan.config.life == SMALL.life and plan.config.rule == SMALL.rule
@@ -211,7 +212,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 BAD = {
-    "unknown rule": (["--rule", "a3c"], "rule must be a2c, ppo, random"),
+    "unknown rule": (["--rule", "a3c"], "unknown rule 'a3c'; did you mean 'a2c'"),
     "unknown family": (["--families", "bandits"], "did you mean"),
     "unknown score": (["--scores", "regert"], "did you mean 'regret'"),
     "too few tasks": (["--count", "2"], "count must be at least 3"),

@@ -245,7 +245,7 @@ def test_the_file_says_what_made_it(tmp_path: Path):
 
 
 def test_rules_and_scores_that_cannot_be(tmp_path: Path):
-    with pytest.raises(ValueError, match="rule must be a2c, ppo, random, a run folder or a rule's file, got 'a3c'"):
+    with pytest.raises(ValueError, match="unknown rule 'a3c'; did you mean 'a2c'"):
         curate.curate(dataclasses.replace(PLAN, rule="a3c"), tmp_path / "a")
     scored = dataclasses.replace(SMALL, curriculum=dataclasses.replace(SMALL.curriculum, score="exact-regret"))
     with pytest.raises(ValueError, match="'exact-regret' needs a known optimum"):
@@ -279,7 +279,7 @@ BAD = {
     "unknown family": (["--family", "bandits"], "did you mean"),
     "unknown score": (["--score", "regert"], "did you mean 'regret'"),
     "unknown choice": (["--keep", "best"], "unknown keep 'best'"),
-    "unknown rule": (["--rule", "a3c"], "rule must be a2c, ppo, random"),
+    "unknown rule": (["--rule", "a3c"], "unknown rule 'a3c'; did you mean 'a2c'"),
     "no such file": (["--from", "nowhere.parquet"], "nowhere.parquet is not a file"),
     "nothing to edit": (["--edits", "2"], "edits must be at least 0, and need tasks to start from"),
     "no tasks": (["--count", "0"], "count must be at least 1"),

@@ -3,13 +3,18 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import groove
-from groove import build, cli, config, curriculumfile, host
+from groove import build, cli, config, curate, curriculumfile, host, rulefile
+from groove.cli.common import trusted
+from levels import dataset
+from levels.chain import chain
+from levels.gridworld import gridworld
 
 PARTS = """
 import jax
@@ -266,6 +271,125 @@ def test_a_curriculum_of_another_generator_says_so(installed, tmp_path):
     stored = curriculumfile.opened(path)[1]
     assert json.loads(stored.metadata["generator"])["generator"] == "open"
     assert not stored.rows.level.walls[:, 0, 0].any()
+
+
+HOSTILE = """
+from pathlib import Path
+
+from levels.chain import chain
+
+assert Path("ran").write_text("this was imported")
+family = chain(length=(2, 4))
+
+
+def rule(spec, architecture):
+    from groove import rules
+
+    return rules.a2c(spec, architecture)
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    """A working directory with a module that leaves a mark when it is imported, and files that name it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert (tmp_path / "evilmod.py").write_text(HOSTILE)
+    levels = jax.vmap(chain(length=(2, 4)).generator.sample)(jax.random.split(jax.random.key(0), 4))
+    rows = curriculumfile.fresh(levels, lifetime=np.full(4, 4), score=np.arange(4))
+    assert curriculumfile.save(tmp_path / "f.parquet", rows, {}, family=chain()._replace(name="evilmod:family"))
+    bad = {
+        "family": (small(("evilmod:family",)), "evilmod:family"),
+        "generator": (small(generators=("evilmod:family",)), "evilmod:family"),
+        "kind": (small(rule="evilmod:rule"), "evilmod:rule"),
+    }
+    for name, (settings, _) in bad.items():
+        about = {"config": json.dumps(dataclasses.asdict(settings)), "families": json.dumps(settings.families)}
+        rulefile.save_rule(tmp_path / f"{name}.safetensors", {"w": np.zeros(1, np.float32)}, about)
+    yield {name: named for name, (_, named) in bad.items()}
+    assert sys.modules.pop("evilmod", None) is not sys
+
+
+def refused(words, name, capsys) -> bool:
+    """Whether a command ends with 2 and says how to trust, and nothing was imported."""
+    code, error = cli.main(words), capsys.readouterr().err
+    return code == 2 and f"--trust {name}" in error and error.count("\n") == 1 and not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["levels", "show", "f.parquet"],
+        ["levels", "diff", "f.parquet", "f.parquet"],
+        ["curate", "--from", "f.parquet", "--rule", "a2c", "--output", "o"],
+        ["train", "--curriculum", "f.parquet", "--output", "o"],
+    ],
+)
+def test_a_curriculum_alone_runs_no_code(hostile, words, capsys):
+    assert refused(words, "evilmod:family", capsys)
+    levels = dataset.load("f.parquet").levels
+    assert dataset.save("f.parquet", levels, {"lifetime": [4] * 4, "score": range(4)}, family="os:abort")
+    assert refused(words, "os:abort", capsys)
+
+
+@pytest.mark.parametrize("name", ["family", "generator", "kind"])
+def test_a_rule_alone_runs_no_code(hostile, name, capsys):
+    path = f"{name}.safetensors"
+    with pytest.raises(ValueError, match=f"names '{hostile[name]}', code that a file alone may not run"):
+        groove.load_rule(path)
+    for words in (["--rule", path], ["--audit", "--rule", path], ["--antagonist", f"./{path}"]):
+        assert refused(["curate", *words, "--output", "o"], hostile[name], capsys), words
+    words = ["--families", "gridworld", "--members", "2", "--output", "o", "--curriculum.antagonist", f"./{path}"]
+    assert refused(["train", *words], hostile[name], capsys)
+
+
+def test_what_the_command_line_names_is_trusted(hostile, capsys):
+    words = ["curate", "--from", "f.parquet", "--score", "uniform", "--output"]
+    assert cli.main([*words, "a", "--family=evilmod:family"]) == 0 and Path("ran").exists()
+    assert cli.main([*words, "b", "--trust", "evilmod:family"]) == 0
+    family, stored = curriculumfile.opened(Path("a"), trusted=("evilmod:family",))
+    assert family.name == "evilmod:family" and len(stored.rows.score) == 4
+    assert json.loads(stored.metadata["plugins"]) == {"groove.families": {"evilmod:family": "no installed package"}}
+    with pytest.raises(ValueError, match="theta has no leaf"):  # which was looked at once the plug-in was made
+        groove.load_rule("family.safetensors", trusted=("evilmod:family",))
+    spec = gridworld(height=4, width=4).environment.spec
+    with pytest.raises(ValueError, match="theta has no leaf"):  # who brings networks needs no family
+        groove.load_rule("family.safetensors", spec, groove.agents.for_spec(spec))
+
+
+def test_a_file_is_no_word_of_trust(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Path("evilmod:family").write_text("a file of that name")
+    assert trusted(["--rule", "evilmod:family", "--trust=a.b:c", "d:e"]) == ("a.b:c", "d:e")
+
+
+@pytest.mark.parametrize("audit", [[], ["--audit"]])
+def test_an_antagonist_of_others_in_curation(installed, audit, capsys):
+    """By its entry point and by package.module:object; where it comes from is part of the plan and of the metadata."""
+    few = ["--families", "bernoulli-bandit", "--scores", "regret"] if audit else ["--family", "bernoulli-bandit"]
+    for name, output in (("handmade", "a"), (f"{M}handmade", "b")):
+        assert cli.main(["curate", *audit, *few, "--rule", "random", "--antagonist", name, "--output", output]) == 0
+        if not audit:
+            about = dataset.describe(output).metadata
+            assert json.loads(about["plugins"]) == {
+                "groove.rules": {name: config.sources(small(antagonist=name))["groove.rules"][name]}
+            }
+            assert json.loads(about["score"])["antagonist"] == name
+    with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
+        curate.rival_of(small(antagonist=f"{M}growing"), "gridworld", build.family(small(), "gridworld"))
+
+
+@pytest.mark.parametrize("audit", [[], ["--audit"]])
+@pytest.mark.parametrize("rule", ["handmade", f"{M}learner", "dpo"])
+def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
+    few = ["--families", "bernoulli-bandit", "--scores", "exact-regret"] if audit else ["--family", "bernoulli-bandit"]
+    assert cli.main(["curate", *audit, *few, "--rule", rule, "--output", "a"]) == 0
+    said = json.loads(Path("a/audit.json").read_text()) if audit else json.loads(dataset.describe("a").metadata["rule"])
+    if not audit:
+        assert said["name"] == rule and ("origin" in said) == (rule != "dpo")
+    with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
+        curate.learner_of(small(), f"{M}growing", "gridworld", build.family(small(), "gridworld"))
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ class Plan:
     """What is to be audited."""
 
     config: Config  # families, sizes of levels and lives, rule and optimizer, how scores are measured, the seed
-    rule: str = NEWBORN  # NEWBORN, one of config.ANTAGONISTS, a run folder, or its rule.safetensors
+    rule: str = NEWBORN  # NEWBORN, or as of `curate.learner_of`
     scores: tuple[str, ...] = SCORES  # by name
     count: int = 128  # tasks of each family
     agents: int = 4  # newborn agents that a yardstick averages over
@@ -46,6 +46,7 @@ class Plan:
     steps: int = 0  # meta-steps on a level; 0 for as many as the longest life lasts
     others: int = 8  # other levels
     block: int = 16  # tasks measured at once
+    trusted: tuple[str, ...] = ()  # plug-ins, as package.module:object, that a rule's file may name
 
 
 class Report(NamedTuple):
@@ -129,10 +130,11 @@ def _count(seen: Callable[[int, int], None], before: int, total: int, done: int,
 
 def _describe(plan: Plan, name: str, rule: Mapping[str, object]) -> dict[str, object]:
     """All that the numbers of a family depend on."""
-    own = {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("config", "rule")}
+    own = {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("config", "rule", "trusted")}
     parts = {key: value for key, value in dataclasses.asdict(plan.config).items() if key not in ("name", "start")}
-    rival = curate.content_of(plan.config.curriculum.antagonist)
-    return {**parts, **own, "family": name, "about": rule, "antagonist": rival, "versions": host.versions()}
+    rival = curate.mark_of(plan.config.curriculum.antagonist)
+    about = {"family": name, "about": rule, "antagonist": rival, "plugins": config.sources(plan.config)}
+    return {**parts, **own, **about, "versions": host.versions()}
 
 
 def _part(plan: Plan, name: str) -> Part:
@@ -141,7 +143,7 @@ def _part(plan: Plan, name: str) -> Part:
     networks = build.architecture(plan.config, spec, name)
     value = critic(spec, networks, gamma=plan.config.life.gamma, lambda_=plan.config.life.gae_lambda)
     if plan.rule != NEWBORN:
-        return Part(name, family, curate.learner_of(plan.config, plan.rule, name, spec), value)
+        return Part(name, family, curate.learner_of(plan.config, plan.rule, name, family, trusted=plan.trusted), value)
     rule = build.learned_rule(plan.config, spec, networks)
     theta = rule.init(jax.random.fold_in(jax.random.key(plan.config.seed), 3))
     return Part(name, family, Learner(rule, theta, {"name": NEWBORN, "kind": plan.config.rule.kind}), value)
@@ -179,7 +181,7 @@ def _scores(plan: Plan, part: Part) -> tuple[Measure, dict[str, str]]:
     """All scores that the family allows, and why not the others."""
     found: dict[str, Score] = {}
     skipped: dict[str, str] = {}
-    rival = curate.named(plan.config, plan.config.curriculum.antagonist, part.name, part.family.environment.spec)
+    rival = curate.rival_of(plan.config, part.name, part.family, trusted=plan.trusted)
     for name in plan.scores:
         try:
             found[name] = build.score_of(_scored_by(plan.config, name), part.family, rival)

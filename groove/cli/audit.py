@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from groove import config
-from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
 
 USAGE = """Which score says how much a level has to teach? Random tasks are scored by every score that there is, and measured
 by two yardsticks: how far the rule stays behind the optimum, and what training on the one level brings. What comes out are
@@ -32,7 +32,8 @@ class Options(Lives):
     output: Path = Path("audit")
     """The folder to write, which must not hold an audit yet."""
     rule: str = "newborn"
-    """Who lives on the tasks: newborn, a2c, ppo, random, or what a run learned: its folder, or its rule.safetensors."""
+    """Who lives on the tasks: newborn, a2c, ppo, dpo, random, what a run learned (its folder or rule.safetensors), or a
+    plug-in."""
     families: tuple[str, ...] = ("gridworld",)
     """Families of the levels, by name; by default those of the preset or of the rule's run."""
     scores: tuple[str, ...] = tuple(name for name in config.CHOICES["curriculum", "score"] if name != "uniform")
@@ -106,7 +107,10 @@ def _parse(words: list[str]):
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     path = value_of("--rule", words)
-    base = trained_with(path) if name is None and path and Path(path).exists() else smoke(config.preset(name or "quick"))
+    if name is None and path and Path(path).exists():
+        base = trained_with(path, trusted(words))
+    else:
+        base = smoke(config.preset(name or "quick"))
     options = tyro.cli(Options, args=words, prog="groove curate --audit", default=_default(base))
     measures = {name: getattr(options, name) for name in MEASURES}
     curriculum = dataclasses.replace(base.curriculum, kind="uniform", score="regret", files=(), **measures)
@@ -122,7 +126,7 @@ def _parse(words: list[str]):
         **{name: getattr(options, name) for name in SIZES},
     )
     same = ("rule", "scores", "count", "agents", "members", "steps", "others", "block")
-    plan = audit.Plan(config.check(settings), **{name: getattr(options, name) for name in same})
+    plan = audit.Plan(config.check(settings), trusted=trusted(words), **{name: getattr(options, name) for name in same})
     return audit.check(plan), options.output
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from groove import config
 from groove.config import Config
+from levels import plugins
 
 MEASURES = ("antagonist", "antagonists", "episodes", "exact")
 SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
@@ -17,7 +18,8 @@ class Lives:
     """Flags of every command that lets agents live on tasks without training a rule."""
 
     antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, or a path to a learned rule; with the optimum compares exact-regret."""
+    """What regret compares with: a2c, ppo, random, a path to a learned rule, or a plug-in; with the optimum compares
+    exact-regret."""
     antagonists: int = 2
     """Antagonist agents per task."""
     episodes: int = 4
@@ -30,6 +32,14 @@ class Lives:
     gymnax: config.Gymnax = field(default_factory=config.Gymnax)
     plugged: config.Plugged = field(default_factory=config.Plugged)
     life: config.Life = field(default_factory=config.Life)
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a file names them."""
+
+
+def trusted(words: list[str]) -> tuple[str, ...]:
+    """The plug-ins that a command line names itself, as package.module:object, after --trust or any other flag."""
+    said = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+    return tuple(word for word in said if ":" in word and not Path(word).exists())
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
@@ -42,19 +52,26 @@ def value_of(flag: str, words: list[str]) -> str | None:
     return None
 
 
-def trained_with(rule: str) -> Config:
+def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:
     """The configuration of the run that a rule comes from, given by its folder or file.
 
+    Args:
+        rule: The folder or file.
+        trusted: As of `groove.load_rule`.
+
     Raises:
-        ValueError: The file is damaged, or says nothing of a run.
+        ValueError: The file is damaged, says nothing of a run, or names a plug-in that is not trusted.
     """
     from groove.host import rule_file
+    from groove.library import needed
     from groove.rulefile import load_rule_file
 
     metadata = load_rule_file(rule_file(rule))[1]
     if "config" not in metadata:
         raise ValueError(f"{rule} does not say which run it comes from.")
-    return config.from_json(metadata["config"])
+    found = config.from_json(metadata["config"])
+    plugins.check_trusted(rule, needed(found), trusted)
+    return found
 
 
 def smoke(settings: Config) -> Config:

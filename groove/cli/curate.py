@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
 teach. This command makes one without training anything:
@@ -43,7 +43,7 @@ class Options(Lives):
     generator: str = ""
     """Plug-in that makes the levels in place of the family's own generator."""
     rule: str = "random"
-    """Who lives on the tasks: random, a2c, ppo, or what a run learned: its folder, or its rule.safetensors."""
+    """Who lives on the tasks: random, a2c, ppo, dpo, what a run learned (its folder or rule.safetensors), or a plug-in."""
     score: str = "regret"
     """What tasks are scored by; regret is the algorithmic regret of GROOVE, antagonist minus rule."""
     count: int = 1024
@@ -109,7 +109,7 @@ def _parse(words: list[str]):
     settings = dataclasses.replace(settings, **{name: getattr(options, name) for name in SIZES})
     same = ("family", "rule", "count", "keep", "size", "edits", "block", "drawings")
     chosen = {name: getattr(options, name) for name in same}
-    curation = curate.Curation(config.check(settings), start=options.source, **chosen)
+    curation = curate.Curation(config.check(settings), start=options.source, trusted=trusted(words), **chosen)
     return curate.check(curation), options.output
 
 
@@ -120,10 +120,11 @@ def _default(name: str | None, words: list[str]) -> Options:
 
     base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)
     if name is None and rule and Path(rule).exists():
-        base = trained_with(rule)
+        base = trained_with(rule, trusted(words))
     family = base.families[0]
     if start:
         about = dataset.describe(start)
+        curriculumfile.check_named(start, about.family, trusted(words))
         base, family = curriculumfile.sized(base, about.metadata), about.family
     own = config.generator_of(base, value_of("--family", words) or family)
     options = Options(family=family, generator=own, episodes=base.curriculum.episodes)

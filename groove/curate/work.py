@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,16 +10,17 @@ from typing import NamedTuple
 
 import jax
 
-from groove import build, curricula, curriculumfile, host, library
-from groove.base import Score, Theta, UpdateRule
-from groove.config import ANTAGONISTS, Config
+from groove import build, curricula, curriculumfile, host
+from groove.base import Score
+from groove.config import Config, sources
 from groove.critic import critic
 from groove.curate import candidates, selection
 from groove.curate.journal import Journal
+from groove.curate.learners import Learner, learner_of, mark_of, rival_of
 from groove.curate.rating import rated
 from groove.curriculumfile import Rows
 from groove.lifetime import Lifetime
-from levels.base import Family, Spec
+from levels.base import Family
 
 KEEP = ("top", "strata", "all")
 """How scored tasks may be chosen."""
@@ -32,7 +32,7 @@ class Curation:
 
     config: Config  # sizes of levels and lives, the score and how it is measured, the seed
     family: str  # its name
-    rule: str = "random"  # who lives on the tasks: one of config.ANTAGONISTS, or a run folder, or its rule.safetensors
+    rule: str = "random"  # who lives on the tasks, see `learner_of`
     count: int = 1024  # tasks sampled; with a start, children
     keep: str = "top"  # one of KEEP
     size: int = 128  # tasks kept, but for "all"
@@ -40,6 +40,7 @@ class Curation:
     edits: int = 0  # of each child
     block: int = 32  # tasks lived on at once
     drawings: bool = False  # whether the file gets a column of text
+    trusted: tuple[str, ...] = ()  # plug-ins, as package.module:object, that files may name
 
 
 class Made(NamedTuple):
@@ -48,14 +49,6 @@ class Made(NamedTuple):
     rows: Rows  # all tasks, scored
     kept: Rows  # what the file holds
     content: str  # hash of the file
-
-
-class Learner(NamedTuple):
-    """Who lives on the tasks."""
-
-    rule: UpdateRule
-    theta: Theta
-    about: Mapping[str, object]
 
 
 def check(settings: Curation) -> Curation:
@@ -102,7 +95,7 @@ def curate(
     if output.exists():
         raise ValueError(f"{output} exists already; choose another output, or remove it.")
     family = build.family(settings.config, settings.family)
-    learner = learner_of(settings.config, settings.rule, settings.family, family.environment.spec)
+    learner = learner_of(settings.config, settings.rule, settings.family, family, trusted=settings.trusted)
     source = curriculumfile.load(Path(settings.start), family) if settings.start else None
     versions = host.versions()
     plan = _plan(settings, learner, "" if source is None else source.content, versions)
@@ -128,12 +121,13 @@ def journal_of(output: Path) -> Path:
 
 def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[str, str]) -> dict[str, object]:
     """What scores depend on; which tasks are kept in the end may still be decided otherwise."""
-    later = ("keep", "size", "drawings", "start", "rule")
+    later = ("keep", "size", "drawings", "start", "rule", "trusted")
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
     config = chosen.pop("config")
     parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
-    antagonist = content_of(settings.config.curriculum.antagonist)
-    return {**chosen, **parts, "rule": learner.about, "antagonist": antagonist, "source": source, "versions": versions}
+    antagonist, parts_of_others = mark_of(settings.config.curriculum.antagonist), sources(settings.config)
+    about = {"rule": learner.about, "antagonist": antagonist, "source": source}
+    return {**chosen, **parts, **about, "versions": versions, "plugins": parts_of_others}
 
 
 def _candidates(settings: Curation, family: Family, start: Rows | None) -> Rows:
@@ -152,7 +146,7 @@ def _measures(settings: Curation, family: Family, learner: Learner) -> tuple[Lif
     networks = build.architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     life = build.watch(config, family, learner.rule, value)[1]
-    return life, build.score_of(config, family, named(config, config.curriculum.antagonist, name, spec))
+    return life, build.score_of(config, family, rival_of(config, name, family, trusted=settings.trusted))
 
 
 def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
@@ -167,39 +161,3 @@ def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:
     count = {"scored": len(rows.score), "not_finite": len(rows.score) - len(sound.score)}
     count |= {"twice": len(sound.score) - len(different.score), "kept": len(kept.score)}
     return kept, {"keep": settings.keep, "edits": settings.edits, **count}
-
-
-def named(config: Config, rule: str, family: str, spec: Spec) -> UpdateRule:
-    """A rule by its name or path, for a family's environments; its `init` gives its theta whatever the key."""
-    changed = dataclasses.replace(config, curriculum=dataclasses.replace(config.curriculum, antagonist=rule))
-    return build.rival(changed, spec, family, lambda spec: library.load_rule(rule, spec))
-
-
-def learner_of(config: Config, rule: str, family: str, spec: Spec) -> Learner:
-    """Who lives on the tasks of a family, by its name or path.
-
-    Args:
-        config: Sizes and rates of the rules that have names.
-        rule: One of config.ANTAGONISTS, a run folder, or its rule.safetensors.
-        family: Whose levels are lived on, by its name in the configuration.
-        spec: Of its environments.
-
-    Raises:
-        ValueError: There is no such rule, or its file is damaged.
-    """
-    path = Path(rule)
-    if rule not in ANTAGONISTS and not path.exists():
-        raise ValueError(f"rule must be {', '.join(ANTAGONISTS)}, a run folder or a rule's file, got {rule!r}.")
-    found = named(config, rule, family, spec) if rule in ANTAGONISTS else library.load_rule(rule, spec)
-    theta = found.init(jax.random.key(0))
-    if rule in ANTAGONISTS:
-        own = build.sizes(config, family)
-        rates = {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
-        return Learner(found, theta, {"name": rule, **({} if rule == "random" else rates)})
-    file = host.rule_file(rule)
-    return Learner(found, theta, {"name": file.name, "run": file.resolve().parent.name, "sha256": content_of(rule)})
-
-
-def content_of(rule: str) -> str:
-    """The hash of a learned rule's file; nothing of a rule that has a name."""
-    return "" if rule in ANTAGONISTS else hashlib.sha256(host.rule_file(rule).read_bytes()).hexdigest()

@@ -17,16 +17,37 @@ from groove.config import Config, is_file
 from groove.host import latents, tasks
 from groove.host.files import write_bytes
 from groove.host.metrics import read_metrics
-from groove.library import load_rule
+from groove.library import load_rule, needed
 
 RULE, START, ANTAGONIST = "rule.safetensors", "start.safetensors", "antagonist.safetensors"
 """Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
 rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
-PACKAGES = ("groove-rl", "jax", "jaxlib", "flax", "optax", "chex", "evosax", "gymnax", "orbax-checkpoint", "numpy")
+PACKAGES = (
+    "groove-rl",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "chex",
+    "evosax",
+    "gymnax",
+    "jaxued",
+    "orbax-checkpoint",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+)
 
 
-def create(settings: Config, folder: Path, *, announce: Callable[[str], None] = lambda text: None) -> None:
+def create(
+    settings: Config,
+    folder: Path,
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    trusted: tuple[str, ...] = (),
+) -> None:
     """Makes a new run folder.
 
     A rule that the run starts from, one that regret compares with, curricula that it begins with and the autoencoders that
@@ -36,6 +57,7 @@ def create(settings: Config, folder: Path, *, announce: Callable[[str], None] = 
         settings: Of the run.
         folder: New, or empty.
         announce: Receives one-line messages for a person: training an autoencoder takes up to a minute, once.
+        trusted: Plug-ins of the form package.module:object that the antagonist's file may name beside those of the run.
 
     Raises:
         ValueError: The configuration is not valid, the folder exists and is not empty, or a file to begin with is damaged
@@ -48,7 +70,8 @@ def create(settings: Config, folder: Path, *, announce: Callable[[str], None] = 
     if settings.start:
         check_start(start, settings)
     known = latents.prepare(settings, announce)
-    inputs = Inputs(saved=_saved(settings, rival), latents=latents.found(known))
+    may = (*trusted, *(name for _, name in config.plugged(settings)))
+    inputs = Inputs(saved=_saved(settings, rival, may), latents=latents.found(known))
     assert build(settings, inputs).parts  # what families and scores lack is said now
     begun = tasks.check_files(settings)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -83,16 +106,24 @@ def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
         settings,
         Inputs(
             start=theta_of(folder / START, settings) if settings.start and not newborn else None,
-            saved=_saved(settings, folder / ANTAGONIST),
+            saved=_own(settings, folder / ANTAGONIST),
             given=tasks.given(folder, settings, new=new),
             latents=latents.found(latents.of_folder(settings, folder)),
         ),
     )
 
 
-def _saved(settings: Config, path: Path) -> Saved | None:
+def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | None:
     """How to make the antagonist, where that is a learned rule."""
-    return functools.partial(load_rule, path) if is_file(settings.curriculum.antagonist) else None
+    return functools.partial(load_rule, path, trusted=trusted) if is_file(settings.curriculum.antagonist) else None
+
+
+def _own(settings: Config, path: Path) -> Saved | None:
+    """The same of the copy in a run's folder, whose plug-ins were trusted when the folder was made."""
+    if not is_file(settings.curriculum.antagonist):
+        return None
+    about = rulefile.load_rule_file(path)[1]
+    return _saved(settings, path, needed(config.from_json(about["config"])))
 
 
 def check_start(path: Path, settings: Config) -> None:
