@@ -1,4 +1,4 @@
-"""Evolution over whole lives: evosax's strategies, pairs that share all chance, outcomes that stay with their tasks."""
+"""Evolution over whole lives: pairs that share all chance, outcomes that stay with their tasks."""
 
 import functools
 from typing import NamedTuple
@@ -8,180 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from evosax.algorithms import algorithms
 from laws.members import life_of, rule_of, signature, tasks
 
 from groove.base import Clock, Origin, Outcome, Rollout, Signals, Task
 from groove.lifetime import Lifetime, Member
-from groove.meta import deep_ga, evolution, mean_reward, ranks, raw, strategies
+from groove.meta import deep_ga, evolution, mean_reward, ranks, raw
 from groove.meta.evolution import better_half, whole_life
-from groove.meta.strategies import KINDS, REFUSED, Strategy, named
-
-SIZE = 16
-PAIRED = tuple(name for name, kind in KINDS.items() if kind.mirrored)
-
-
-# ----- strategies
-
-
-def test_every_strategy_of_evosax_is_used_or_refused():
-    """A new release with others, or with other names, is noticed here."""
-    assert set(KINDS) | set(REFUSED) == set(algorithms)
-    assert not set(KINDS) & set(REFUSED)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (
-            lambda: named("CMA_ES", jnp.zeros(3), population=4),
-            "'CMA_ES' cannot be used: it keeps a full covariance.* Known: Open",
-        ),
-        (lambda: named("PersistentES", jnp.zeros(3), population=4), "lifetimes differ"),
-        (lambda: named("OpenES", jnp.zeros(3), population=4), "unknown strategy 'OpenES'. Known: Open_ES, ARS"),
-        (lambda: named("Open_ES", jnp.zeros(3), population=5), "population must be even and at least 4, got 5"),
-        (lambda: named("Open_ES", jnp.zeros(3), population=2), "population must be even and at least 4, got 2"),
-        (lambda: named("Open_ES", jnp.zeros(3), population=4, sigma=0.0), "sigma must be positive and finite, got 0.0"),
-        (lambda: named("Open_ES", jnp.zeros(3), population=4, sigma=jnp.inf), "sigma must be positive and finite, got inf"),
-        (lambda: strategies.decaying_adam(0.1, decay=1.1), "0 < decay <= 1"),
-        (lambda: strategies.decaying_adam(0.1, floor=0.2), "floor <= rate"),
-        (lambda: strategies.decaying_adam(float("nan")), "0 < rate < inf"),
-    ],
-)
-def test_bad_strategies(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-GOAL = jnp.linspace(-1.0, 1.0, SIZE)
-GENERATIONS = 150
-
-
-def worth(theta):
-    """A quadratic, highest, 0, at GOAL: f32[..., SIZE] to f32[...]."""
-    return -jnp.sum(jnp.square(theta - jnp.broadcast_to(GOAL, theta.shape)), axis=-1)
-
-
-class Climb(NamedTuple):
-    start: object  # states
-    asked: object
-    end: object
-    first: jax.Array  # candidates of the first generation
-    values: jax.Array  # worth of the mean after every generation
-
-
-@functools.cache
-def climb(name) -> Climb:
-    strategy = named(name, jnp.zeros(SIZE), population=16)
-
-    def generation(state, key):
-        ask_key, tell_key = jax.random.split(key)
-        state, candidates = strategy.ask(ask_key, state)
-        fitness = worth(candidates)
-        pairs = fitness.reshape(2, -1)
-        fitness = jax.vmap(ranks, 1, 1)(pairs).ravel() if strategy.mirrored else ranks(fitness)
-        state = strategy.tell(tell_key, state, candidates, fitness)
-        return state, worth(strategy.theta(state))
-
-    @jax.jit
-    def run(key):
-        start = strategy.init(key, jnp.zeros(SIZE))
-        asked, first = strategy.ask(key, start)
-        end, values = jax.lax.scan(generation, start, jax.random.split(key, GENERATIONS))
-        return Climb(start, asked, end, first, values)
-
-    return run(jax.random.key(0))
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_strategy_climbs_a_quadratic(name):
-    """Upwards: fitness is maximised."""
-    values = climb(name).values
-    assert values[-1] > 0.2 * worth(jnp.zeros(SIZE)), values[::30]
-    assert values[-1] > values[GENERATIONS // 3] > values[0]
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_states_of_a_strategy_keep_their_types(name):
-    found = climb(name)
-    assert signature(found.start) == signature(found.asked) == signature(found.end)
-    assert not any(weak for *_, weak in signature(found.start))
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_candidates_lie_where_sigma_and_mirrors_say(name):
-    """Deviations are sigma within 5 standard errors, sigma / sqrt(2 n), of the n that are independent."""
-    first = np.asarray(climb(name).first)
-    if KINDS[name].mirrored or name in ("ARS", "PGPE", "CR_FM_NES"):
-        assert np.array_equal(first[:8], -first[8:])
-    own = first[2:] if name == "ESMC" else first  # its first two are its mean
-    tolerance = 5 * 0.1 / np.sqrt(own.size)
-    assert abs(own.std() - 0.1) < tolerance and (np.abs(own.std(axis=0) - 0.1) < tolerance * np.sqrt(SIZE)).all()
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_a_strategy_works_at_two_hundred_thousand_parameters(name):
-    """One generation of four: finite, moved, and in memory of some dozens of vectors."""
-    theta = {"kernel": jnp.zeros((400, 499)), "bias": jnp.zeros(400)}
-    strategy = named(name, theta, population=4)
-
-    def generation(key, theta):
-        state = strategy.init(key, theta)
-        state, candidates = strategy.ask(key, state)
-        state = strategy.tell(key, state, candidates, jnp.array([0.5, -0.5, 0.25, -0.25]))
-        return state, strategy.theta(state), jax.tree.map(jnp.max, candidates)
-
-    compiled = jax.jit(generation).lower(jax.random.key(0), theta).compile()
-    state, moved, highest = compiled(jax.random.key(0), theta)
-    vector = 200_000 * 4
-    assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) < 16 * vector
-    assert compiled.memory_analysis().temp_size_in_bytes < 60 * vector
-    assert all(jnp.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(moved))
-    assert max(jax.tree.leaves(highest)) < 1.0  # of sigma 0.1: no direction is searched more widely than others
-
-
-@pytest.mark.parametrize("name", PAIRED)
-def test_equal_fitness_moves_nothing(name):
-    """Exactly: what rounding would leave, a fresh Adam would make a full step of."""
-    theta = jax.random.normal(jax.random.key(5), (SIZE,))
-    strategy = named(name, theta, population=8)
-
-    @jax.jit
-    def generation(key):
-        state, candidates = strategy.ask(key, strategy.init(key, theta))
-        tie = jax.vmap(ranks, 1, 1)(jnp.full((2, 4), 0.7)).ravel()
-        return strategy.theta(strategy.tell(key, state, candidates, tie))
-
-    assert np.array_equal(generation(jax.random.key(0)), theta)
-
-
-@pytest.mark.parametrize("name", ["GuidedES", "LM_MA_ES"])
-def test_why_some_are_refused(name):
-    """Should a release mend them, these can join: the one searches along an axis, the other's memory ignores fitness."""
-    with jax.numpy_rank_promotion("allow"):
-        algorithm = algorithms[name](16, jnp.zeros(SIZE))
-        state = algorithm.init(jax.random.key(0), jnp.zeros(SIZE), algorithm.default_params)
-        candidates, state = algorithm.ask(jax.random.key(1), state, algorithm.default_params)
-        if name == "GuidedES":
-            assert candidates[:, 0].std() > 2 * candidates[:, 1:].std()
-            return
-        up, down = (
-            algorithm.tell(jax.random.key(2), candidates, sign * jnp.arange(16.0), state, algorithm.default_params)[0]
-            for sign in (1, -1)
-        )
-        assert np.array_equal(up.M, down.M) and not np.array_equal(up.mean, down.mean)
-
-
-@pytest.mark.parametrize(("decay", "floor"), [(1.0, 1e-5), (0.5, 0.02), (0.5, 0.0)])
-def test_the_rate_falls_to_its_floor(decay, floor):
-    """Adam's steps under a constant gradient are the rate itself; without decay the floor is not a ceiling."""
-    optimizer = strategies.decaying_adam(0.1, decay=decay, floor=floor)
-    steps, state = [], optimizer.init(jnp.zeros(1))
-    for _ in range(4):
-        change, state = optimizer.update(jnp.ones(1), state)
-        steps.append(-float(change[0]))
-    np.testing.assert_allclose(steps, [max(0.1 * decay**n, floor) for n in range(4)], rtol=1e-4)
-
+from groove.meta.strategies import KINDS, Strategy, named
 
 # ----- shaping and reports
 
@@ -374,6 +207,20 @@ def test_tasks_that_are_not_to_be_learned_from():
     assert (np.asarray(outcomes[0].episode_return) > 1000).all()
     only, _, _, _ = told(SURE, FOURS, task, mirrored=False)
     np.testing.assert_allclose(only, ranks(jnp.arange(8.0)) / 2, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_where_no_task_is_to_be_learned_from_nothing_moves(name):
+    """As robust PLR begins: theta and the strategy's distribution stay bit for bit, though lives differ."""
+    strategy, theta = named(name, jnp.zeros(3), population=8), jnp.array([1.1, -2.3, 0.7])
+    meta, task = evolution(SURE, strategy), at(LIVES_DIFFER.level.point, [2, 9, 5, 9], learn=False)
+    state, live = meta.init(jax.random.key(0), theta), meta.begin(jax.random.key(1), (task,))
+    after, _, _, info = jax.jit(meta.step)(jax.random.key(2), state, live)
+    assert np.array_equal(meta.theta(after), theta) and info["theta_step"] == 0 and info["fitness_spread"] > 0
+    wide = (lambda state: state.std) if hasattr(state, "std") else jax.tree.leaves
+    assert np.array_equal(wide(after), wide(state))
+    moved = jax.jit(meta.step)(jax.random.key(2), state, meta.begin(jax.random.key(1), (LIVES_DIFFER,)))[0]
+    assert (meta.theta(moved) != theta).any()
 
 
 def test_fitness_that_is_not_finite():

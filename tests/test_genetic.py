@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from laws.members import signature
-from test_evolution import SIZE, worth
+from test_strategies import SIZE, worth
 
 from groove.meta import deep_ga
 
@@ -62,6 +62,7 @@ def test_mutations_deviate_by_sigma():
 
 
 def test_an_elite_that_is_equalled_stays():
+    """Theta is exactly what it was; the children are those of the first three, theta's among them, and new."""
     assert np.array_equal(breed(jax.random.key(0), jnp.zeros(8))[0], FAR[0])
     assert set(elders(breed(jax.random.key(0), jnp.zeros(8)))) <= {0, 1, 2}
 

@@ -20,7 +20,9 @@ def deep_ga(*, population: int, parents: int, sigma: float = 0.002) -> Strategy:
     """The genetic algorithm of Such et al. 2017 (arXiv 1712.06567): no crossover, every candidate but one is new.
 
     The fittest `parents` of a generation have children, theta + sigma noise; the fittest of all goes on unchanged, as the
-    first candidate, and is what the strategy stands for. Fitness is compared within a generation only.
+    first candidate, and is what the strategy stands for. Fitness is compared within a generation only. Ties go to the first:
+    where all are equal, theta stays exactly what it is, while children of the first `parents`, theta among them, go on
+    looking around.
 
     Args:
         population: Candidates per generation; even, at least 4.

@@ -23,7 +23,8 @@ class Strategy(NamedTuple):
             of its own; the candidates of other strategies are compared on tasks that all of them share.
         init: `(key, theta) -> state`.
         ask: `(key, state) -> (state, candidates)`, PyTree of theta with a leading axis [population].
-        tell: `(key, state, candidates, fitness f32[population]) -> state`.
+        tell: `(key, state, candidates, fitness f32[population]) -> state`. Where all fitness is equal there is nothing to
+            learn: theta stays exactly where it is.
         theta: `(state) -> theta`, the rule that the strategy stands for.
         info: `(state) -> info`.
     """
@@ -43,6 +44,7 @@ class Kind(NamedTuple):
     mirrored: bool = False
     optimizer: bool = False  # moves its mean by an optax optimizer that may be chosen
     schedule: bool = False  # takes sigma as a schedule, the others as a parameter `std_init`
+    weights: bool = False  # weighs candidates by their places, with parameters `weights`
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -52,11 +54,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         # would make them Open_ES.
         "ARS": Kind(optimizer=True, schedule=True),
         "PGPE": Kind(optimizer=True),
-        "CR_FM_NES": Kind(),
-        "SNES": Kind(),
-        "Sep_CMA_ES": Kind(),
-        "SimpleES": Kind(),
-        "DES": Kind(),
+        **dict.fromkeys(("CR_FM_NES", "SNES", "Sep_CMA_ES", "SimpleES", "DES"), Kind(weights=True)),
         "ESMC": Kind(optimizer=True, schedule=True),
     }
 )
@@ -65,6 +63,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 _COVARIANCE = "it keeps a full covariance, 160 GB at 200,000 parameters"
 _ELDERS = "it compares fitness with that of earlier generations, which was measured on other tasks"
 _MEMBERS = f"{_ELDERS}; deep-ga selects within one generation"
+_HEIRLESS = "every member changes in every generation, so that the best rule is lost; deep-ga keeps it"
+_PROJECTED = "it keeps a full matrix, 160 GB at 200,000 parameters, and ends after a fixed number of generations"
 _PICKLED = "its own parameters come as a pickle"
 _SEVERAL = "it keeps several distributions, so there is no one rule that it stands for"
 _COUNTER = "it keeps one clock for the whole population, while lifetimes differ; evolution.lives has its like"
@@ -77,13 +77,9 @@ REFUSED: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(
             ("HillClimbing", "SimulatedAnnealing", "GradientlessDescent", "Rm_ES", "iAMaLGaM_Univariate"), _ELDERS
         ),
-        **dict.fromkeys(
-            (
-                "DifferentialEvolution", "DiffusionEvolution", "GESMR_GA", "LGA", "MR15_GA", "PSO", "SAMR_GA",
-                "SimpleGA",
-            ),
-            _MEMBERS,
-        ),
+        **dict.fromkeys(("DifferentialEvolution", "GESMR_GA", "LGA", "MR15_GA", "PSO"), _MEMBERS),
+        **dict.fromkeys(("SAMR_GA", "SimpleGA"), _HEIRLESS),
+        "DiffusionEvolution": _PROJECTED,
         **dict.fromkeys(("LES", "CMAAnchoredLES", "EvoTF_ES"), _PICKLED),
         **dict.fromkeys(("SV_CMA_ES", "SV_Open_ES"), _SEVERAL),
         **dict.fromkeys(("PersistentES", "NoiseReuseES"), _COUNTER),
@@ -104,6 +100,10 @@ def named(
     optimizer: optax.GradientTransformation | None = None,
 ) -> Strategy:
     """One of evosax's strategies. Fitness is shaped before it is told: evosax's own shaping is off where it can be.
+
+    Of weights by place, candidates of equal fitness share theirs alike (evosax gives all of them that of their middle place,
+    so that sums come out wrong). Where all are equal, nothing changes but the count of generations: neither theta nor the
+    distribution nor the optimizer.
 
     Args:
         name: A key of `KINDS`, as evosax spells it.
@@ -145,7 +145,9 @@ def named(
 
     @_loose
     def tell(key, state, candidates, fitness):
-        return _strong(algorithm.tell(key, candidates, -fitness, state, parameters)[0])
+        moved = _strong(algorithm.tell(key, candidates, -fitness, state, parameters)[0])
+        held, tied = state.replace(generation_counter=moved.generation_counter), _tied(fitness)
+        return jax.tree.map(lambda old, new: jnp.where(tied, old, new), held, moved)
 
     return Strategy(population, KINDS[name].mirrored, init, ask, tell, algorithm.get_mean)
 
@@ -161,6 +163,30 @@ def decaying_adam(rate: float = 1e-2, *, decay: float = 0.999, floor: float = 1e
     return optax.adam(optax.exponential_decay(rate, 1, decay, end_value=floor))
 
 
+def shared(weights: jax.Array, cost: jax.Array) -> jax.Array:
+    """Weights by place f32[P], the lowest cost f32[P] first, to those who have them; equal costs get the mean of theirs.
+
+    What is not a number comes last.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> shared(jnp.array([0.5, 0.25, 0.25, 0.0]), jnp.array([7.0, 3.0, 7.0, 9.0]))
+        Array([0.25, 0.5 , 0.25, 0.  ], dtype=float32)
+    """
+    cost = jnp.where(jnp.isnan(cost), jnp.inf, cost)
+    less = jnp.sum(cost[None, :] < cost[:, None], axis=1, dtype=jnp.int32)[:, None]
+    equal = jnp.sum(cost[None, :] == cost[:, None], axis=1, dtype=jnp.int32)[:, None]
+    place = jnp.arange(cost.size, dtype=jnp.int32)[None, :]
+    own = (less <= place) & (place < less + equal)
+    return jnp.sum(jnp.where(own, weights[None, :], 0.0), axis=1) / equal[:, 0]
+
+
+def _tied(fitness: jax.Array) -> jax.Array:
+    """Whether all fitness is the same, bool[]; what is not finite counts as the least."""
+    fitness = jnp.where(jnp.isfinite(fitness), fitness, -jnp.inf)
+    return jnp.all(fitness == fitness[0])
+
+
 def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer: optax.GradientTransformation):
     """The algorithm of evosax, and its parameters."""
     from evosax import algorithms  # a second of import time that other runs need not pay
@@ -171,9 +197,9 @@ def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer
     if kind.schedule:
         options["std_schedule"] = optax.constant_schedule(sigma)
     if kind.mirrored:
-        from evosax.core.fitness_shaping import identity_fitness_shaping_fn
-
-        options["fitness_shaping_fn"] = identity_fitness_shaping_fn
+        options["fitness_shaping_fn"] = lambda candidates, fitness, state, parameters: fitness
+    if kind.weights:
+        options["fitness_shaping_fn"] = lambda candidates, fitness, state, parameters: shared(parameters.weights, fitness)
     with jax.numpy_rank_promotion("allow"):
         algorithm = algorithms.algorithms[name](population, zeros, metrics_fn=lambda *state: {}, **options)
         parameters = algorithm.default_params
