@@ -1,4 +1,4 @@
-"""What a run will cost on this machine: an estimate, good to a factor of two or three, made before anything is compiled."""
+"""What a run will cost on this machine: time to a factor of two or three, memory to two, before anything is compiled."""
 
 import math
 import time
@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
 from groove import build
 from groove.base import Clock
 from groove.config import Config, population, whole_lives
+from groove.lifetime import lifetime
 from groove.meta.strategies import KINDS
 from levels.base import Array, Discrete, Spec
 
@@ -77,24 +79,30 @@ def updates(config: Config) -> float:
     return (high - low) / math.log(high / low) if high > low else low
 
 
-def memory(config: Config) -> float:
-    """Bytes that the device must hold at once: what is kept for the backward pass, the candidates, and the agents.
+def thetas(config: Config) -> int:
+    """Rules that a generation of evolution holds at once: its candidates, two a task in pieces of lives."""
+    return population(config) if whole_lives(config) else 2 * sum(config.members)
 
-    Under LPO a rollout is held three times: as it was played, in minibatches, and as what the agents' networks keep of it.
-    Per token the recurrent net of LPG keeps gates before and after their nonlinearity, inputs and carries, about
-    `(2 gates + 3) width` numbers; of all K updates, or of one with rematerialisation or under evolution; of all members, or
-    of one block. Measured against what XLA allocates on a CPU, it is within a factor of two for LPG, of four for LPO.
+
+def memory(config: Config) -> float:
+    """Bytes that the device must hold at once: what is kept of updates, the candidates, and the agents.
+
+    Per token, a step of an environment, an update keeps its rollout, under LPO three times (as it was played, in order and
+    in minibatches); what the agents' networks compute of the observations before and after the step; and under LPG the gates
+    of the recurrent net before and after their nonlinearity, inputs and carries, about `(2 gates + 3) width` numbers. Of all
+    K updates, or of one with rematerialisation or under evolution; of all members, or of one block. Measured against what
+    XLA allocates on a CPU, it is within a factor of two.
     """
     if config.meta.method == "evolution":
         at_once, kept = 2 * config.evolution.block, 1
     else:
         largest = max(config.members)
         at_once, kept = min(config.meta.block or largest, largest), 1 if config.meta.rematerialise else config.meta.updates
-    per_token = (2 * build.CELLS[config.rule.cell].gates + 3) * config.rule.width if config.rule.kind == "lpg" else 0
-    if config.rule.kind == "lpo":  # a rollout, its copy in minibatches, and what the agents' networks keep of one of these
-        per_token = 3 * _seen(config)
-    candidates = 4 * _theta(config) * (lives(config) if config.meta.method == "evolution" else 1)
-    return NUMBER * (at_once * per_token * _tokens(config) * kept + candidates) + _agents(config, at_once)
+    gates = (2 * build.CELLS[config.rule.cell].gates + 3) * config.rule.width if config.rule.kind == "lpg" else 0
+    copies = 3 if config.rule.kind == "lpo" else 1
+    seen = max(copies * _row(config, name) + 2 * NUMBER * _activations(config, name) for name in config.families)
+    candidates = 4 * _theta(config) * (thetas(config) if config.meta.method == "evolution" else 1)
+    return at_once * kept * _tokens(config) * (NUMBER * gates + seen) + NUMBER * candidates + _agents(config, at_once)
 
 
 def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:
@@ -142,21 +150,41 @@ def _network(config: Config) -> float:
     """Operations of an agent's policy and value function on one observation, the largest of all families."""
 
     def one(name: str) -> float:
-        spec = build.family(config, name).environment.spec
-        network = build.architecture(config, spec, name).network(spec, spec.actions + 1)
-        shown = spec.observation
-        seen = jnp.zeros((), jnp.int32) if isinstance(shown, Discrete) else jnp.zeros(shown.shape, jnp.float32)
-        parameters = jax.eval_shape(network.init, jax.random.key(0))
-        counted = jax.jit(network.apply).lower(parameters, seen, jnp.float32(0)).cost_analysis()
-        return float((counted or {}).get("flops", 0.0))
+        apply, *arguments = _shown(config, name)
+        return float((jax.jit(apply).lower(*arguments).cost_analysis() or {}).get("flops", 0.0))
 
     return max(map(one, config.families))
 
 
-def _seen(config: Config) -> int:
-    """Numbers of an observation, before and after the step, the largest of all families."""
-    shown = (build.family(config, name).environment.spec.observation for name in config.families)
-    return 2 * max(1 if isinstance(one, Discrete) else math.prod(one.shape) for one in shown)
+def _shown(config: Config, name: str) -> tuple[Callable, chex.ArrayTree, jax.Array, jax.Array]:
+    """A network as large as an agent's policy and value function, its parameters, an observation and a time."""
+    spec = build.family(config, name).environment.spec
+    network, shown = build.architecture(config, spec, name).network(spec, spec.actions + 1), spec.observation
+    seen = jnp.zeros((), jnp.int32) if isinstance(shown, Discrete) else jnp.zeros(shown.shape, jnp.float32)
+    return network.apply, jax.eval_shape(network.init, jax.random.key(0)), seen, jnp.float32(0)
+
+
+def _activations(config: Config, name: str) -> int:
+    """Numbers that a network holds of one observation: what it gathers for its layers, and what these give."""
+    apply, *arguments = _shown(config, name)
+    steps = jax.make_jaxpr(apply)(*arguments).jaxpr.eqns
+    wide = [step for step in steps if step.primitive.name in ("concatenate", "dot_general", "conv_general_dilated")]
+    return sum(math.prod(found.aval.shape) for step in wide for found in step.outvars)
+
+
+def _row(config: Config, name: str) -> float:
+    """Bytes of a token of a rollout, with the random words that it was played with."""
+    family = build.family(config, name)
+    spec = family.environment.spec
+    rule = build.learned_rule(config, spec, build.architecture(config, spec, name))
+    life, key = lifetime(rule, family.environment, steps=1, environments=1), jax.random.key(0)
+
+    def played(key):
+        level = family.generator.sample(key)
+        return life.rollout(key, life.begin(key, level, jnp.int32(1)), level)[1]
+
+    rows = jax.tree.leaves(jax.eval_shape(played, key))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in rows) + NUMBER * (1 + spec.noise + spec.reset_noise)
 
 
 def _theta(config: Config) -> int:

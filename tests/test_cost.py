@@ -79,6 +79,48 @@ def test_memory_is_that_of_the_compiled_program_within_a_factor_of_three():
     assert estimated / 3 < compiled.temp_size_in_bytes + compiled.argument_size_in_bytes < 3 * estimated
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gymnax:SpaceInvaders-MinAtar", "gymnax:CartPole-v1"])
+def test_memory_of_lpo_is_that_of_the_compiled_program_within_a_factor_of_two(family: str):
+    """It is rollouts, with observations before and after each step, and what networks make of them."""
+    evolution = dataclasses.replace(config.LPO.evolution, block=1)
+    run = build.build(dataclasses.replace(config.LPO, families=(family,), evolution=evolution))
+    state = jax.eval_shape(run.trainer.init, jax.random.key(0))
+    compiled = jax.jit(run.trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
+    estimated = cost.memory(run.config)
+    assert estimated / 2 < compiled.temp_size_in_bytes + compiled.argument_size_in_bytes < 2 * estimated
+
+
+def test_a_row_of_a_rollout_by_hand():
+    """Two observations and times, action and reward in four bytes each, two flags, and the words of action, step, reset."""
+    invaders = "gymnax:SpaceInvaders-MinAtar"
+    settings = dataclasses.replace(config.LPO, families=(invaders, "bernoulli-bandit"))
+    spec = build.family(settings, invaders).environment.spec
+    assert cost._row(settings, invaders) == 2 * 4 * 600 + 4 * 4 + 2 + 4 * (1 + spec.noise + spec.reset_noise)
+    bandit = build.family(settings, "bernoulli-bandit").environment.spec
+    assert cost._row(settings, "bernoulli-bandit") == 2 * 4 + 4 * 4 + 2 + 4 * (1 + bandit.noise + bandit.reset_noise)
+    patches, layers = 64 * 9 * 6, 64 * 16 + 128 + 5  # a convolution, a layer, four actions and a value
+    assert cost._activations(settings, invaders) == patches + layers
+
+
+def test_couples_that_are_stepped_at_once_need_their_rollouts_each():
+    def of(block: int) -> float:
+        return cost.memory(dataclasses.replace(config.LPO, evolution=dataclasses.replace(config.LPO.evolution, block=block)))
+
+    assert 15 < of(16) / of(1) <= 16
+
+
+@pytest.mark.parametrize("strategy", ["SNES", "deep-ga"])
+def test_every_candidate_is_held_once(strategy: str):
+    """However many tasks all of them live on: as much as the same number of mirrored ones."""
+    everyone = dataclasses.replace(config.TA_LPG.evolution, strategy=strategy)
+    settings = dataclasses.replace(config.TA_LPG, evolution=everyone)
+    assert cost.thetas(settings) == cost.thetas(config.TA_LPG) == 1024
+    assert cost.memory(settings) == cost.memory(config.TA_LPG) < 20 * 2**30
+    pieces = dataclasses.replace(config.TA_LPG, evolution=dataclasses.replace(everyone, lives="persistent"))
+    assert cost.thetas(pieces) == 1024
+
+
 def test_planes_have_networks_to_hold():
     settings = dataclasses.replace(config.LPG, families=("gridworld-planes",))
     assert cost.memory(settings) > cost._agents(settings, 1) > 0
