@@ -21,7 +21,7 @@ from levels import dataset
 from levels.bandit import bernoulli_bandit
 from levels.base import Family
 from levels.dataset import footer
-from levels.gridworld import GridLevel, from_text, gridworld
+from levels.gridworld import GridLevel, gridworld
 
 
 class Thing(NamedTuple):
@@ -258,88 +258,6 @@ def test_levels_of_nobody_come_back_as_dictionaries(file: Path):
     found = dataset.load(file)
     assert sorted(found.levels) == ["limit", "things", "unused", "walls"]
     np.testing.assert_array_equal(found.levels["things"]["reward"], mazes().things.reward)
-
-
-def put(field: str, row: int, value, place: int | None = None):
-    """Levels of which one value was changed."""
-    levels = many(GRIDS)
-    column = getattr(levels, field).copy()
-    column[(row,) if place is None else (row, *np.unravel_index(place, column.shape[1:]))] = value
-    return levels._replace(**{field: column})
-
-
-def wall_of(row: int) -> int:
-    return int(np.flatnonzero(many(GRIDS).walls[row])[0])
-
-
-WRONG_GRIDS = {
-    "start below the grid": (
-        lambda: put("start", 3, 60),
-        r"in row 3 the column level.start lies off the .* cell 60",
-    ),
-    "start above the grid": (lambda: put("start", 2, -1), "in row 2 the column level.start lies off the grid"),
-    "start in a wall": (lambda: put("start", 5, wall_of(5)), "in row 5 the column level.start lies "),
-    "object off the grid": (lambda: put("cell", 1, 99, 0), r"in row 1 the column level.cell lies off the grid .* \(row 16"),
-    "object in a wall": (
-        lambda: put("walls", 4, True, int(many(GRIDS).cell[4, 0])),
-        "in row 4 the column level.cell lies in a w",
-    ),
-    "object on the start": (
-        lambda: put("cell", 6, many(GRIDS).start[6], 0),
-        "in row 6 the column level.cell has two things in one cell",
-    ),
-    "height of nothing": (lambda: put("height", 0, 0), "in row 0 the column level.height must be between 1 and 5, is 0"),
-    "width beyond the padding": (
-        lambda: put("width", 7, 7),
-        "in row 7 the column level.width must be between 1 and 6",
-    ),
-    "limit of nothing": (lambda: put("limit", 7, 0), "in row 7 the column level.limit must be between 1 and"),
-    "kind beyond all": (lambda: put("kind", 1, 3, 0), "in row 1 the column level.kind must be between -1 and 2, is 3"),
-    "no object": (lambda: put("kind", 1, -1), "in row 1 the column level.kind has no object"),
-    "probability above 1": (
-        lambda: put("terminate", 2, 1.25, 0),
-        "in row 2 the column level.terminate must be between 0 and 1, is 1.25",
-    ),
-    "probability below 0": (lambda: put("respawn", 2, -0.5, 0), "in row 2 the column level.respawn must be between 0 and 1"),
-    "walls all around": (
-        lambda: put("walls", 3, ~np.eye(1, 30, int(many(GRIDS).start[3]), dtype=bool).reshape(5, 6)),
-        "in row 3 the column level.cell lies in a wall",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_GRIDS)
-def test_grids_that_cannot_be_are_named_by_column_and_row(case: str, tmp_path: Path):
-    make, message = WRONG_GRIDS[case]
-    assert dataset.save(tmp_path / "f", make(), family="gridworld")
-    for family in (None, GRIDS):
-        with pytest.raises(ValueError, match=message):
-            dataset.load(tmp_path / "f", family=family)
-
-
-def test_a_grid_without_a_way_is_refused(tmp_path: Path):
-    level = from_text("@#A\n\nA reward 1 terminate 0.5 respawn 0.05\nlimit 20")
-    assert dataset.save(tmp_path / "f", jax.tree.map(lambda leaf: np.asarray(leaf)[None], level), family="gridworld")
-    with pytest.raises(ValueError, match="the columns of a level of 'gridworld', but height and width must be at least 2"):
-        dataset.load(tmp_path / "f")
-    level = from_text("@#A\n.#.\n\nA reward 1 terminate 0.5 respawn 0.05\nlimit 20")
-    assert dataset.save(tmp_path / "f", jax.tree.map(lambda leaf: np.asarray(leaf)[None], level), family="gridworld")
-    with pytest.raises(ValueError, match="in row 0 the column level.cell has no object within reach of the start"):
-        dataset.load(tmp_path / "f")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda level: level._replace(arms=level.arms + 9), "in row 0 the column level.arms must be between 2 and 4"),
-        (lambda level: level._replace(mean=level.mean + 2), "in row 0 the "),
-        (lambda level: level._replace(deviation=level.deviation + 1), "in row 0 the level is not a valid one of"),
-    ],
-)
-def test_bandits_that_cannot_be_are_named(change, message: str, tmp_path: Path):
-    assert dataset.save(tmp_path / "f", change(many(BANDITS)), family="bernoulli-bandit")
-    with pytest.raises(ValueError, match=message):
-        dataset.load(tmp_path / "f", family=BANDITS)
 
 
 def test_levels_of_other_sizes_are_refused(grids: Path):

@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from levels.bandit import BanditLevel
 from levels.base import Level
+from levels.chain import ChainLevel
+from levels.dataset import columns
 from levels.gridworld import GridLevel
 
 
@@ -27,26 +31,51 @@ class Rule(NamedTuple):
     what: Callable[[int], str]  # of a row
 
 
-def first_fault(levels: Level, longest: int) -> Fault | None:
+_NEIGHBOURS = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
+"""Cells that touch, in one level and not in the next."""
+
+
+def first_fault(levels: Level, longest: int, family: str = "", *, block: int = 256) -> Fault | None:
     """What is wrong with a stacked level; None if nothing is, or nothing is known of levels of its type.
 
     Args:
         levels: [rows, ...], NumPy's.
         longest: The highest episode limit.
+        family: Its name: bandits of one kind have means in [0, 1], of the other a deviation.
+        block: Levels looked at at once.
 
     Example:
         >>> import numpy as np
         >>> from levels.bandit import BanditLevel
         >>> from levels.dataset.faults import first_fault
         >>> first_fault(BanditLevel(np.array([[0.5, 0.1]]), np.zeros(1), np.array([3]), np.array([20])), 20)
-        Fault(row=0, column='arms', what='must be between 2 and 2, is 3')
+        Fault(row=0, column='arms', what='must be 2, is 3')
     """
-    rules = _grid if isinstance(levels, GridLevel) else _bandit if isinstance(levels, BanditLevel) else None
-    for rule in () if rules is None else rules(levels, longest):
-        if np.any(rule.broken):
-            row = int(np.argmax(rule.broken))
-            return Fault(row, rule.column, rule.what(row))
+    for begin in range(0, len(jax.tree.leaves(levels)[0]), block):
+        for rule in _rules(jax.tree.map(lambda leaf: leaf[begin : begin + block], levels), longest, family):  # noqa: B023
+            if np.any(rule.broken):
+                row = int(np.argmax(rule.broken))
+                return Fault(begin + row, rule.column, rule.what(row))
     return None
+
+
+def shortly(levels: Level, row: int) -> str:
+    """The values of one level of [rows, ...], cut off where they are long."""
+    named = [(name.removeprefix("level."), np.asarray(leaf)[row]) for name, leaf in columns.named(levels).items()]
+    text = ", ".join(f"{name} {np.array2string(value, threshold=8, separator=', ')}" for name, value in named)
+    return " ".join(text[:300].split()) + ("" if len(text) <= 300 else " ...")
+
+
+def _rules(levels: Level, longest: int, family: str) -> Iterator[Rule]:
+    """What is known of levels of that type."""
+    if isinstance(levels, GridLevel):
+        yield from _grid(levels, longest)
+    if isinstance(levels, BanditLevel):
+        yield from _bandit(levels, longest, family)
+    if isinstance(levels, ChainLevel):
+        yield _within("length", levels.length, 1, longest)
+        yield _within("good", levels.good, 0, 1)
+        yield _above("noise", levels.noise, "at least 0", levels.noise < 0)
 
 
 def _within(column: str, found: npt.ArrayLike, low: float, high: float) -> Rule:
@@ -56,17 +85,27 @@ def _within(column: str, found: npt.ArrayLike, low: float, high: float) -> Rule:
 
     def what(row: int) -> str:
         first = np.ravel(values[row])[np.argmax(np.ravel(outside[row]))]
-        return f"must be between {low} and {high}, is {first}"
+        return f"must be {low if low == high else f'between {low} and {high}'}, is {first}"
 
     return Rule(column, outside if outside.ndim == 1 else np.any(outside, axis=1), what)
 
 
-def _bandit(level: BanditLevel, longest: int) -> Iterator[Rule]:
+def _above(column: str, values: np.ndarray, rule: str, broken: np.ndarray) -> Rule:
+    """Values [rows] that have no highest one."""
+    return Rule(column, broken, lambda row: f"must be {rule}, is {values[row]}")
+
+
+def _bandit(level: BanditLevel, longest: int, family: str) -> Iterator[Rule]:
     arms = level.mean.shape[1]
     yield _within("arms", level.arms, 2, arms)
     yield _within("pulls", level.pulls, 1, longest)
     spare = np.arange(arms) >= np.asarray(level.arms)[:, None]
     yield Rule("mean", np.any(spare & (level.mean != 0), axis=1), lambda row: "must be 0 for arms that are not in use")
+    if family == "bernoulli-bandit":
+        yield _within("mean", level.mean, 0, 1)
+        yield _within("deviation", level.deviation, 0, 0)
+    if family == "gaussian-bandit":
+        yield _above("deviation", level.deviation, "above 0", level.deviation <= 0)
 
 
 def _grid(level: GridLevel, longest: int) -> Iterator[Rule]:
@@ -130,14 +169,6 @@ def _cells(column: str, cells: np.ndarray, inside, walls, width: int, size: Call
 
 
 def _reached(walls: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """bool[rows, cells]: the cells that have a way from the start."""
-    flat = len(walls), walls.shape[1] * walls.shape[2]
-    found = np.zeros(walls.shape, bool)
-    found.reshape(flat)[np.arange(len(walls)), start] = True
-    while True:
-        padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
-        spread = padded[:, :-2, 1:-1] | padded[:, 2:, 1:-1] | padded[:, 1:-1, :-2] | padded[:, 1:-1, 2:]
-        more = found | (spread & ~walls)
-        if np.array_equal(more, found):
-            return found.reshape(flat)
-        found = more
+    """bool[rows, cells]: the cells that have a way from the start, which is free."""
+    part = ndimage.label(~walls, _NEIGHBOURS)[0].reshape(len(walls), walls.shape[1] * walls.shape[2])
+    return part == part[np.arange(len(walls)), start][:, None]

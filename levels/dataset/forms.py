@@ -1,6 +1,7 @@
 """What levels from a file look like and whether they are valid: the families of this library, and any other."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,13 +15,16 @@ from levels.base import Family, Level
 from levels.chain import LONGEST as LONGEST_CHAIN
 from levels.chain import chain, chain_distractors
 from levels.dataset.columns import Form, is_level
-from levels.dataset.faults import first_fault
+from levels.dataset.faults import first_fault, shortly
 from levels.gridworld import gridworld, planes
+from levels.gridworld.generator import is_valid as is_valid_grid
 
 LONGEST = 2**24
 """No episode of a level of this library has more steps."""
-BLOCK = 256
-"""Levels checked at once."""
+MOST_SIDE = 256
+"""No grid in a file is padded to longer sides, unless its reader says for which family: paths through them take hours."""
+BLOCK, BLOCK_BYTES = 256, 2**22
+"""Levels checked at once, and the bytes that they may have: checking takes some twenty times as many."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -28,6 +32,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 def _grids(make: Callable[..., Family]) -> Callable[[Shapes], Family]:
     def build(shapes: Shapes) -> Family:
         (height, width), (objects,) = shapes["level.walls"], shapes["level.cell"]
+        if max(height, width) > MOST_SIDE:
+            raise ValueError(f"its grids must be padded to at most {MOST_SIDE} x {MOST_SIDE} cells, got {height} x {width}.")
         return make(height=height, width=width, objects=objects, episode_limit=LONGEST)
 
     return build
@@ -104,19 +110,28 @@ def _compiled(is_valid: Callable[[Level], jax.Array]) -> Callable[[Level], jax.A
 
 def check_levels(path: Path, family: Family, levels: Level) -> None:
     """Raises a ValueError that names the first row with a level that is not valid, and the column if that is known."""
-    fault = first_fault(levels, family.environment.spec.episode_limit)
+    block = block_of(levels)
+    fault = first_fault(levels, family.environment.spec.episode_limit, family.name, block=block)
     if fault is not None:
         raise ValueError(f"{path}: in row {fault.row} the column level.{fault.column} {fault.what}.")
     is_valid = family.generator.is_valid
-    if is_valid is None:
+    if is_valid is None or getattr(is_valid, "func", None) is is_valid_grid:  # which was asked above, in less time
         return
     rows = len(jax.tree.leaves(levels)[0])
     good = _compiled(is_valid)
-    for begin in range(0, rows, BLOCK):
-        place = np.minimum(np.arange(begin, begin + BLOCK), rows - 1)
+    for begin in range(0, rows, block):
+        place = np.minimum(np.arange(begin, begin + block), rows - 1)
         valid = np.asarray(good(jax.tree.map(lambda leaf: jnp.asarray(leaf[place]), levels)))  # noqa: B023
         if not np.all(valid):
             row = int(place[np.argmin(valid)])
             raise ValueError(
-                f"{path}: in row {row} the level is not a valid one of {family.name!r}, by its generator's is_valid."
+                f"{path}: in row {row} the level is not a valid one of {family.name!r}, by its generator's is_valid: "
+                f"{shortly(levels, row)}."
             )
+
+
+def block_of(levels: Level) -> int:
+    """How many of the levels [rows, ...] are checked at once."""
+    leaves = jax.tree.leaves(levels)
+    size = sum(leaf.dtype.itemsize * math.prod(leaf.shape[1:]) for leaf in leaves)
+    return max(1, min(BLOCK, BLOCK_BYTES // max(size, 1)))

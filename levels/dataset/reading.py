@@ -16,7 +16,7 @@ from levels.dataset.footer import Group
 from levels.dataset.forms import check_levels, native, nested
 from levels.dataset.header import Description
 
-MOST_BYTES = 2**32
+MOST_BYTES = 2**30
 """The memory that the columns of a file may take, unless `load` is told otherwise."""
 
 
