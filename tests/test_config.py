@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from groove import config
+from groove import cli, config
 from groove.config import PRESETS, Config, check, preset, smoke
 
 NAN = math.nan
@@ -152,6 +152,65 @@ def test_evolutions_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         check(evolved(**changes))
     assert "\n" not in str(caught.value)
+
+
+IDLE = [
+    ("quick", "evolution.lives", "persistent", "--meta.method evolution"),
+    ("quick", "evolution.strategy", "SNES", "--meta.method evolution"),
+    ("groove", "evolution.sigma", 0.2, "--meta.method evolution"),
+    ("groove", "evolution.novelty", 0.5, "--meta.method evolution"),
+    ("ta-lpg-small", "meta.rate", 0.5, "--meta.method gradient"),
+    ("ta-lpg-small", "meta.updates", 3, "--meta.method gradient"),
+    ("ta-lpg-small", "evolution.parents", 3, "--evolution.strategy deep-ga"),
+    ("ta-lpg", "evolution.probes", 3, "--evolution.novelty 0.5"),
+]
+
+
+@pytest.mark.parametrize(("start", "path", "value", "remedy"), IDLE)
+def test_what_has_no_effect_is_refused(start, path, value, remedy):
+    """In a line that names the field, and the flag that would give it an effect; as `groove train` has it."""
+    with pytest.raises(ValueError) as caught:
+        check(changed(path, value, start))
+    assert str(caught.value) == f"{path} {value!r} has no effect here; add {remedy}, or leave it out."
+
+
+def test_rates_that_nobody_uses_are_refused():
+    with pytest.raises(ValueError, match=r"evolution.rate 0.5 has no effect here; add --evolution.strategy Open_ES"):
+        check(evolved(strategy="SNES", rate=0.5))
+    with pytest.raises(ValueError, match=r"evolution.decay 0.5 has no effect here"):
+        check(evolved(strategy="deep-ga", decay=0.5))
+    assert check(evolved(strategy="PGPE", rate=0.5)).evolution.rate == 0.5
+    assert check(evolved(lives="persistent", rate=0.5)).evolution.rate == 0.5
+    assert check(evolved(strategy="deep-ga", parents=3)).evolution.parents == 3
+
+
+def test_names_of_strategies_are_always_checked():
+    with pytest.raises(ValueError, match="unknown strategy 'nonsense'"):
+        check(changed("evolution.strategy", "nonsense"))
+    with pytest.raises(ValueError, match="'PSO' cannot be used"):
+        check(changed("evolution.strategy", "PSO"))
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_goes_with_either_method(name, method, shrunk):
+    """What a preset says of the other method is no flag that anybody set."""
+    start = smoke(preset(name)) if shrunk else preset(name)
+    assert check(dataclasses.replace(start, meta=dataclasses.replace(start.meta, method=method))).meta.method == method
+
+
+def test_configurations_of_other_names_hold_what_they_like():
+    start = dataclasses.replace(changed("evolution.sigma", 0.2), name="mine")
+    assert check(start) == start
+    with pytest.raises(ValueError, match="evolution.sigma 0.2 has no effect"):
+        check(dataclasses.replace(start, name="custom"))
+
+
+def test_flags_without_effect_are_refused_before_anything_else(capsys, tmp_path):
+    folder = tmp_path / "run"
+    assert cli.main(["train", "quick", "--evolution.lives", "persistent", "--output", str(folder)]) == 2
+    assert "add --meta.method evolution" in capsys.readouterr().err and not folder.exists()
 
 
 def test_whole_lives_may_be_shorter_than_k():

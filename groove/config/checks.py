@@ -1,9 +1,12 @@
 """Whether a run can be built from a configuration."""
 
+import dataclasses
 import math
+from collections.abc import Iterator
 
 from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
-from groove.config.settings import CHOICES, Config, Evolution
+from groove.config.presets import PRESETS, smoke
+from groove.config.settings import CHOICES, Config, Evolution, Meta
 from groove.meta import strategies
 
 DEEP_GA = "deep-ga"
@@ -31,6 +34,7 @@ def check(config: Config) -> Config:
     _check_ranges(config)
     _check_rule(config)
     _check_curriculum(config)
+    _check_strategy(config.evolution.strategy)
     if config.meta.method == "evolution":
         _check_evolution(config)
     block = config.meta.block
@@ -41,12 +45,19 @@ def check(config: Config) -> Config:
         raise ValueError(
             f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}."
         )
+    _check_idle(config)
     return config
 
 
 def whole_lives(config: Config) -> bool:
     """Whether every meta-step is a whole life of every member."""
     return config.meta.method == "evolution" and config.evolution.lives == "whole"
+
+
+def uses_adam(config: Config) -> bool:
+    """Whether theta moves by Adam: under a meta-gradient, in pieces of lives, and for some strategies of whole lives."""
+    name = config.evolution.strategy
+    return not whole_lives(config) or (name in strategies.KINDS and strategies.KINDS[name].optimizer)
 
 
 def population(config: Config) -> int:
@@ -89,6 +100,46 @@ def _check_curriculum(config: Config) -> None:
         raise ValueError("curriculum.select must be below 1: else nobody trains.")
 
 
+def _check_strategy(name: str) -> None:
+    if name in strategies.REFUSED:
+        raise ValueError(
+            f"evolution.strategy {name!r} cannot be used: {strategies.REFUSED[name]}. Known: {', '.join(STRATEGIES)}."
+        )
+    assert check_name("strategy", name, STRATEGIES)
+
+
+def _check_idle(config: Config) -> None:
+    """Refuses fields that were changed to no effect: of the class's own value, and of the preset's, nobody is to blame.
+
+    A configuration whose name is no preset's was made in Python, and may hold what it likes.
+    """
+    if config.name not in (Config.name, *PRESETS):
+        return
+    began = PRESETS.get(config.name, Config())
+    for part, field, remedy in _idle(config):
+        value = getattr(getattr(config, part), field)
+        if value not in [getattr(getattr(one, part), field) for one in (Config(), began, smoke(began))]:
+            raise ValueError(f"{part}.{field} {value!r} has no effect here; add {remedy}, or leave it out.")
+
+
+def _idle(config: Config) -> Iterator[tuple[str, str, str]]:
+    """What has no effect: part, field, and what would give it one."""
+    settings = config.evolution
+    if config.meta.method == "gradient":
+        yield from (("evolution", field.name, "--meta.method evolution") for field in dataclasses.fields(Evolution))
+        return
+    pieces = () if whole_lives(config) else ("updates",)
+    for field in dataclasses.fields(Meta):
+        if field.name not in ("method", *pieces):
+            yield "meta", field.name, "--meta.method gradient"
+    if settings.strategy != DEEP_GA:
+        yield "evolution", "parents", f"--evolution.strategy {DEEP_GA}"
+    if not settings.novelty:
+        yield "evolution", "probes", "--evolution.novelty 0.5"
+    if not uses_adam(config):
+        yield from (("evolution", name, "--evolution.strategy Open_ES") for name in ("rate", "decay", "floor"))
+
+
 def _check_evolution(config: Config) -> None:
     settings = config.evolution
     if settings.lives != "whole":
@@ -101,12 +152,6 @@ def _check_evolution(config: Config) -> None:
             )
         _check_block(config, config.members)
         return
-    if settings.strategy in strategies.REFUSED:
-        raise ValueError(
-            f"evolution.strategy {settings.strategy!r} cannot be used: {strategies.REFUSED[settings.strategy]}. "
-            f"Known: {', '.join(STRATEGIES)}."
-        )
-    check_name("strategy", settings.strategy, STRATEGIES)
     size, tasks = population(config), sum(config.members)
     mirrored = settings.strategy != DEEP_GA and strategies.KINDS[settings.strategy].mirrored
     if mirrored and size != 2 * tasks:
