@@ -12,6 +12,7 @@ import pytest
 
 import groove
 from groove import build, cli, config, cost, host, protocols, rules
+from groove.config.presets import OURS, PROVENANCE
 from groove.report import ages, record
 from levels import dataset
 
@@ -56,6 +57,21 @@ def test_every_preset_builds(name: str):
     run = build.build(config.check(config.smoke(config.preset(name))))
     assert [part.family.name for part in run.parts] == list(config.preset(name).families)
     assert jax.tree.leaves(jax.eval_shape(run.trainer.init, jax.random.key(0)).meta)
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_where_fields_come_from_is_known(name: str):
+    """Every field that is named exists, once; presets for two cores are ours altogether, those of paper scale are not."""
+    sources = PROVENANCE[name]
+    fields = [field for found in sources.values() for field in found]
+    assert len(set(fields)) == len(fields) and OURS in sources
+    assert bool(fields) == (name in BIG)
+    for field in fields:
+        assert functools.reduce(getattr, field.split("."), config.preset(name)) is not None
+
+
+def test_no_preset_lacks_its_provenance():
+    assert set(PROVENANCE) == set(config.PRESETS)
 
 
 def test_a_run_is_complete(folder: Path):

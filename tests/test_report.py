@@ -236,6 +236,41 @@ def test_no_run_is_refused(tmp_path: Path, make: Callable[[Path], None]):
         report.write(tmp_path / "no-run")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Open_ES over whole lives, 64 candidates; sigma 0.1, Adam at 0.03"),
+        (
+            {"strategy": "PGPE", "novelty": 0.5},
+            "PGPE over whole lives, 64 candidates, novelty of weight 0.5; sigma 0.1, Adam at 0.03",
+        ),
+        ({"strategy": "CR_FM_NES", "population": 8}, "CR_FM_NES over whole lives, 8 candidates; sigma 0.1"),
+        ({"strategy": "SNES"}, "SNES over whole lives, 64 candidates; sigma 0.1"),
+        (
+            {"strategy": "deep-ga", "parents": 5, "sigma": 0.002},
+            "deep-ga over whole lives, 64 candidates, 5 parents; sigma 0.002",
+        ),
+        ({"lives": "persistent"}, "in pieces of 5 updates, persistent; sigma 0.1, Adam at 0.03"),
+    ],
+)
+def test_only_those_who_use_adam_say_so(changes: dict[str, object], said: str):
+    start = config.preset("ta-lpg-small")
+    settings = dataclasses.replace(start, evolution=dataclasses.replace(start.evolution, **changes))  # type: ignore[arg-type]
+    assert dict(charts.facts(settings))["Evolution"] == said
+
+
+def test_what_is_not_from_the_paper_is_said(complete: Path):
+    """And what this run changed; on the page as well."""
+    said = dict(charts.facts(config.TA_LPO))["Where from"]
+    assert said.startswith("our own choices: meta_steps, ") and "life.updates" in said.split(";")[0]
+    assert "; LPO's: members, evolution.sigma" in said and "changed" not in said
+    changed = dataclasses.replace(config.TA_LPO, seed=3, rule=dataclasses.replace(config.TA_LPO.rule, drift_width=64))
+    assert dict(charts.facts(changed))["Where from"] == f"{said}; changed for this run: rule.drift_width"
+    assert dict(charts.facts(config.QUICK))["Where from"].startswith("our own choices altogether")
+    assert "Where from" not in dict(charts.facts(dataclasses.replace(config.QUICK, name="mine")))
+    assert "our own choices altogether" in Page(complete).text
+
+
 def test_every_score_has_its_sentence():
     assert set(charts.SCORES) == set(config.CHOICES["curriculum", "score"])
 

@@ -8,7 +8,8 @@ from groove.config.names import GYMNAX, check_name
 from groove.config.settings import Bandits, Config, Curriculum, Evolution, Grids, Gymnax, Life, Meta, Rule
 
 LPG = Config(name="lpg", curriculum=Curriculum(kind="uniform", score="uniform"), meta=Meta(rematerialise=True))
-"""LPG as GROOVE's baseline (Jackson et al. 2023): uniform levels, GROOVE's hyperparameters."""
+"""LPG as GROOVE's baseline (Jackson et al. 2023): uniform levels, GROOVE's hyperparameters. What is not from a
+paper, of this and of the others, `PROVENANCE` says."""
 
 GROOVE = Config(name="groove", meta=Meta(rematerialise=True))
 """GROOVE (Jackson et al. 2023): algorithmic regret against A2C, prioritised."""
@@ -109,6 +110,46 @@ PRESETS: Mapping[str, Config] = MappingProxyType(
     {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
 )
 """Named configurations. Read-only."""
+
+
+OURS = "our own choices"
+"""In `PROVENANCE`: what neither a paper nor its authors' code gives, or what is not known to us to be there."""
+_HERE = ("meta_steps", "chunk", "checkpoint_every", "curriculum.episodes")
+_USUAL = (
+    *("gymnax", "life.environments", "life.steps", "life.gamma", "life.gae_lambda", "life.clip"),
+    *("rule.epochs", "rule.minibatches", "rule.anneal", "rule.policy_entropy"),
+)
+_PPO = "the field's usual PPO for Min-Atar"
+PROVENANCE: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "lpg": {
+            OURS: (*_HERE, "meta.rematerialise"),
+            "GROOVE's": (
+                "families",
+                "grids",
+                "members",
+                "life.updates",
+                "meta.entropy",
+                "meta.policy_target",
+                "rule.predictions",
+            ),
+        },
+        "groove": {OURS: (*_HERE, "curriculum.antagonists", "meta.rematerialise")},
+        "ta-lpg": {
+            OURS: (*_HERE[1:], "evolution.block"),
+            "GROOVE's": ("families", "grids", "rule.width", "rule.predictions", "life.environments", "life.steps"),
+        },
+        "lpo": {OURS: (*_HERE, "families", "evolution.block"), _PPO: (*_USUAL, "life.updates")},
+        "ta-lpo": {
+            OURS: (*_HERE, "families", "life.updates", "evolution.block"),
+            "LPO's": ("members", "evolution.sigma", "evolution.rate", "evolution.decay", "rule.drift_width"),
+            _PPO: _USUAL,
+        },
+        **{name: {OURS: ()} for name in ("quick", "ta-lpg-small", "lpo-small", "ta-lpo-small")},
+    }
+)
+"""What a preset does not have from the paper that it is named for: fields, or parts with all their fields, by where they
+come from. A preset that names no fields is ours altogether. Read-only."""
 
 
 def preset(name: str) -> Config:

@@ -1,9 +1,12 @@
 """What a page shows of a record, and what it says of it in words."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from groove.config import Config, Curriculum, population, whole_lives
+from groove.config import DEEP_GA, PRESETS, Config, Curriculum, population, whole_lives
+from groove.config.checks import uses_adam
+from groove.config.presets import OURS, PROVENANCE
 from groove.protocols import Row
 from groove.report import gallery
 from groove.report.figures import Picture, curve, drift, intervals, panels
@@ -77,6 +80,31 @@ def facts(config: Config) -> Iterator[tuple[str, str]]:
     yield "Lives", f"{updates} updates of {life.environments} environments × {life.steps} steps, discount {life.gamma:g}"
     yield _method(config)
     yield "Curriculum", taught(config.curriculum)
+    if said := provenance(config):
+        yield "Where from", said
+
+
+def provenance(config: Config) -> str:
+    """Which settings are not from the paper that the run's preset is named for; empty where the preset is unknown."""
+    if config.name not in PRESETS:
+        return ""
+    if not PROVENANCE[config.name].get(OURS, ()):
+        return f"{OURS} altogether: sizes and rates of {config.name} are from no paper"
+    parts = {**PROVENANCE[config.name], "changed for this run": _changed(config)}
+    return "; ".join(f"{source}: {', '.join(fields)}" for source, fields in parts.items() if fields)
+
+
+def _changed(config: Config) -> tuple[str, ...]:
+    """The fields that are not as in the configuration's preset, but for its seed."""
+
+    def flat(tree: Mapping[str, object]) -> dict[str, object]:
+        inner = {
+            f"{part}.{name}": value for part, own in tree.items() if isinstance(own, dict) for name, value in own.items()
+        }
+        return {name: value for name, value in tree.items() if not isinstance(value, dict)} | inner
+
+    now, began = (flat(dataclasses.asdict(one)) for one in (config, PRESETS[config.name]))
+    return tuple(name for name in now if now[name] != began[name] and name != "seed")
 
 
 def taught(chosen: Curriculum) -> str:
@@ -104,11 +132,13 @@ def _method(config: Config) -> tuple[str, str]:
     if meta.method == "gradient":
         decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
         return "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}"
-    adam = f"sigma {settings.sigma:g}, Adam at {settings.rate:g}"
+    adam = f", Adam at {settings.rate:g}" if uses_adam(config) else ""
     if not whole_lives(config):
-        return "Evolution", f"in pieces of {meta.updates} updates, {settings.lives}; {adam}"
+        return "Evolution", f"in pieces of {meta.updates} updates, {settings.lives}; sigma {settings.sigma:g}{adam}"
+    herd = f", {settings.parents} parents" if settings.strategy == DEEP_GA else ""
     novelty = f", novelty of weight {settings.novelty:g}" if settings.novelty else ""
-    return "Evolution", f"{settings.strategy} over whole lives, {population(config)} candidates{novelty}; {adam}"
+    people = f"{settings.strategy} over whole lives, {population(config)} candidates{herd}{novelty}"
+    return "Evolution", f"{people}; sigma {settings.sigma:g}{adam}"
 
 
 def verdicts(rows: Sequence[Row]) -> list[str]:
