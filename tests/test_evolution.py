@@ -11,8 +11,10 @@ import pytest
 from laws.members import life_of, rule_of, signature, tasks
 
 from groove.base import Clock, Origin, Outcome, Rollout, Signals, Task
+from groove.host import table
+from groove.host.loop import culprits
 from groove.lifetime import Lifetime, Member
-from groove.meta import deep_ga, evolution, mean_reward, ranks, raw
+from groove.meta import deep_ga, evolution, mean_reward, ranks, raw, truncated
 from groove.meta.evolution import better_half, whole_life
 from groove.meta.strategies import KINDS, Strategy, named
 
@@ -227,9 +229,27 @@ def test_fitness_that_is_not_finite():
     """It is counted, ranks last, and does not report."""
     life = toy(lambda agent, point: jnp.where(agent[0] == point[0], jnp.nan, agent[0]))
     fitness, outcomes, info, _ = told((life,), FOURS, at([[0.0] * 3, [15.0] * 3, [-1.0] * 3, [-1.0] * 3], [1] * 4))
-    assert info["nonfinite"] == 2
+    assert info["nonfinite"] == 2 and culprits(table(0, jax.device_get(info), 1)[0]) == "the fitness"
     assert fitness.tolist() == [-0.5, 0.5, -0.5, -0.5, 0.5, -0.5, 0.5, 0.5]
     assert outcomes[0].episode_return.tolist() == [12.0, 3.0, 18.0, 21.0]
+
+
+@pytest.mark.parametrize("lives", ["whole", "persistent"])
+def test_what_was_not_finite_has_its_name(lives):
+    """Theta where it is that alone, though nobody's fitness tells; else whatever a row of metrics lacks."""
+    far = jnp.full(3, jnp.inf)
+    if lives == "whole":
+        meta = evolution(
+            SURE, named("Open_ES", jnp.zeros(3), population=8), fitness=lambda outcome, info: info["after_death"]
+        )
+    else:
+        meta = truncated((toy(lambda agent, point: 0.0 * point[0]),), optax.adam(0.1), jnp.zeros(3), updates=2)
+    start = meta.init(jax.random.key(0), jnp.zeros(3))
+    broken = start.replace(mean=far) if lives == "whole" else start._replace(parameters=far)
+    info = jax.jit(meta.step)(jax.random.key(2), broken, meta.begin(jax.random.key(1), (LIVES_DIFFER,)))[3]
+    assert info["nonfinite"] >= 3 and culprits(table(0, jax.device_get(info), 1)[0]) == "theta"
+    row = {"fitness": None, "gradient_norm": None, "theta_step": 0.1}
+    assert culprits(row) == "the fitness and the meta-gradient" and culprits({"meta_loss": 1.0}).startswith("the meta-grad")
 
 
 def test_fitness_may_be_the_mean_reward():

@@ -13,13 +13,13 @@ from groove import checkpoint
 from groove.build import Run
 from groove.config import sources
 from groove.host.folder import assembled, check_space, open_folder, versions
-from groove.host.metrics import Sink, append_metrics, cut_metrics, table
+from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
 from groove.trainer import State
 
 
 class NotFinite(RuntimeError):
-    """A meta-gradient, or the fitness of a candidate, was not finite."""
+    """A meta-gradient, the fitness of a candidate, or theta was not finite."""
 
 
 class Result(NamedTuple):
@@ -42,7 +42,7 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
         announce: Receives one-line messages for a person.
 
     Raises:
-        NotFinite: A meta-gradient or a fitness was not finite; the last good checkpoint is kept.
+        NotFinite: A meta-gradient, a fitness or theta was not finite; the last good checkpoint is kept.
         OSError: The disk is full or not writable.
     """
     settings = open_folder(folder)
@@ -103,11 +103,11 @@ class _Loop:
         state, info = self.run_chunk(state)
         seen = {**self.describe(state), **info}
         rows = table(first, jax.device_get(seen), self.run.config.chunk)
-        bad = [row["step"] for row in rows if row["nonfinite"]]
+        bad = [row for row in rows if row["nonfinite"]]
         if bad:
             kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
-            what = "meta-gradient" if self.run.config.meta.method == "gradient" else "fitness"
-            raise NotFinite(f"the {what} of step {bad[0]} has values that are not finite; {kept} in {self.folder}.")
+            what, step = culprits(bad[0]), bad[0]["step"]
+            raise NotFinite(f"{what} of step {step} has values that are not finite; {kept} in {self.folder}.")
         state = self.refresh(state)
         rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
         append_metrics(self.folder / "metrics.jsonl", rows)
@@ -124,6 +124,13 @@ class _Loop:
             self.saved = int(state.step)
             where = checkpoint.save(self.checkpoints, self.saved, state)
             assert where.exists()
+
+
+def culprits(row: Metrics) -> str:
+    """What was not finite in a meta-step whose metrics count such numbers, in words."""
+    names = {"fitness": "the fitness", "gradient_norm": "the meta-gradient", "theta_step": "theta"}
+    found = [words for name, words in names.items() if name in row and row[name] is None]
+    return " and ".join(found) or "the meta-gradient, the fitness or theta"
 
 
 def describe(run: Run, state: State) -> dict[str, jax.Array]:
