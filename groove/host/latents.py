@@ -1,6 +1,5 @@
 """Autoencoders of CLUTR: trained once for a family and its sizes, kept in the user's cache, copied into the run's folder."""
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -9,15 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 
-from groove import build, rulefile
+from groove import build, curriculumfile, rulefile
 from groove.build import Latents
-from groove.config import Config
+from groove.config import Config, generator_of, is_plugged
 from groove.curricula.latent import Latent, settings_of, shape, train
-from levels.base import Family
+from levels import plugins
+from levels.base import Family, Generator
+from levels.dataset import columns
 
 SEED = 77_003
 """Of every autoencoder: two runs of other seeds share one."""
+FINGERPRINT = 64
+"""Levels that a generator is recognised by."""
 
 
 def file_of(folder: Path, family: str) -> Path:
@@ -53,12 +57,7 @@ def load(path: Path, family: Family) -> Latent:
 
 def _cached(config: Config, name: str, announce: Callable[[str], None]) -> Path:
     family = build.family(config, name)
-    about: dict[str, object] = {
-        "family": name,
-        "sizes": dataclasses.asdict(build.sizes(config, name)),
-        "jax": jax.__version__,
-    }
-    about |= {"steps": config.curriculum.latent_steps, **settings_of()}
+    about = {**_levels(config, name, family), "steps": config.curriculum.latent_steps, **settings_of()}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     path = _folder() / f"{digest}.safetensors"
     try:
@@ -70,6 +69,27 @@ def _cached(config: Config, name: str, announce: Callable[[str], None]) -> Path:
         count = str(trained.token.shape[0])
         rulefile.save_rule(path, trained, {"samples": count, "about": json.dumps(about)})
     return path
+
+
+def _levels(config: Config, name: str, family: Family) -> dict[str, object]:
+    """All that decides which levels there are: sizes, who makes them, and a hash of some, for a plug-in may be edited."""
+    plugged = {"groove.families": name if is_plugged(name) else "", "groove.generators": generator_of(config, name)}
+    return {
+        "levels": curriculumfile.generator(config, name),
+        "plugins": {group: plugins.origin(group, part) for group, part in plugged.items() if part},
+        "fingerprint": fingerprint(family.generator),
+        "jax": jax.__version__,
+    }
+
+
+def fingerprint(generator: Generator) -> str:
+    """SHA-256 of a few levels that a generator samples, always with the same keys."""
+    some = jax.jit(jax.vmap(generator.sample))(jax.random.split(jax.random.key(SEED), FINGERPRINT))
+    total = hashlib.sha256()
+    for name, leaf in columns.named(some).items():
+        total.update(json.dumps([name, str(leaf.dtype), leaf.shape]).encode())
+        total.update(np.asarray(leaf).tobytes())
+    return total.hexdigest()
 
 
 def _folder() -> Path:
