@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groove import build, config
+from groove import build, config, curricula, scores
+from groove.base import Outcome
+from groove.curricula.latent import train
 from groove.report import health, html, lineage
 from groove.report.record import Kept, Record
 from levels.base import Family
@@ -114,16 +116,34 @@ def test_courses_of_a_buffer():
     assert health.pictures(record({"taken": [1, 2], "reused": [0, 0]})) == []
 
 
-@pytest.mark.parametrize("kind", ["prioritised", "accel", "sfl", "alp-gmm", "uniform"])
+@pytest.mark.parametrize("kind", ["prioritised", "accel", "sfl", "alp-gmm", "uniform", "clutr"])
 def test_what_curricula_say_of_themselves_is_shown(kind: str):
     """Every number of a curriculum's info is drawn, but for those that other sections show."""
     settings = dataclasses.replace(SETTINGS, curriculum=dataclasses.replace(SETTINGS.curriculum, kind=kind))
-    curriculum = build.build(settings).parts[0].share.curriculum
+    if kind == "clutr":
+        score = scores.uniform()
+        made = train(jax.random.key(0), GRIDS.generator, samples=4, steps=1, batch=2)[0]
+        curriculum = build.curriculum_of(settings, GRIDS, score, 2, found=made)
+    else:
+        curriculum = build.build(settings).parts[0].share.curriculum
     info = jax.eval_shape(lambda key: curriculum.info(curriculum.init(key)), jax.random.key(0))
     shown = {"fill", "effective", "age", "written", "taken", "replayed", "edits", *health.PLAIN}
     assert set(info) - shown <= {"entropy", "reused", "score"}
     found = health.courses(record({name: [1.0, 2.0] for name in info}), "gridworld")
     assert bool(found) == (kind != "uniform")
+
+
+def test_effective_tasks_are_those_of_all_that_is_held():
+    """Also of those in play, which the dashed line counts: of four held alike, one idle, it is four."""
+    source = curricula.pool(GRIDS.generator, scores.uniform(), curricula.constant(2), size=4)
+    kept = curricula.prioritised(source, capacity=4, replay=1.0, staleness=0.0)
+    state = kept.refresh(jax.random.key(1), kept.init(jax.random.key(0)))
+    everyone = jnp.ones(4, bool)
+    state, tasks = kept.propose(jax.random.key(2), state, everyone)
+    state = kept.report(state, tasks, jnp.ones(4), Outcome(jnp.ones(4), jnp.ones(4)), everyone)
+    state, _ = kept.propose(jax.random.key(3), state, everyone.at[3].set(False))
+    assert jnp.any(state.buffer.active > 0)
+    assert kept.info(state)["effective"] == pytest.approx(4.0)
 
 
 def solved(optimum: float) -> Family:

@@ -2,6 +2,10 @@
 
 import dataclasses
 import functools
+import importlib
+import shutil
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ from groove import build, config
 from groove.base import Outcome
 from groove.curricula import log_uniform
 from groove.curricula.latent import DIMENSIONS, decoder, latent, shape, train
-from groove.curricula.latent.autoencoder import Autoencoder, loss
+from groove.curricula.latent.autoencoder import Autoencoder, Decoded, loss
 from groove.curricula.latent.policy import Gaussian, log_density, objective
 from groove.curricula.latent.vocabulary import assemble, numbers, spoken, tokens, vocabulary
 from groove.host import latents
@@ -83,9 +87,10 @@ def test_every_point_has_a_valid_level(family):
     """Trained for one step, what it says is nonsense: then levels of the bank take its place."""
     found, _ = train(jax.random.key(0), family.generator, samples=32, steps=1, batch=4)
     points = 3 * jax.random.normal(jax.random.key(1), (64, DIMENSIONS))
-    made = jax.vmap(decoder(found, family.generator))(points)
-    assert jax.vmap(family.generator.is_valid)(made).all()
-    plain = jax.vmap(decoder(found, Generator(family.generator.sample)))(points)
+    made, own = jax.vmap(decoder(found, family.generator))(points)
+    assert jax.vmap(family.generator.is_valid)(made).all() and (family is BANDIT or not own.all())
+    plain, none = jax.vmap(decoder(found, Generator(family.generator.sample)))(points)
+    assert not none.any()
     rows, bank = jax.vmap(numbers)(plain), jax.vmap(numbers)(found.bank)
     assert {row.tobytes() for row in np.asarray(rows)} <= {row.tobytes() for row in np.asarray(bank)}
     known = shape(family.generator, samples=32)
@@ -126,6 +131,26 @@ def test_the_teacher_goes_where_the_score_is():
     assert np.mean(state.pool.task.origin.vector[:, 0]) > 1.5
 
 
+def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
+    """And their share without a level of their own is told: here of points whose first coordinate is negative."""
+
+    def decode(point):
+        return Decoded(first(sample(BANDIT, 1)), point[0] >= 0)
+
+    made = latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8)
+    state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    share = made.info(state)["fallback"]
+    assert np.abs(share - 0.5) < 5 * np.sqrt(0.25 / 400)
+    state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
+    before = state.pool
+    score = tasks.origin.vector[:, 0]
+    after = made.refresh(jax.random.key(3), made.report(state, tasks, score, Outcome(score, score), jnp.ones(8, bool)))
+    assert after.learned == 1 and after.pool.filled == before.filled + 8 and after.pool.taken == 8
+    np.testing.assert_array_equal(np.sort(after.pool.task.origin.serial), np.arange(8, 408))
+    moved = after.pool.task.origin.vector[8:, :3] != before.task.origin.vector[8:, :3]
+    assert moved.all() and np.mean(after.pool.task.origin.vector[:, 0]) > np.mean(before.task.origin.vector[:, 0])
+
+
 def test_reports_beyond_a_batch_overwrite_the_oldest():
     made = latent(lambda point: first(sample(BANDIT, 1)), REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3)
     state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
@@ -151,3 +176,45 @@ def test_an_autoencoder_is_trained_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="must hold an autoencoder of levels of 'bernoulli-bandit', but theta"):
         latents.load(files["gridworld"], BANDIT)
     assert latents.prepare(config.QUICK, said.append) == {}
+
+
+def clutr(generator: str = "", **rates: float) -> config.Config:
+    small = config.smoke(config.QUICK)
+    small = dataclasses.replace(small, families=("gridworld",), members=(2,), generators=(generator,) if generator else ())
+    small = dataclasses.replace(small, grids=dataclasses.replace(small.grids, **rates))
+    return dataclasses.replace(small, curriculum=dataclasses.replace(small.curriculum, kind="clutr"))
+
+
+OPEN = """
+import jax.numpy as jnp
+
+
+def {name}(key, family):
+    level = family.generator.sample(key)
+    rows, columns = jnp.indices(level.walls.shape)
+    return level._replace(walls=(rows >= level.height) | (columns >= level.width), limit=level.limit + {more})
+"""
+
+
+def test_an_autoencoder_is_of_one_generator(tmp_path, monkeypatch):
+    """A plug-in's levels are not the family's own, nor what they were before it was edited; learning rates do not matter."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(latents, "train", functools.partial(train, samples=8, batch=2))
+
+    def file_of(settings: config.Config) -> Path:
+        sys.modules.pop("open_grids", None)
+        importlib.invalidate_caches()
+        return latents.prepare(settings, lambda text: None)["gridworld"]
+
+    own = file_of(clutr())
+    assert file_of(clutr(actor_rate=1.0, antagonist_entropy=0.5)) == own
+    found = []
+    for more in (0, 1):
+        assert (tmp_path / "open_grids.py").write_text(OPEN.format(name="fields", more=more) + "#" * more)
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        found.append(file_of(clutr("open_grids:fields")))
+    assert len({own, *found}) == 3 and file_of(clutr()) == own
+    bank = latents.load(found[0], build.family(clutr(), "gridworld")).bank
+    assert not bank.walls[:, 0, 0].any()
+    sys.modules.pop("open_grids", None)

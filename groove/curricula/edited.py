@@ -48,6 +48,10 @@ def edited(
     `rate`, as far as there are any, else what the curriculum proposes. What it reports enters the curriculum like any other
     task, with its parent's serial.
 
+    Edits are handed out in the order in which they were made, each after the `size` made before it: so far its parent's
+    choice lies back. They are not made anew whenever scores change, for their references cost more than all else. `waiting`
+    in info counts them.
+
     Args:
         curriculum: That keeps tasks by score, such as `prioritised`.
         generator: With `mutate`.
@@ -110,6 +114,6 @@ def edited(
             inner=curriculum.report(state.inner, tasks, score, outcomes, finished)
         ),
         refresh=refresh,
-        info=lambda state: {**curriculum.info(state.inner), "edits": state.pool.taken},
+        info=lambda state: {**curriculum.info(state.inner), "edits": state.pool.taken, "waiting": state.pool.ready},
         contents=lambda state: curriculum.contents(state.inner),
     )

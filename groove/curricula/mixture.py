@@ -86,7 +86,8 @@ def mixture(
 
     Of every task that is reported, the absolute learning progress is the distance of its return to that of the nearest
     earlier task. In the first refresh after `window` more reports, the mixture is fitted anew to the last `window` of them,
-    on the host, by scikit-learn. Gaussians are drawn in proportion to their progress.
+    on the host, by scikit-learn. Gaussians are drawn in proportion to their progress. Levels that wait then are drawn anew
+    from the new mixture: their references are computed twice.
 
     Args:
         generator: With `decode`.
@@ -126,8 +127,11 @@ def mixture(
 
     def refresh(key, state):
         due = state.reported - state.fitted >= window
-        state = jax.lax.cond(due, lambda: _refit(key, state, window), lambda: state)
+        state = jax.lax.cond(due, lambda: again(key, state), lambda: state)
         return state._replace(pool=tasks.refresh(state.pool, state.mixture))
+
+    def again(key, state):
+        return _refit(key, state, window)._replace(pool=tasks.drop(state.pool))
 
     def propose(key, state, needed):
         fed, new = tasks.take(state.pool, needed)

@@ -89,7 +89,7 @@ def health(store: Buffer, odds: jax.Array) -> Info:
 
     Args:
         store: The buffer.
-        odds: f32[capacity], the replay distribution.
+        odds: f32[capacity], the replay distribution over all that is held, in play or not.
 
     Returns:
         `fill`, the share of slots held; `entropy` of the replay distribution in nats, and `effective`, its exponential: as
@@ -181,7 +181,7 @@ def prioritised(
         store = state.buffer
         scores = jnp.where(store.held, store.score, 0.0)
         score = jnp.sum(scores) / jnp.maximum(jnp.sum(store.held), 1)
-        odds = replay_distribution(store, priority, staleness=staleness)
+        odds = replay_distribution(store, priority, staleness=staleness, in_play=True)
         return {**source.info(state.source), **health(store, odds), "score": score, "replayed": state.replayed}
 
     return Curriculum(

@@ -53,13 +53,17 @@ class Ring(NamedTuple):
 
     Attributes:
         init: `(key, guide) -> Pool`, empty; of the guide only the shapes matter.
-        refresh: `(Pool, guide) -> Pool`, replaces what was taken.
+        refresh: `(Pool, guide) -> Pool`, replaces what was taken. What waits stays, made under the guides of its time, and
+            is handed out first: under a guide that always moves, tasks are `size` tasks late.
         take: `(Pool, want bool[B]) -> (Pool, tasks [B, ...])`; rows nobody wants are to be ignored.
+        drop: `(Pool) -> Pool`, without what waits: the next refresh makes tasks of the same numbers under its own guide. Who
+            was never handed out leaves no trace but the time that its reference took.
     """
 
     init: Callable[[jax.Array, chex.ArrayTree], Pool]
     refresh: Callable[[Pool, chex.ArrayTree], Pool]
     take: Callable[[Pool, jax.Array], tuple[Pool, Task]]
+    drop: Callable[[Pool], Pool]
 
 
 def new_task(
@@ -120,7 +124,7 @@ def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: 
         taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
         return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
 
-    return Ring(init, refresh, take)
+    return Ring(init, refresh, take, lambda state: state._replace(filled=state.taken))
 
 
 def pool_info(state: Pool) -> Info:

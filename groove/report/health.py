@@ -31,6 +31,8 @@ PLAIN: Mapping[str, str] = {
     "deviation": "deviation of the teacher's latent policy",
     "distance": "distance of its mean from the origin",
     "learned": "times that the teacher learned",
+    "fallback": "share of latent points without a valid level",
+    "waiting": "edits waiting to be lived on",
     "passes": "passes through the set",
 }
 """What curricula without a replay distribution say of themselves, by the name in the metrics."""

@@ -27,6 +27,13 @@ class Latent(NamedTuple):
     token: jax.Array  # i32[n, L]; of these
 
 
+class Decoded(NamedTuple):
+    """What a point stands for."""
+
+    level: Level
+    own: jax.Array  # bool[]; False where it was not valid, and another level stands in for it
+
+
 class Autoencoder(nn.Module):
     """Tokens to a Gaussian over the latent space, and points of that to tokens."""
 
@@ -139,22 +146,23 @@ def settings_of() -> dict[str, int]:
     return {"width": WIDTH, "dimensions": DIMENSIONS, "values": VALUES}
 
 
-def decoder(latent: Latent, generator: Generator) -> Callable[[jax.Array], Level]:
-    """`(point f32[DIMENSIONS]) -> level`, always valid: the most likely level there.
+def decoder(latent: Latent, generator: Generator) -> Callable[[jax.Array], Decoded]:
+    """`(point f32[DIMENSIONS]) -> Decoded`, its level always valid: the most likely one there.
 
-    Where that is not valid, or the generator cannot say, it is the level of the bank that shares the most tokens with it.
+    Where that is not valid, or the generator cannot say, it is the level of the bank that shares the most tokens with it,
+    and is not the point's own. Of a latent space where that is common a teacher sees little but the bank.
     """
     model = Autoencoder(latent.token.shape[1])
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), latent.bank)
 
-    def decode(point: jax.Array) -> Level:
+    def decode(point: jax.Array) -> Decoded:
         token = jnp.argmax(model.apply(latent.parameters, point, method=model.decode), axis=1)
         nearest = jnp.argmax(jnp.sum(latent.token == token[None], axis=1))
         fallback = jax.tree.map(lambda leaf: leaf[nearest], latent.bank)
         if generator.is_valid is None:
-            return fallback
+            return Decoded(fallback, jnp.array(False))
         level = assemble(spoken(latent.vocabulary, token), like)
         valid = generator.is_valid(level)
-        return jax.tree.map(lambda made, known: jnp.where(valid, made, known), level, fallback)
+        return Decoded(jax.tree.map(lambda made, known: jnp.where(valid, made, known), level, fallback), valid)
 
     return decode

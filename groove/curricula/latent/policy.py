@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Curriculum, Outcome, Score, Task
+from groove.curricula.latent.autoencoder import Decoded
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
 from levels.base import Level
 
@@ -48,7 +49,7 @@ def objective(
 
 
 def latent(
-    decode: Callable[[jax.Array], Level],
+    decode: Callable[[jax.Array], Level | Decoded],
     score: Score,
     lifetimes: Lifetimes,
     *,
@@ -64,10 +65,12 @@ def latent(
     """Decodes levels from a Gaussian over a latent space that learns where the score is high.
 
     The Gaussian begins as the prior of an autoencoder, N(0, 1). In the first refresh after `batch` reports it takes `epochs`
-    steps of PPO on the last `batch` of them, their scores normalised.
+    steps of PPO on the last `batch` of them, their scores normalised. Levels that wait then are decoded anew, by what it has
+    learned: their references are computed twice. `fallback` in info is the share of the levels waiting whose point decodes
+    to no valid level, so that one of the autoencoder's bank stands in: of the prior, as long as nothing was learned.
 
     Args:
-        decode: `(point f32[dimensions]) -> level`, valid everywhere, such as `decoder(...)`.
+        decode: `(point f32[dimensions]) -> level`, valid everywhere, or `Decoded`, such as `decoder(...)`.
         score: What the teacher maximises; regret in CLUTR.
         lifetimes: `(key) -> i32[]`.
         dimensions: Of the latent space, at least 1.
@@ -80,7 +83,8 @@ def latent(
         entropy: Weight of the Gaussian's entropy.
 
     Returns:
-        A curriculum whose tasks remember the point that they were decoded from and, behind it, its log-density.
+        A curriculum whose tasks remember the point that they were decoded from and, behind it, its log-density and whether
+        the level is its own, 1 or 0.
     """
     for name, value, least in (("dimensions", dimensions, 1), ("batch", batch, 2), ("epochs", epochs, 1)):
         if value < least:
@@ -91,8 +95,10 @@ def latent(
         point_key, lifetime_key, reference_key = jax.random.split(key, 3)
         noise = jax.random.normal(point_key, (dimensions,), jnp.float32)
         point = policy.mean + jnp.exp(policy.log_deviation) * noise
-        vector = jnp.append(point, log_density(policy, point))
-        return new_task(score, reference_key, decode(point), lifetimes(lifetime_key), serial=serial, vector=vector)
+        found = decode(point)
+        level, own = found if isinstance(found, Decoded) else (found, True)
+        vector = jnp.append(point, jnp.stack([log_density(policy, point), jnp.asarray(own, jnp.float32)]))
+        return new_task(score, reference_key, level, lifetimes(lifetime_key), serial=serial, vector=vector)
 
     tasks = ring(make, size=size, block=block)
 
@@ -112,7 +118,8 @@ def latent(
             return (optax.apply_updates(policy, updates), moments), None
 
         (policy, moments), _ = jax.lax.scan(step, (state.policy, state.optimizer), None, length=epochs)
-        return state._replace(policy=policy, optimizer=moments, reported=jnp.zeros((), jnp.int32), learned=state.learned + 1)
+        none, pool = jnp.zeros((), jnp.int32), tasks.drop(state.pool)
+        return state._replace(pool=pool, policy=policy, optimizer=moments, reported=none, learned=state.learned + 1)
 
     def refresh(key, state):
         state = jax.lax.cond(state.reported >= batch, learn, lambda state: state, state)
@@ -143,8 +150,8 @@ def _remember(state: Teacher, tasks: Task, score: jax.Array, outcomes: Outcome, 
         return old.at[place].set(new, mode="drop")
 
     return state._replace(
-        point=write(state.point, tasks.origin.vector[:, :-1]),
-        log_odds=write(state.log_odds, tasks.origin.vector[:, -1]),
+        point=write(state.point, tasks.origin.vector[:, :-2]),
+        log_odds=write(state.log_odds, tasks.origin.vector[:, -2]),
         reward=write(state.reward, score),
         reported=state.reported + jnp.sum(known, dtype=jnp.int32),
     )
@@ -153,7 +160,11 @@ def _remember(state: Teacher, tasks: Task, score: jax.Array, outcomes: Outcome, 
 def _info(state: Teacher) -> dict[str, jax.Array]:
     spread = jnp.exp(jnp.mean(state.policy.log_deviation))
     away = jnp.sqrt(jnp.mean(jnp.square(state.policy.mean)))
-    return {**pool_info(state.pool), "learned": state.learned, "deviation": spread, "distance": away}
+    own = state.pool.task.origin.vector[:, -1]
+    made = jnp.arange(own.size) < state.pool.filled
+    fallback = jnp.sum(jnp.where(made, 1 - own, 0.0)) / jnp.maximum(jnp.sum(made), 1)
+    taught = {"learned": state.learned, "deviation": spread, "distance": away, "fallback": fallback}
+    return {**pool_info(state.pool), **taught}
 
 
 def _contents(state: Teacher) -> tuple[Task, jax.Array, jax.Array]:
