@@ -227,6 +227,22 @@ def test_minibatches_must_divide_a_rollout():
         check(dataclasses.replace(start, rule=dataclasses.replace(start.rule, minibatches=7)))
 
 
+@pytest.mark.parametrize("antagonist", ["ppo", "dpo"])
+def test_minibatches_of_antagonists_must_divide_a_rollout(antagonist):
+    start = changed("curriculum.antagonist", antagonist)
+    assert check(start) == start
+    with pytest.raises(ValueError, match=r"rule.minibatches must divide the 160 steps of a rollout .*, got 7"):
+        check(dataclasses.replace(start, rule=dataclasses.replace(start.rule, minibatches=7)))
+
+
+def test_ranges_of_gymnax_must_fit_every_environment_of_it(capsys, tmp_path):
+    """Said before anything is written: Acrobot has no gravity to vary."""
+    words = ["--families", "gymnax:CartPole-v1", "gymnax:Acrobot-v1", "--members", "4", "4", "--curriculum.kind", "uniform"]
+    folder = tmp_path / "run"
+    assert cli.main(["train", "quick", *words, "--gymnax.ranges", "gravity=8:12", "--output", str(folder)]) == 2
+    assert "unknown field of Acrobot-v1's EnvParams 'gravity'" in capsys.readouterr().err and not folder.exists()
+
+
 def test_blocks_must_divide_every_batch():
     def blocks(block):
         start = changed("meta.block", block)

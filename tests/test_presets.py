@@ -188,6 +188,18 @@ def test_every_preset_has_a_cost(name: str, monkeypatch: pytest.MonkeyPatch, cap
     assert 0 < cost.estimate(settings).hours < 1e6 and 1e5 < cost.memory(settings) < 1e12
 
 
+@pytest.mark.parametrize("name", ["ppo", "dpo"])
+def test_antagonists_of_one_loop_have_their_own_names(name: str, monkeypatch: pytest.MonkeyPatch):
+    """As `curriculum.antagonist` names them, with the antagonist's entropy and the loop of the configuration."""
+    settings = dataclasses.replace(config.QUICK, curriculum=dataclasses.replace(config.QUICK.curriculum, antagonist=name))
+    spec = build.family(config.check(settings), "gridworld").environment.spec
+    for other in ("ppo", "dpo"):
+        monkeypatch.setattr(rules, other, lambda *parts, other=other, **options: (other, options))
+    made, options = build.rival(settings, spec, "gridworld", None)
+    assert made == name and options["entropy_weight"] == settings.grids.antagonist_entropy
+    assert (options["epochs"], options["minibatches"]) == (settings.rule.epochs, settings.rule.minibatches)
+
+
 def test_who_was_tuned_is_said():
     """Only for the families and lives that A2C was tuned on."""
     assert protocols.rival_name(config.QUICK) == "tuned A2C"

@@ -162,8 +162,8 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
         return antagonist(config, spec, name)
     if config.curriculum.antagonist == "random":
         return rules.random_policy(spec)
-    if config.curriculum.antagonist == "ppo":
-        return rules.ppo(
+    if config.curriculum.antagonist in ("ppo", "dpo"):
+        return (rules.ppo if config.curriculum.antagonist == "ppo" else rules.dpo)(
             spec,
             architecture(config, spec, name, actor_rate=own.antagonist_rate),
             epochs=config.rule.epochs,

@@ -69,7 +69,7 @@ def _check_rule(config: Config) -> None:
     tokens = config.life.environments * config.life.steps
     if config.rule.kind == "lpo" and config.rule.epochs * config.rule.minibatches == 1:
         raise ValueError("rule.epochs and rule.minibatches must not both be 1: r stays 1, and the drift has no effect.")
-    proximal = config.rule.kind == "lpo" or config.curriculum.antagonist == "ppo"
+    proximal = config.rule.kind == "lpo" or config.curriculum.antagonist in ("ppo", "dpo")
     if proximal and tokens % config.rule.minibatches:
         raise ValueError(
             f"rule.minibatches must divide the {tokens} steps of a rollout (environments times steps), "

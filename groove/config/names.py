@@ -12,7 +12,7 @@ GYMNAX = "gymnax:"
 """What the names of families from gymnax begin with."""
 MAZE = "jaxued:Maze"
 """The family of jaxued's mazes."""
-ANTAGONISTS = ("a2c", "ppo", "random")
+ANTAGONISTS = ("a2c", "ppo", "dpo", "random")
 """What `curriculum.antagonist` may be, beside paths and plug-ins."""
 OPEN: Mapping[tuple[str, str], str] = MappingProxyType(
     {
