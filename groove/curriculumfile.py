@@ -9,9 +9,11 @@ the level was decoded from) and `text` (a drawing). The metadata say what made t
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import chex
 import jax
@@ -24,12 +26,29 @@ from groove.base import Memory, Origin, Outcome, Reference, Score, Task
 from groove.config import QUICK, Config, Curriculum, check, check_family, generator_of, is_plugged, sources
 from levels import dataset, plugins
 from levels.base import Family, Level
+from levels.chain import LONGEST as LONGEST_CHAIN
+from levels.dataset import forms
+from levels.gridworld import MAX_OBJECTS
 
 Settings = TypeVar("Settings")
 VERSION = "1"
 """Of the columns and metadata. Files of other versions are refused."""
 BLOCK = 64
 """Tasks whose references are computed at once."""
+MOST_UPDATES = 1_000_000
+"""No life in a file is longer: whoever lives on its tasks would not come to an end."""
+RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "side": (2, forms.MOST_SIDE),
+        "objects": (1, MAX_OBJECTS),
+        "limit": (1, forms.LONGEST),
+        "arms": (2, 2**20),
+        "pulls": (1, forms.LONGEST),
+        "length": (1, LONGEST_CHAIN),
+        "noise": (0, 1e30),
+    }
+)
+"""Lowest and highest sizes of generators that a file may say. Read-only."""
 
 
 class Rows(NamedTuple):
@@ -118,6 +137,7 @@ def load(path: Path, family: Family) -> Stored:
     vector = found.columns.get("vector", np.zeros((count, 0), np.float32))
     rows = Rows(found.levels, lifetime, score, serial, parent, vector)
     _check_row(path, "lifetime", lifetime, lifetime < 1, "be at least 1 update")
+    _check_row(path, "lifetime", lifetime, lifetime > MOST_UPDATES, f"be at most {MOST_UPDATES} updates")
     _check_lineage(path, rows, found.columns)
     return Stored(rows, found.columns, found.metadata, found.content)
 
@@ -138,7 +158,11 @@ def opened(path: Path, *, trusted: tuple[str, ...] = ()) -> tuple[Family, Stored
     if family is None:
         check_named(path, about.family, trusted)
         plain = dataclasses.replace(QUICK, families=(about.family,), members=(1,), curriculum=Curriculum(kind="uniform"))
-        family = build.family(check(sized(plain, about.metadata)), about.family)
+        settings = sized(plain, about.metadata, where=path)
+        try:
+            family = build.family(check(settings), about.family)
+        except ValueError as error:  # of gymnax, or of a plug-in
+            raise ValueError(f"{path}: {error}") from error
     return family, load(path, family)
 
 
@@ -223,32 +247,57 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
 
 def generator(config: Config, name: str) -> dict[str, object]:
     """The configuration of a family's generator: what of `build.sizes` is not about agents."""
-    own = dataclasses.asdict(build.sizes(config, name))
+    own = build.sizes(config, name)
     sampler = {"generator": generator_of(config, name)} if generator_of(config, name) else {}
-    return {
-        "family": name,
-        **sampler,
-        **{field: value for field, value in own.items() if not field.endswith(("rate", "entropy"))},
-    }
+    return {"family": name, **sampler, **{field: getattr(own, field) for field in _sizes(own)}}
 
 
-def sized(config: Config, metadata: Mapping[str, str]) -> Config:
+def sized(config: Config, metadata: Mapping[str, str], *, where: object = "the file") -> Config:
     """The configuration with the generator's sizes that a file was made with, as far as the file says them.
 
     Args:
         config: To start from.
         metadata: Of the file.
+        where: What messages call the file.
+
+    Raises:
+        ValueError: The file says sizes that no levels have; names the field.
     """
-    try:
-        said = json.loads(metadata.get("generator", "{}"))
-        own = build.sizes(config, str(said.pop("family")))
-    except (ValueError, KeyError, AttributeError):
+    said = _said(metadata)
+    if not isinstance(said.get("family"), str):
         return config
-    fields: dict[str, Any] = {name: value for name, value in said.items() if hasattr(own, name)}
-    known = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    sizes = _replace(own, known)
+    own = build.sizes(config, said["family"])
+    known = {name: _size(where, name, kind, said[name]) for name, kind in _sizes(own).items() if name in said}
     part = next(field.name for field in dataclasses.fields(config) if getattr(config, field.name) is own)
-    return _replace(config, {part: sizes})
+    return _replace(config, {part: _replace(own, known)})
+
+
+def _said(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of its generator; nothing where that is not JSON of ours, for others may write what they like."""
+    try:
+        found = json.loads(metadata.get("generator", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sizes(own: object) -> dict[str, Any]:
+    """The fields of `build.sizes` that are about levels, and their types."""
+    return {name: kind for name, kind in get_type_hints(type(own)).items() if not name.endswith(("rate", "entropy"))}
+
+
+def _size(where: object, name: str, kind: Any, value: object) -> object:
+    """The value of a field, once it is found to be of its type and in its range."""
+    inner, several = (get_args(kind)[0], True) if get_origin(kind) is tuple else (kind, False)
+    entries = value if several and isinstance(value, list) else [value]
+    pair = several and Ellipsis not in get_args(kind)
+    fits = isinstance(value, list) == several and (not pair or len(entries) == 2)
+    if not fits or not all(type(entry) is inner or (inner is float and type(entry) is int) for entry in entries):
+        raise ValueError(f"{where}: generator.{name} must be of the type {kind}, got {reprlib.repr(value)}.")
+    low, high = RANGES.get(name, (None, None))
+    if low is not None and not (all(low <= entry <= high for entry in entries) and entries == sorted(entries)):
+        raise ValueError(f"{where}: generator.{name} must lie in {low} .. {high}, in order, got {reprlib.repr(value)}.")
+    return tuple(entries) if several else value
 
 
 def _replace(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -338,6 +387,7 @@ def _check_lineage(path: Path, rows: Rows, columns: Mapping[str, np.ndarray]) ->
     _check_row(path, "parent_row", stated, wrong, "be the row whose serial is the parent, or -1")
     if rows.vector.ndim != 2 or rows.vector.dtype != np.float32:
         raise ValueError(f"{path}: the column vector must be a list of float32, got {rows.vector.dtype}.")
+    _check_row(path, "vector", rows.vector, ~np.all(np.isfinite(rows.vector), axis=1), "be finite")
 
 
 def _check_row(path: Path, name: str, column: np.ndarray, wrong: np.ndarray, rule: str) -> None:

@@ -22,6 +22,9 @@ BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 ROWS = 6
 LEVELS = jax.tree.map(np.asarray, jax.jit(jax.vmap(BANDITS.generator.sample))(jax.random.split(jax.random.key(0), ROWS)))
 PLAIN = fresh(LEVELS, lifetime=np.arange(1, 7), score=np.linspace(1, 0, 6))
+LIFE = config.Life((1, 6), environments=2, steps=5)
+SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,), life=LIFE)
+SMALL = dataclasses.replace(SMALL, meta=dataclasses.replace(SMALL.meta, updates=1), meta_steps=8)
 KIN = PLAIN._replace(serial=np.array([4, 9, 2, 7, 30, 5], np.int32), parent=np.array([-1, 4, 9, 9, 8, -1], np.int32))
 
 
@@ -85,6 +88,11 @@ WRONG = {
         columns(parent_row=np.array([-1, 0, 1, 0, -1, -1])),
         "must be the row .* got 0 in row 3",
     ),
+    "life without end": (columns(lifetime=put(KIN.lifetime, 1, 2**31 - 1)), "must be at most 1000000 updates, .* in row 1"),
+    "vector of nothing": (
+        columns(vector=put(np.ones((6, 2), np.float32), 4, np.nan)),
+        r"the column vector must be finite, got \[nan nan\] in row 4",
+    ),
     "vector of truth": (columns(vector=np.ones((6, 2), bool)), "the column vector must be a list of float32, got bool"),
 }
 
@@ -133,6 +141,71 @@ def test_mutated_columns_load_as_a_curriculum_or_not_at_all(tmp_path: Path, name
         assert len(set(rows.serial.tolist())) == ROWS and -1 not in rows.serial and np.all(rows.parent != rows.serial)
 
 
+HOSTILE = {
+    "sides of nothing": ("gridworld", {"side": [3, None]}, "generator.side must be of the type .*got .3, None."),
+    "one side": ("gridworld", {"side": [3]}, "generator.side must be of the type"),
+    "sides as text": ("gridworld", {"side": "ab"}, "generator.side must be of the type"),
+    "a truth": ("gridworld", {"objects": True}, "generator.objects must be of the type"),
+    "objects of objects": ("gridworld", {"objects": {}}, "generator.objects must be of the type"),
+    "wide": ("gridworld", {"side": [3, 100000]}, "generator.side must lie in 2 .. 256, in order, got .3, 100000."),
+    "upside down": ("gridworld", {"side": [5, 3]}, "generator.side must lie in 2 .. 256, in order"),
+    "endless": ("gridworld", {"limit": [5, float("inf")]}, "generator.limit must be of the type"),
+    "loud": ("chain", {"noise": [0, float("nan")]}, "generator.noise must lie in"),
+    "ranges": ("gymnax:CartPole-v1", {"ranges": [1]}, "generator.ranges must be of the type"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_sizes_that_no_levels_have_are_named(case: str):
+    family, said, message = HOSTILE[case]
+    with pytest.raises(ValueError, match=f"f.parquet: {message}"):
+        curriculumfile.sized(SMALL, {"generator": json.dumps({"family": family, **said})}, where="f.parquet")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    family=st.sampled_from(["gridworld", "chain", "gaussian-bandit", "gymnax:CartPole-v1", "jaxued:Maze", "a:b"]) | JSON,
+    said=st.dictionaries(st.sampled_from([*curriculumfile.RANGES, "ranges", "actor_rate", "x"]), JSON, max_size=3),
+    whole=st.none() | JSON,
+)
+def test_whatever_a_file_says_of_its_generator_gives_sizes_or_an_error(family, said, whole):
+    """Never learning rates, and never anything that is not of the type that a configuration has."""
+    text = json.dumps({"family": family, **said} if whole is None else whole)
+    try:
+        found = curriculumfile.sized(SMALL, {"generator": text}, where="f.parquet")
+    except ValueError as error:
+        assert str(error).startswith("f.parquet: generator.")
+        return
+    for part in ("grids", "bandits", "chains", "gymnax", "plugged"):
+        old, new = getattr(SMALL, part), getattr(found, part)
+        for field in dataclasses.fields(old):
+            before, after = getattr(old, field.name), getattr(new, field.name)
+            assert before == after or field.name in (*curriculumfile.RANGES, "ranges")
+            assert type(after) is type(before)
+
+
+def test_a_family_that_is_not_known_is_said_with_its_file(tmp_path: Path):
+    for family, said, message in (
+        ("nobody", {}, "unknown family 'nobody'"),
+        ("gymnax:Nope", {}, "Nope"),
+        ("gymnax:CartPole-v1", {"ranges": ["gravity"]}, "FIELD=LOW:HIGH"),
+        ("gymnax:CartPole-v1", {"ranges": ["nothing=1:2"]}, "nothing"),
+        ("gymnax:CartPole-v1", {"ranges": ["max_steps_in_episode=1:1e400"]}, "max_steps_in_episode"),
+        ("gymnax:CartPole-v1", {"ranges": ["gravity=nan:nan"]}, "gravity"),
+    ):
+        about = {"generator": json.dumps({"family": family, **said})}
+        assert dataset.save(tmp_path / "f", {"a": np.zeros(2)}, {"lifetime": [1, 1], "score": [0, 1]}, about, family=family)
+        with pytest.raises(ValueError, match=f"^{tmp_path / 'f'}: .*{message}"):
+            curriculumfile.opened(tmp_path / "f")
+
+
 def test_tasks_have_references_of_their_own(tmp_path: Path):
     """Computed anew, in blocks, each from its own key; memories begin, lineage stays."""
     drawn = scores.Score(
@@ -174,11 +247,6 @@ def test_rows_of_a_curriculum(given_tasks):
     rows = curriculumfile.of_tasks(given_tasks, PLAIN.score)
     assert isinstance(rows, Rows) and rows.serial.tolist() == [-2, -3, -4, -5, -6, -7]
     np.testing.assert_array_equal(rows.reference, jax.vmap(BANDITS.optimum)(LEVELS))
-
-
-LIFE = config.Life((1, 6), environments=2, steps=5)
-SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,), life=LIFE)
-SMALL = dataclasses.replace(SMALL, meta=dataclasses.replace(SMALL.meta, updates=1), meta_steps=8)
 
 
 def run_of(path: Path, kind: str) -> config.Config:

@@ -125,7 +125,7 @@ def _default(name: str | None, words: list[str]) -> Options:
     if start:
         about = dataset.describe(start)
         curriculumfile.check_named(start, about.family, trusted(words))
-        base, family = curriculumfile.sized(base, about.metadata), about.family
+        base, family = curriculumfile.sized(base, about.metadata, where=start), about.family
     own = config.generator_of(base, value_of("--family", words) or family)
     options = Options(family=family, generator=own, episodes=base.curriculum.episodes)
     options = dataclasses.replace(options, **{name: getattr(base, name) for name in SIZES})
