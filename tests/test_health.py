@@ -13,6 +13,7 @@ from PIL import Image
 from groove import build, config, curricula, scores
 from groove.base import Outcome
 from groove.curricula.latent import train
+from groove.host import describe
 from groove.report import health, html, lineage
 from groove.report.record import Kept, Record
 from levels.base import Family
@@ -144,6 +145,24 @@ def test_effective_tasks_are_those_of_all_that_is_held():
     state, _ = kept.propose(jax.random.key(3), state, everyone.at[3].set(False))
     assert jnp.any(state.buffer.active > 0)
     assert kept.info(state)["effective"] == pytest.approx(4.0)
+
+
+def test_the_share_of_levels_in_play_that_can_be_solved():
+    """Of the first ones, with optima of 1 where the first cell is a wall; nothing is said where no optimum is known."""
+    run = build.build(SETTINGS)
+    levels = jax.vmap(GRIDS.generator.sample)(jax.random.split(jax.random.key(3), 100))
+    wall = lambda level: level.walls[0, 0].astype(jnp.float32)  # noqa: E731
+    state = jax.eval_shape(run.trainer.init, jax.random.key(0))
+    live = state.live[0]._replace(task=state.live[0].task._replace(level=levels))
+    for optimum, want in ((wall, np.mean(levels.walls[:64, 0, 0])), (None, None)):
+        part = run.parts[0]._replace(family=GRIDS._replace(optimum=optimum))
+        found = describe(run._replace(parts=(part,)), state._replace(live=(live,)))
+        assert (
+            (found.get("gridworld/solvable") == want) if want is None else found["gridworld/solvable"] == pytest.approx(want)
+        )
+    rows = [{"step": i + 1, "gridworld/curriculum_fill": 0.5, "gridworld/solvable": 0.25 * i} for i in range(3)]
+    shown = {one.title: one for one in health.courses(record({"fill": [1]})._replace(metrics=rows), "gridworld")}
+    assert shown["share of levels in play that can be solved"].line.value.tolist() == [0.0, 0.25, 0.5]
 
 
 def solved(optimum: float) -> Family:

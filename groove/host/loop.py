@@ -17,6 +17,9 @@ from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, tabl
 from groove.host.process import interruptible, owned
 from groove.trainer import State
 
+LOOKED_AT = 64
+"""Levels of a family whose optimum is computed after every chunk: some milliseconds each at paper scale."""
+
 
 class NotFinite(RuntimeError):
     """A meta-gradient, the fitness of a candidate, or theta was not finite."""
@@ -134,10 +137,17 @@ def culprits(row: Metrics) -> str:
 
 
 def describe(run: Run, state: State) -> dict[str, jax.Array]:
-    """Means over the tasks being lived on of their levels' features: `<family>/feature_<name>`, f32[]."""
+    """Means over the tasks being lived on of their levels' features: `<family>/feature_<name>`, f32[].
+
+    And `<family>/solvable`, where optima are known: the share of the first `LOOKED_AT` of them whose optimum is above 0.
+    """
     found: dict[str, jax.Array] = {}
     for part, players in zip(run.parts, state.live, strict=True):
         if part.family.features is not None:
             features = jax.vmap(part.family.features)(players.task.level)
             found |= {f"{part.family.name}/feature_{name}": jnp.mean(value) for name, value in features.items()}
+        if part.family.optimum is not None:
+            some = jax.tree.map(lambda leaf: leaf[:LOOKED_AT], players.task.level)
+            best = jax.lax.map(part.family.optimum, some, batch_size=16)
+            found |= {f"{part.family.name}/solvable": jnp.mean(best > 0, dtype=jnp.float32)}
     return found

@@ -18,7 +18,7 @@ CAPTION = (
     "Effective tasks: as many, replayed equally often, would make the replay distribution as even as it is (the exponential "
     "of its entropy); the dashed line counts the tasks held. Written: tasks that came into the buffer during a chunk of "
     "meta-steps, the churn. Age: proposals since a kept task came in, on average. Shares are of the tasks that were handed "
-    "out during a chunk."
+    "out during a chunk. Levels in play can be solved if their exact optimum is above 0; at most 64 are looked at."
 )
 KEPT = (
     "Solvable: the exact optimum is above 0; of at most 256 levels, and of as many random ones. Generations count rounds of "
@@ -67,6 +67,8 @@ def courses(run: Record, family: str) -> list[Course]:
             share = parts[name].value / np.maximum(handed, 1)
             found.append(Course(title, parts[name]._replace(value=share)))
     plain = {title: series(run.metrics, f"{family}/curriculum_{name}") for name, title in PLAIN.items()}
+    if found or any(len(points.step) for points in plain.values()):
+        plain["share of levels in play that can be solved"] = series(run.metrics, f"{family}/solvable")
     return [*found, *(Course(title, points) for title, points in plain.items() if len(points.step))]
 
 
