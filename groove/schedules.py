@@ -21,12 +21,14 @@ SEED = 71_993
 LEVELS = 16
 AGES = 11
 """Points of a life at which the same rollout is shown to the rule, and at which agents are measured: n/N from 0 to 1."""
+LEARNED = "LPO"
+"""The name of drifts that are not written by hand."""
 RATIOS = np.linspace(0.4, 1.6, 121, dtype=np.float32)
 """Where drifts are drawn: probabilities now over those of the policy that played."""
 
 
 class Course(NamedTuple):
-    """Agents over a lifetime of N updates, means over agents and levels."""
+    """Agents over a lifetime of N updates, means over agents and levels; errors are the standard errors of means."""
 
     lifetime: int
     entropy: np.ndarray  # f32[N]; of the policy after update n, in nats
@@ -34,6 +36,9 @@ class Course(NamedTuple):
     reward: np.ndarray  # f32[N]; of a step of update n's rollout
     age: np.ndarray  # f32[P]; n / N, where returns were measured
     episode_return: np.ndarray  # f32[P]; of an episode
+    entropy_error: np.ndarray  # f32[N]; NaN of a single agent
+    step_error: np.ndarray  # f32[N]
+    return_error: np.ndarray  # f32[P]
 
 
 class Response(NamedTuple):
@@ -53,10 +58,13 @@ class Drift(NamedTuple):
     advantage: float
     value: np.ndarray  # f32[RATIOS]
     slope: np.ndarray  # f32[RATIOS]; in r
+    lifetime: int = 0  # N, where the same age of other lives gives another drift; 0 where it does not
 
 
 def lifetimes(low: int, high: int) -> list[int]:
-    """The ends of a range of lifetimes and their geometric mean."""
+    """The ends of a range of lifetimes and their geometric mean; of a single one, also half of it and its double."""
+    if low == high:
+        return sorted({max(1, low // 2), low, 2 * low})
     return sorted({low, round(math.sqrt(low * high)), high})
 
 
@@ -78,16 +86,18 @@ def courses(
     @jax.jit
     def everyone(keys, levels, lifetime, wanted):
         rows = jax.vmap(lambda key, level: _course(rule, life, key, theta, level, lifetime, wanted))(keys, levels)
-        return jax.tree.map(lambda values: jnp.mean(values, axis=0), rows)
+        means = jax.tree.map(lambda values: jnp.mean(values, axis=0), rows)
+        return means, jax.tree.map(lambda values: jnp.std(values, axis=0, ddof=1) / jnp.sqrt(values.shape[0]), rows)
 
     found = []
     for lifetime in lifetimes:
         points = np.unique(np.round(np.linspace(0, lifetime, AGES)).astype(int))
         wanted = jnp.zeros(longest + 1, bool).at[points].set(True)
-        rows, reached = jax.device_get(everyone(keys, levels, jnp.int32(lifetime), wanted))
+        (rows, reached), (errors, spread) = jax.device_get(everyone(keys, levels, jnp.int32(lifetime), wanted))
         entropy, step, reward = (rows[name][:lifetime] for name in ("entropy", "step", "reward"))
         age = (points / lifetime).astype(np.float32)
-        found.append(Course(lifetime, entropy, step, reward, age, reached[points]))
+        apart = (errors["entropy"][:lifetime], errors["step"][:lifetime], spread[points])
+        found.append(Course(lifetime, entropy, step, reward, age, reached[points], *apart))
     return found
 
 
@@ -168,25 +178,33 @@ def responses(
 def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: bool = False) -> list[Drift]:
     """LPO's drift at the beginning, in the middle and at the end of a lifetime, and those of PPO and DPO.
 
+    Where equal ages of unequal lives mean different drifts, there are also those of a life of half the length.
+
     Args:
         theta: LPO's parameters.
         horizon: What its drift knows of the lifetime.
         lifetime: N, at least 2; an odd one counts as one less, so that it has a middle.
         ppo_start: As in `rules.lpo`.
     """
+
+    def age(half: int, update: int) -> jax.Array:
+        return horizon(Clock(jnp.int32(update), jnp.int32(2 * half)))
+
+    def learned(known: jax.Array):
+        return lambda ratio, advantage: lpo_drift(theta, ratio, advantage, known, ppo_start=ppo_start)
+
     half = lifetime // 2
-
-    def learned(update: int):
-        age = horizon(Clock(jnp.int32(update), jnp.int32(2 * half)))
-        return lambda ratio, advantage: lpo_drift(theta, ratio, advantage, age, ppo_start=ppo_start)
-
-    known = jax.eval_shape(horizon, Clock(jnp.int32(0), jnp.int32(2 * half))).size > 0
-    moments = (0, half, 2 * half) if known else (0,)
-    functions = [("LPO", update / (2 * half) if known else np.nan, learned(update)) for update in moments]
-    functions += [("PPO", np.nan, ppo_drift), ("DPO", np.nan, dpo_drift)]
+    told, quarter = age(half, half), half // 2
+    lives = [half, quarter] if quarter and not np.array_equal(told, age(quarter, quarter)) else [half]
+    functions = [
+        (LEARNED, u / (2 * h) if told.size else math.nan, 2 * h if len(lives) > 1 else 0, learned(age(h, u)))
+        for h in lives
+        for u in ((0, h, 2 * h) if told.size else (0,))
+    ]
+    functions += [("PPO", math.nan, 0, ppo_drift), ("DPO", math.nan, 0, dpo_drift)]
     return [
-        Drift(name, float(age), advantage, *_curve(function, advantage))
-        for name, age, function in functions
+        Drift(name, age, advantage, *_curve(function, advantage), life)
+        for name, age, life, function in functions
         for advantage in (1.0, -1.0)
     ]
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groove import build, cli, config, host, report, rulefile, schedules
+from groove import build, config, host, report, schedules
 from groove.evaluate import walk
-from groove.report import ages, charts, record
+from groove.report import charts, record
 from groove.report.gif import save_walk
 from groove.report.series import Series, line, series, smooth
 from groove.rules import horizon, random_policy
@@ -79,7 +79,8 @@ def course(lifetime: int) -> Course:
     step = np.geomspace(1e-2, 1e-4, lifetime)
     step[0] = np.inf
     age = np.linspace(0, 1, 3)
-    return Course(lifetime, np.linspace(1.5, 0.5, lifetime), step, np.zeros(lifetime), age, 2 * age)
+    errors = (np.full(lifetime, 0.01), step / 10, np.full(3, 0.1))
+    return Course(lifetime, np.linspace(1.5, 0.5, lifetime), step, np.zeros(lifetime), age, 2 * age, *errors)
 
 
 def tables(path: Path, settings: config.Config = SETTINGS, scale: float = 1.0) -> None:
@@ -300,177 +301,3 @@ def test_smoothing_is_a_weighted_mean():
     points = Series(*np.float64([[0, 1], [1, 3], [1, 3]]))
     np.testing.assert_allclose(smooth(points, np.float64([0.5]), 1.0), [2.5])
     np.testing.assert_allclose(smooth(points, np.float64([1e6, -1e6]), 1.0), [3.0, 1.0])  # far away: the nearest
-
-
-# ----- what the rule does at each age
-
-
-LPO = dataclasses.replace(SETTINGS, rule=dataclasses.replace(SETTINGS.rule, kind="lpo", horizon="fraction"))
-
-
-def shown(page: Page) -> dict[str, str]:
-    """Captions of the page's pictures by their alternative texts."""
-    figures = re.findall(
-        r'<figure><img class="chart" src="[^"]*" alt="([^"]*)">(?:<figcaption>(.*?)</figcaption>)?', page.text
-    )
-    return dict(figures)
-
-
-def test_lpgs_page_shows_courses_and_answers(complete: Path):
-    """For each family; the pictures say in words what they show and how they are to be read."""
-    found = shown(Page(complete))
-    for name in SETTINGS.families:
-        (alt,) = [alt for alt in found if alt.startswith(f"Agents on {name} against n/N")]
-        assert "N = 4: entropy 1.50 to 0.50, update nan to 0.0001, return 0.00 to 2.00; N = 16:" in alt
-        for word in ("n/N", "entropy", "KL divergence", "return", "logarithmic"):
-            assert word in found[alt]
-        (alt,) = [alt for alt in found if alt.startswith(f"LPG&#x27;s answers to {name} rollouts")]
-        assert "|pi_hat| 0.2 to 0.11, entropy of y_hat 2 to 1.1" in alt
-        assert "|pi_hat|" in found[alt] and "y_hat" in found[alt]
-        for kind in ("course", "response"):
-            with Image.open(complete.parent / "figures" / f"{kind}-{name}.png") as picture:
-                assert min(picture.size) >= 300
-    assert not any("Drift functions" in alt for alt in found)
-
-
-def test_lpos_page_shows_courses_and_drifts(tmp_path: Path):
-    page = report.write(fill(tmp_path / "run", "schedules", settings=LPO))
-    found = shown(Page(page))
-    (alt,) = [alt for alt in found if alt.startswith("Drift functions")]
-    for name in ("LPO at n/N = 0:", "LPO at n/N = 0.5:", "LPO at n/N = 1:", "PPO: 0.3", "DPO: 0.0102"):
-        assert name in alt
-    assert "probability ratio r" in found[alt] and "PPO with a clip of 0.2, and DPO" in found[alt]
-    names = {file.name for file in (page.parent / "figures").iterdir()}
-    assert names == {"drift.png", *(f"course-{name}.png" for name in LPO.families)}
-
-
-def drawn(monkeypatch: pytest.MonkeyPatch, found: ages.Schedules):
-    """The figures of the pictures, not yet turned into PNGs."""
-    figures = []
-    monkeypatch.setattr(ages, "finished", lambda figure: figures.append(figure) or b"")
-    assert ages.pictures(found)
-    return figures
-
-
-@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e4])
-def test_drifts_can_be_told_apart_whatever_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float):
-    """In every chart the learned curves and the others each fill a tenth of the height, or are 0 throughout."""
-    tables(tmp_path / host.SCHEDULES, LPO, scale)
-    (figure,) = drawn(monkeypatch, ages.read(tmp_path / host.SCHEDULES)._replace(courses={}, responses={}))
-    for axes in figure.axes:
-        low, high = axes.transAxes.inverted().transform(axes.transData.transform([(1, y) for y in axes.get_ylim()]))[:, 1]
-        assert (round(low), round(high)) == (0, 1)
-        curves = [line for line in axes.get_lines() if len(line.get_ydata()) > 2]
-        for learned in (True, False):
-            rows = [line.get_ydata() for line in curves if line.get_label().startswith("learned") is learned]
-            ends = [(1, np.min(rows)), (1, np.max(rows))]
-            height = np.ptp(axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1])
-            assert height > 0.1 or not np.any(rows)
-    assert len({line.get_color() for line in figure.axes[0].get_lines()}) == 4  # three ages, and grey
-
-
-def test_every_chart_has_its_unit_and_lines_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    found = {}
-    for settings in (SETTINGS, LPO):
-        tables(tmp_path / host.SCHEDULES, settings)
-        for figure in drawn(monkeypatch, ages.read(tmp_path / host.SCHEDULES)):
-            found |= {axes.get_title(loc="left"): axes.get_xlabel() for axes in figure.axes}
-            assert len(figure.legends) == 1 and not any(axes.get_legend() for axes in figure.axes)
-            names = [text.get_text() for text in figure.legends[0].get_texts()]
-            assert names == ["N = 4", "N = 16"] or names[-2:] == ["PPO", "DPO"]
-    assert found == {
-        "policy entropy, nats": "n / N",
-        "size of an update, KL in nats": "n / N",
-        "return of an episode": "n / N",
-        "mean |pi_hat|": "n / N",
-        "entropy of y_hat, nats": "n / N",
-        "drift, A = +1": "",
-        "drift, A = −1": "",
-        "slope of the drift, A = +1": "probability ratio r",
-        "slope of the drift, A = −1": "probability ratio r",
-    }
-
-
-def test_schedules_come_back_from_their_file(tmp_path: Path):
-    """Every number, and NaN where one was not finite or a drift does not know the age."""
-    tables(tmp_path / host.SCHEDULES, LPO)
-    found = ages.read(tmp_path / host.SCHEDULES)
-    want = course(16)
-    got = found.courses["gridworld"][1]
-    assert got.lifetime == 16 and np.isnan(got.step[0]) and np.array_equal(got.step[1:], want.step[1:])
-    assert all(np.array_equal(a, b) for a, b in zip(got[4:], want[4:], strict=True))
-    assert np.array_equal(found.ratios, schedules.RATIOS)
-    assert [row.age for row in found.drifts[:6:2]] == [0, 0.5, 1] and all(np.isnan(row.age) for row in found.drifts[6:])
-    theta = {"hidden": jnp.ones((16, 2)), "output": jnp.ones((2, 1))}
-    for row, other in zip(found.drifts, schedules.drifts(theta, horizon.fraction, lifetime=10), strict=True):
-        assert np.array_equal(row.value, other.value) and np.array_equal(row.slope, other.slope)
-    tables(tmp_path / host.SCHEDULES)
-    assert ages.read(tmp_path / host.SCHEDULES).responses["gridworld"][1].pi_hat.tolist() == (
-        (0.2 - 0.1 * np.linspace(0, 0.9, 4)).tolist()
-    )
-
-
-def damage(page: dict, *path: str | int, value: object) -> str:
-    """The page with one value replaced."""
-    *way, last = path
-    at = page
-    for step in way:
-        at = at[step]
-    at[last] = value
-    return json.dumps(page)
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("courses",), []),
-        (("courses", "gridworld"), []),
-        (("courses", "gridworld", 0), {"lifetime": 4}),
-        (("courses", "gridworld", 0, "entropy"), [1.0]),
-        (("courses", "gridworld", 0, "step"), ["x"] * 4),
-        (("courses", "gridworld", 0, "reward"), [[1.0]] * 4),
-        (("courses", "gridworld", 0, "episode_return"), [1.0]),
-        (("courses", "gridworld", 0, "lifetime"), "4"),
-        (("responses", "gridworld", 0, "pi_hat"), None),
-        (("drifts",), [{"name": "LPO"}]),
-        (("drifts",), [{"name": "LPO", "age": 0, "advantage": 1, "value": [0.0], "slope": [0.0]}]),
-        (("ratios",), 3),
-    ],
-)
-def test_damaged_schedules_are_named(tmp_path: Path, path: tuple[str | int, ...], value: object):
-    folder = fill(tmp_path / "run", "schedules")
-    file = folder / host.SCHEDULES
-    file.write_text(damage(json.loads(file.read_text()), *path, value=value))
-    with pytest.raises(ValueError, match=r"^schedules.json is damaged \("):
-        ages.read(file)
-    page = report.write(folder).read_text()
-    assert "schedules cannot be drawn: schedules.json is damaged" in page and "course-" not in page
-
-
-def test_without_schedules_the_page_says_so(tmp_path: Path):
-    """A run that was stopped, or one of before they were measured."""
-    page = Page(report.write(fill(tmp_path / "run", "metrics")))
-    assert "What the rule does at each age was not measured yet" in page.text
-    assert ">What the rule does at each age</h" not in page.text
-
-
-def test_report_measures_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """`groove report` of a folder with a rule but without schedules; it does so once."""
-    settings = dataclasses.replace(SETTINGS, families=("bernoulli-bandit",), members=(2,))
-    folder = fill(tmp_path / "run", settings=settings)
-    theta = build.build(settings).parts[0].rule.init(jax.random.key(3))
-    rulefile.save_rule(folder / host.RULE, theta, {})
-    assert cli.main(["report", str(folder)]) == 0
-    assert "measuring" in capsys.readouterr().out
-    found = ages.read(folder / host.SCHEDULES)
-    assert list(found.courses) == list(found.responses) == ["bernoulli-bandit"] and not found.drifts
-    assert [row.lifetime for row in found.courses["bernoulli-bandit"]] == [4]
-    assert cli.main(["report", str(folder)]) == 0
-    assert "measuring" not in capsys.readouterr().out
-
-
-def test_a_rule_that_cannot_be_read_does_not_stop_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    folder = fill(tmp_path / "run", "metrics")
-    (folder / host.RULE).write_bytes(b"nonsense")
-    assert cli.main(["report", str(folder)]) == 0
-    assert "not measured" in capsys.readouterr().out and (folder / "report.html").is_file()

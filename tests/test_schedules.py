@@ -79,13 +79,37 @@ def test_a_course_by_hand():
     assert course.reward.tolist() == [1] * 12
     assert course.age.tolist() == (np.unique(np.round(np.linspace(0, 12, 11))) / 12).astype(np.float32).tolist()
     np.testing.assert_allclose(course.episode_return, course.age * 12, rtol=1e-6)
+    assert not any(error.any() for error in course[6:])  # all agents are alike
+
+
+def test_errors_of_a_course_are_those_of_its_means():
+    """Agents that only differ in how fast they move, by 1 and by 3: means of two have half their distance for an error."""
+    rule = counter()
+    faster = rule._replace(
+        init_agent=lambda key: jnp.array([0.0, 1.0]),
+        update=lambda key, theta, agent, rollout, clock: (agent + agent[1] * jnp.array([1.0, 0.0]), {}),
+    )
+    life = life_of(faster)
+
+    def begin(key, level, lifetime):
+        born = life.begin(key, level, lifetime)
+        return born._replace(agent=born.agent.at[1].set(level.pulls.astype(jnp.float32)))
+
+    levels = PAYING._replace(pulls=jnp.array([1, 3], jnp.int32))
+    course = schedules.courses(faster, life._replace(begin=begin), KEY, (), levels, (3,))[0]
+    np.testing.assert_allclose(course.episode_return, [0, 2, 4, 6], rtol=1e-6)
+    np.testing.assert_allclose(course.return_error, [0, 1, 2, 3], rtol=1e-6)
+    p = [probabilities(speed * np.arange(1, 4)) for speed in (1, 3)]
+    entropies = [-np.sum(q * np.log(q), axis=0) for q in p]
+    np.testing.assert_allclose(course.entropy_error, np.abs(entropies[0] - entropies[1]) / 2, rtol=1e-3)
+    assert course.step_error.shape == (3,) and (course.step_error > 0).all()
 
 
 def test_courses_stop_at_their_lifetime():
     """Beside a longer life, a shorter one has its own length, measures its end, and is the same without the longer one."""
     short, long = counted(3, 12)
     assert (short.lifetime, long.lifetime) == (3, 12)
-    assert [column.shape for column in short[1:]] == [(3,), (3,), (3,), (4,), (4,)]
+    assert [column.shape for column in short[1:]] == [(3,), (3,), (3,), (4,), (4,), (3,), (3,), (4,)]
     assert short.age.tolist() == np.float32([0, 1 / 3, 2 / 3, 1]).tolist()
     assert short.episode_return.tolist() == [0, 1, 2, 3]
     assert same(short, counted(3)[0])
@@ -160,7 +184,11 @@ def test_only_a_rule_that_knows_the_age_answers_by_it(known: horizon.Horizon, le
 
 def test_lifetimes_span_a_range():
     assert schedules.lifetimes(10, 250) == [10, 50, 250]
-    assert (schedules.lifetimes(4, 4), schedules.lifetimes(1, 2)) == ([4], [1, 2])
+    assert schedules.lifetimes(1, 2) == [1, 2]
+
+
+def test_a_single_lifetime_is_seen_beside_a_shorter_and_a_longer_one():
+    assert (schedules.lifetimes(4, 4), schedules.lifetimes(1, 1)) == ([2, 4, 8], [1, 2])
 
 
 # ----- drifts
@@ -213,7 +241,24 @@ def test_at_the_end_the_horizon_has_exactly_one():
 
     assert schedules.drifts(theta_of(horizon.fraction_and_log), spy, lifetime=7)
     concrete = [entry.tolist() for entry in seen if not isinstance(entry, jax.core.Tracer)]
-    assert concrete == np.float32([[age, math.log(6)] for age in (0, 0.5, 1)]).tolist()
+    for life in (6, 2):
+        assert all(np.float32([age, math.log(life)]).tolist() in concrete for age in (0, 0.5, 1))
+
+
+@pytest.mark.parametrize("known", [horizon.none, horizon.fraction, horizon.fraction_and_log, horizon.remaining])
+def test_drifts_that_know_n_are_drawn_for_two_lives(known: horizon.Horizon):
+    """For N and half of it where equal ages mean different drifts; else once, which holds for every N."""
+    width = {horizon.none: 0, horizon.fraction_and_log: 2}.get(known, 1)
+    theta = {"hidden": jnp.ones((8 * (1 + width), 2)) / 4, "output": jnp.ones((2, 1))}
+    rows = schedules.drifts(theta, known, lifetime=21)
+    learned = [(row.lifetime, row.age) for row in rows if row.name == "LPO" and row.advantage > 0]
+    if known in (horizon.fraction_and_log, horizon.remaining):
+        assert learned == [(20, 0.0), (20, 0.5), (20, 1.0), (10, 0.0), (10, 0.5), (10, 1.0)]
+        assert not np.array_equal(rows[2].value, rows[8].value)
+    else:
+        assert {life for life, _ in learned} == {0} and len(learned) == (3 if width else 1)
+    assert {row.lifetime for row in rows if row.name != "LPO"} == {0}
+    assert {row.lifetime for row in schedules.drifts(theta, known, lifetime=2)} == {0}  # half of it has no middle
 
 
 @pytest.mark.parametrize("ppo_start", [False, True])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
-from groove.schedules import Course, Drift, Response
+from groove.schedules import LEARNED, Course, Drift, Response
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ COURSES = (
     "update's own rollout; the axis is logarithmic. Right: the return of an episode, measured at up to eleven ages. Means "
     "over sixteen agents; paler lines for shorter lives."
 )
+BANDS = "Shaded: normal 95 % intervals of the means over agents, each of which has a level of its own."
 RESPONSES = (
     "The same agents and the same rollouts, shown to the rule as if they came at different ages n/N of lives of N updates. "
     "Left: how hard it pushes the policy, the mean of |pi_hat|. Right: the entropy of y_hat, what agents are to predict. A "
@@ -33,10 +34,10 @@ DRIFTS = (
     "stops pushing the ratio further. Grey: PPO with a clip of 0.2, and DPO. Where the learned drift is more than five "
     "times larger or smaller than theirs, the axis is logarithmic away from 0."
 )
-LEARNED = "LPO"
-"""The name of drifts that are not written by hand."""
 LEAST = 1e-8
 """Nats; smaller updates, which float32 cannot tell apart, are drawn as that."""
+NORMAL = 1.96
+"""Standard errors between a mean and an end of its 95 % interval."""
 Style: TypeAlias = dict[str, Any]
 """Of a line, as Matplotlib names it."""
 
@@ -48,10 +49,11 @@ class Schedules(NamedTuple):
     responses: Mapping[str, Sequence[Response]]  # by family; none but for LPG
     drifts: Sequence[Drift]  # none but for LPO
     ratios: np.ndarray  # f64; where drifts are known
+    trained: tuple[int, int] | None = None  # the range of lifetimes that the rule was trained on, where that is known
 
 
 def read(path: Path) -> Schedules:
-    """The tables that `groove.host.save_schedules` wrote; what was not finite is NaN.
+    """The tables that `groove.host.save_schedules` wrote; what was not finite is NaN, and what was not measured then.
 
     Raises:
         ValueError: They are damaged.
@@ -66,13 +68,26 @@ def read(path: Path) -> Schedules:
             raise ValueError("a family has no rows")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from error
-    return Schedules(courses, responses, drifts, ratios)
+    return Schedules(courses, responses, drifts, ratios, _trained(path.with_name("config.json")))
+
+
+def _trained(path: Path) -> tuple[int, int] | None:
+    """The range of lifetimes in a run's configuration; None where there is none to read."""
+    try:
+        low, high = json.loads(path.read_text(encoding="utf-8"))["config"]["life"]["updates"]
+        return int(low), int(high)
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _course(row: Mapping[str, Any]) -> Course:
-    found = Course(row["lifetime"], *(_numbers(row[name]) for name in Course._fields[1:]))
-    _check_sizes(row["lifetime"], found.entropy, found.step, found.reward)
-    _check_sizes(found.age.size, found.episode_return)
+    *measured, entropy, step, reached = Course._fields[1:]
+    columns = [_numbers(row[name]) for name in measured]
+    unknown = {entropy: columns[0], step: columns[1], reached: columns[4]}  # errors came later than schedules
+    errors = [_numbers(row[name]) if name in row else np.full_like(like, math.nan) for name, like in unknown.items()]
+    found = Course(row["lifetime"], *columns, *errors)
+    _check_sizes(row["lifetime"], found.entropy, found.step, found.reward, found.entropy_error, found.step_error)
+    _check_sizes(found.age.size, found.episode_return, found.return_error)
     return found
 
 
@@ -85,6 +100,7 @@ def _response(row: Mapping[str, Any]) -> Response:
 def _drift(row: Mapping[str, Any], size: int) -> Drift:
     age = math.nan if row["age"] is None else float(row["age"])
     found = Drift(str(row["name"]), age, float(row["advantage"]), _numbers(row["value"]), _numbers(row["slope"]))
+    found = found._replace(lifetime=int(row.get("lifetime", 0)))
     _check_sizes(size, found.value, found.slope)
     return found
 
@@ -102,12 +118,12 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
 def pictures(found: Schedules) -> list[Picture]:
     """All that there is to see, each with its caption."""
     families = list({**found.courses, **found.responses})
-    drawn = [_courses(name, found.courses[name], families.index(name)) for name in found.courses]
-    drawn += [_responses(name, rows, families.index(name)) for name, rows in found.responses.items()]
-    return drawn + ([_drifts(found.ratios, found.drifts)] if found.drifts else [])
+    drawn = [_courses(name, rows, families.index(name), found.trained) for name, rows in found.courses.items()]
+    drawn += [_responses(name, rows, families.index(name), found.trained) for name, rows in found.responses.items()]
+    return drawn + ([_drifts(found.ratios, found.drifts, found.trained)] if found.drifts else [])
 
 
-def _courses(family: str, courses: Sequence[Course], index: int) -> Picture:
+def _courses(family: str, courses: Sequence[Course], index: int, trained: tuple[int, int] | None) -> Picture:
     figure, axes = _canvas(family, 9.2, 3.0, 1, 3)
     for place, row in enumerate(courses):
         ages = np.arange(1, row.lifetime + 1) / row.lifetime
@@ -116,11 +132,17 @@ def _courses(family: str, courses: Sequence[Course], index: int) -> Picture:
         axes[0].plot(ages, row.entropy, marker=few, **style)
         axes[1].plot(ages, np.maximum(row.step, LEAST), marker=few, **style)
         axes[2].plot(row.age, row.episode_return, marker="o", **style)
+        _band(axes[0], ages, row.entropy, row.entropy_error, style)
+        _band(axes[1], ages, row.step, row.step_error, style, least=LEAST)
+        _band(axes[2], row.age, row.episode_return, row.return_error, style)
     _decades(axes[1], [np.maximum(row.step, LEAST) for row in courses])
-    for one, title in zip(
-        axes, ("policy entropy, nats", "size of an update, KL in nats", "return of an episode"), strict=True
-    ):
-        _finish(one, title, "n / N", (0, 1))
+    names = {
+        "entropy of the policy": "entropy, in nats",
+        "size of an update": "KL divergence, in nats",
+        "what agents achieve": "return of an episode",
+    }
+    for one, (title, unit) in zip(axes, names.items(), strict=True):
+        _finish(one, title, "n / N", unit, (0, 1))
     _spread(axes[0], 0.1)
     _legend(figure, axes[0])
     said = "; ".join(
@@ -128,17 +150,20 @@ def _courses(family: str, courses: Sequence[Course], index: int) -> Picture:
         f"{row.step[-1]:.2g}, return {row.episode_return[0]:.2f} to {row.episode_return[-1]:.2f}"
         for row in courses
     )
-    return Picture(f"course-{family}", finished(figure), f"Agents on {family} against n/N. {said}.", COURSES)
+    bands = [BANDS] if any(np.isfinite(row.return_error).any() for row in courses) else []
+    caption = " ".join([COURSES, *bands, *_told(trained, [row.lifetime for row in courses])])
+    return Picture(f"course-{family}", finished(figure), f"Agents on {family} against n/N. {said}.", caption)
 
 
-def _responses(family: str, responses: Sequence[Response], index: int) -> Picture:
+def _responses(family: str, responses: Sequence[Response], index: int, trained: tuple[int, int] | None) -> Picture:
     figure, axes = _canvas(family, 6.4, 3.0, 1, 2)
     for place, row in enumerate(responses):
         style = _shade(index, place, len(responses)) | {"label": f"N = {row.lifetime}"}
         axes[0].plot(row.age, row.pi_hat, marker="o", **style)
         axes[1].plot(row.age, row.target_entropy, marker="o", **style)
-    for one, title in zip(axes, ("mean |pi_hat|", "entropy of y_hat, nats"), strict=True):
-        _finish(one, title, "n / N", (0, 1))
+    names = {"push on the policy": "mean |pi_hat|", "target of predictions": "entropy of y_hat, in nats"}
+    for one, (title, unit) in zip(axes, names.items(), strict=True):
+        _finish(one, title, "n / N", unit, (0, 1))
         _spread(one, 0.1)
     _legend(figure, axes[0])
     said = "; ".join(
@@ -146,15 +171,28 @@ def _responses(family: str, responses: Sequence[Response], index: int) -> Pictur
         f"{row.target_entropy[0]:.3g} to {row.target_entropy[-1]:.3g}"
         for row in responses
     )
-    return Picture(f"response-{family}", finished(figure), f"LPG's answers to {family} rollouts by age. {said}.", RESPONSES)
+    caption = " ".join([RESPONSES, *_told(trained, [row.lifetime for row in responses])])
+    return Picture(f"response-{family}", finished(figure), f"LPG's answers to {family} rollouts by age. {said}.", caption)
 
 
-def _drifts(ratios: np.ndarray, drifts: Sequence[Drift]) -> Picture:
-    figure, axes = _canvas("", 7.2, 5.0, 2, 2)
+def _told(trained: tuple[int, int] | None, lifetimes: Sequence[int]) -> list[str]:
+    """A sentence on which lives the rule was trained on, where that is known."""
+    if trained is None:
+        return []
+    low, high = trained
+    beyond = [f"{lifetime}" for lifetime in lifetimes if not low <= lifetime <= high]
+    span = f"{low}" if low == high else f"{low} to {high}"
+    others = f"; those of N = {' and '.join(beyond)} it never saw" if beyond else ""
+    return [f"The rule was trained on lives of {span} updates{others}."]
+
+
+def _drifts(ratios: np.ndarray, drifts: Sequence[Drift], trained: tuple[int, int] | None) -> Picture:
+    figure, axes = _canvas("", 7.2, 5.4, 2, 2)
     ages = sorted({row.age for row in drifts if not math.isnan(row.age)})
+    lives = sorted({row.lifetime for row in drifts if row.lifetime}, reverse=True)
     for row in drifts:
         column = 0 if row.advantage > 0 else 1
-        style = _style(row, ages)
+        style = _style(row, ages, lives)
         axes[column].plot(ratios, row.value, **style)
         axes[2 + column].plot(ratios, row.slope, **style)
     for column, advantage in enumerate((1, -1)):
@@ -162,25 +200,32 @@ def _drifts(ratios: np.ndarray, drifts: Sequence[Drift]) -> Picture:
         _scale(axes[column], [(row.name, row.value) for row in shown])
         _scale(axes[2 + column], [(row.name, row.slope) for row in shown])
         axes[2 + column].axhline(advantage, color=GREY, linewidth=0.6, zorder=0)
-        sign = "+1" if advantage > 0 else "−1"
-        _finish(axes[column], f"drift, A = {sign}", "", (ratios[0], ratios[-1]))
-        _finish(axes[2 + column], f"slope of the drift, A = {sign}", "probability ratio r", (ratios[0], ratios[-1]))
+        sign, ends = "+1" if advantage > 0 else "−1", (ratios[0], ratios[-1])
+        _finish(axes[column], f"drift, A = {sign}", "probability ratio r", "drift, in normalised A", ends)
+        _finish(axes[2 + column], f"slope of the drift, A = {sign}", "probability ratio r", "slope, in normalised A", ends)
     _legend(figure, axes[0])
-    said = "; ".join(
-        f"{row.name}{'' if math.isnan(row.age) else f' at n/N = {row.age:g}'}: {np.interp(1.5, ratios, row.value):.3g}"
-        for row in drifts
-        if row.advantage > 0
-    )
-    return Picture("drift", finished(figure), f"Drift functions; at r = 1.5 and A = 1: {said}.", DRIFTS)
+    said = "; ".join(f"{_named(row)}: {np.interp(1.5, ratios, row.value):.3g}" for row in drifts if row.advantage > 0)
+    words = [DRIFTS]
+    if lives:
+        shorter = f" and, paler, of {' and '.join(map(str, lives[1:]))}" if lives[1:] else ""
+        words += [f"This drift knows N itself: drawn for lives of {lives[0]} updates{shorter}.", *_told(trained, lives)]
+    return Picture("drift", finished(figure), f"Drift functions; at r = 1.5 and A = 1: {said}.", " ".join(words))
 
 
-def _style(row: Drift, ages: Sequence[float]) -> Style:
+def _named(row: Drift) -> str:
+    age = "" if math.isnan(row.age) else f" at n/N = {row.age:g}"
+    return f"{row.name}{age}{f', N = {row.lifetime}' if row.lifetime else ''}"
+
+
+def _style(row: Drift, ages: Sequence[float], lives: Sequence[int]) -> Style:
     if row.name != LEARNED:
         return {"color": GREY, "linestyle": "--" if row.name == "PPO" else ":", "linewidth": 1.2, "label": row.name}
     if math.isnan(row.age):
         return {"color": colour(0), "linewidth": 2, "label": "learned"}
     place = ages.index(row.age)  # thinner the later, so that equal curves can be told from one
-    return {"color": colour(place), "linewidth": max(1.2, 3 - place), "label": f"learned, n/N = {row.age:g}"}
+    label = f"learned, n/N = {row.age:g}{f', N = {row.lifetime}' if row.lifetime else ''}"
+    pale = 0.4 if row.lifetime in lives[1:] else 1.0
+    return {"color": colour(place), "linewidth": max(1.2, 3 - place), "label": label, "alpha": pale}
 
 
 def _scale(axes: "Axes", curves: Sequence[tuple[str, np.ndarray]]) -> None:
@@ -230,11 +275,20 @@ def _canvas(title: str, width: float, height: float, rows: int, columns: int) ->
 def _legend(figure: "Figure", axes: "Axes") -> None:
     """Above the charts, where it covers none."""
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize=7.5, frameon=False)
+    figure.legend(handles, labels, loc="outside upper right", ncols=min(len(labels), 5), fontsize=7.5, frameon=False)
 
 
-def _finish(axes: "Axes", title: str, unit: str, ends: tuple[float, float]) -> None:
+def _band(
+    axes: "Axes", x: np.ndarray, middle: np.ndarray, error: np.ndarray, style: Style, *, least: float = -math.inf
+) -> None:
+    """Where the mean lies with a probability of 95 %, if it is normal; nothing where the error is not known."""
+    low, high = (np.maximum(middle + sign * NORMAL * error, least) for sign in (-1, 1))
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.15 * style["alpha"], linewidth=0)
+
+
+def _finish(axes: "Axes", title: str, across: str, up: str, ends: tuple[float, float]) -> None:
     axes.set_title(title, fontsize=8.5, loc="left", color=INK)
-    axes.set_xlabel(unit)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
     room = 0.03 * (ends[1] - ends[0])
     axes.set_xlim(ends[0] - room, ends[1] + room)
