@@ -1,5 +1,6 @@
 """What a rule's newborn agents reach on tasks, and how one of them walks."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -68,10 +69,12 @@ def courses(
         points: i32[points], increasing; updates after which to measure. The last one is the lifetime of all.
         agents: Agents per task.
         first: The place of the first task, where a long list is lived in parts.
-        block: Tasks at once, to bound memory; changes no number but by rounding.
+        block: Agents at once, to bound memory; changes no number but by rounding.
     """
 
-    def one(key, level):
+    def one(row):
+        key, place = row
+        level = jax.tree.map(lambda leaf: leaf[place], levels)
         begin_key, life_key, measure_key = jax.random.split(key, 3)
 
         def update(n, member):
@@ -85,13 +88,11 @@ def courses(
         start = (jnp.zeros_like(points[0]), life.begin(begin_key, level, points[-1]))
         return jax.lax.scan(to_point, start, points)[1]
 
-    def task(row):
-        number, level = row
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, number), jnp.arange(agents))
-        return jax.vmap(one, (0, None))(keys, level)
-
     tasks = jax.tree.leaves(levels)[0].shape[0]
-    return jax.lax.map(task, (first + jnp.arange(tasks), levels), batch_size=min(block, tasks))
+    place, number = (axis.reshape(-1) for axis in jnp.indices((tasks, agents), jnp.int32))
+    keys = jax.vmap(lambda task, agent: jax.random.fold_in(jax.random.fold_in(key, task), agent))(first + place, number)
+    found = jax.lax.map(one, (keys, place), batch_size=math.gcd(block, tasks * agents))
+    return jax.tree.map(lambda leaf: leaf.reshape(tasks, agents, *leaf.shape[1:]), found)
 
 
 def optima(family: Family, levels: Level) -> jax.Array:

@@ -11,9 +11,9 @@ import numpy as np
 
 from groove import evaluate, host, protocols
 from groove.evaluation.contestants import RANDOM
-from groove.evaluation.work import Stopped, key_of, life_of
+from groove.evaluation.work import Stopped, agents_at_once, key_of, life_of
 from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
-from levels.base import Discrete, Level
+from levels.base import Level
 from levels.suites import SUITES, Chapter, chapters
 
 SEED = 81_517
@@ -112,7 +112,7 @@ def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> C
     """`(key, levels, setting) -> f32[tasks, agents]`, returns at the end of the lives of a baseline's agents."""
     spec, budget = chapter.family.environment.spec, protocol.budgets[scale]
     end = jnp.asarray([budget.lifetime], jnp.int32)
-    block = 4 if isinstance(spec.observation, Discrete) else 1
+    block = agents_at_once(chapter)
 
     def live(key: jax.Array, levels: Level, setting: Setting) -> jax.Array:
         made = protocols.named_rule(rule, spec, setting, gamma=protocol.gamma, lambda_=protocol.lambda_)

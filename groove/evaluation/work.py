@@ -1,10 +1,15 @@
 """Runs what a protocol asks for: every rule on every chapter of a suite, in blocks of tasks, kept as they are done."""
 
+import functools
+import itertools
 import json
+import math
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +26,14 @@ from groove.protocols import PROTOCOLS, Budget, SuiteProtocol, Tuned
 from levels.base import Discrete, Level
 from levels.suites import SUITES, Chapter, chapters
 
+Found = TypeVar("Found")
 SEED = 50_423
 """Of all agents that are evaluated; those of tuning have other seeds."""
-BLOCK = 32
-"""Tasks whose agents live at once, and after which what was found is kept."""
+BLOCK = 16
+"""Tasks of one call, after which what was found is kept."""
+
+CACHED = 2**17
+"""Numbers of agents' tables that a CPU steps together: half a MiB, so that they stay in its cache."""
 
 
 class Stopped(Exception):
@@ -85,19 +94,19 @@ def evaluated(
     missing = [piece for piece in pieces if not _holds(table, plan, piece)]
     done = total - sum(piece.number for piece in missing)
     versions = json.dumps(host.versions(), sort_keys=True)
-    measure: Measured | None = None
-    last: tuple[str, int, str] | None = None
-    for piece in missing:
-        if stopped():
-            raise Stopped(f"stopped after {done} of {total} tasks")
-        name = (piece.contestant.label, piece.contestant.meta_seed, piece.chapter.name)
-        if measure is None or name != last:
-            measure, last = measured(plan, piece.contestant.make(piece.chapter), piece.chapter), name
-        found = _lived(plan, piece, measure)
-        table = results.merged([table, results.table_of(_columns(plan, piece, found, versions))])
-        assert results.write(path, table)
-        done += piece.number
-        seen(done, total)
+    for _, same in itertools.groupby(missing, lambda piece: (*piece.contestant[:2], piece.chapter.name)):
+        waiting = list(same)
+        measure = measured(plan, waiting[0].contestant.make(waiting[0].chapter), waiting[0].chapter)
+        while waiting:
+            if stopped():
+                raise Stopped(f"stopped after {done} of {total} tasks")
+            now, waiting = waiting[: workers()], waiting[workers() :]
+            found = together([functools.partial(_lived, plan, piece, measure) for piece in now])
+            rows = [results.table_of(_columns(plan, *pair, versions)) for pair in zip(now, found, strict=True)]
+            table = results.merged([table, *rows])
+            assert results.write(path, table)
+            done += sum(piece.number for piece in now)
+            seen(done, total)
     return table
 
 
@@ -161,8 +170,7 @@ def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
     budget = protocol.budgets[plan.scale]
     life = life_of(protocol, budget, rule, chapter)
     points = jnp.asarray(protocols.points_of(protocol, plan.scale), jnp.int32)
-    tabular = isinstance(chapter.family.environment.spec.observation, Discrete)
-    block = 4 if tabular else 1
+    block = agents_at_once(chapter)
 
     def courses(key, levels, first):
         theta = rule.init(jax.random.key(0))  # what a learned rule has learned
@@ -176,6 +184,26 @@ def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: 
     environment, value = chapter.family.environment, chapter.family.value
     measure = exact(rule, environment, value) if value else sampled(rule, environment, episodes=budget.episodes)
     return lifetime(rule, environment, steps=protocol.steps, environments=budget.environments, evaluate=measure)
+
+
+def workers() -> int:
+    """How many calls to have under way at once: on a CPU one a core, since small steps keep no more than one busy."""
+    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+
+
+def together(calls: Sequence[Callable[[], Found]]) -> list[Found]:
+    """Makes calls at once, each in a thread of its own; results in the order of the calls."""
+    with ThreadPoolExecutor(max(1, len(calls))) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def agents_at_once(chapter: Chapter) -> int:
+    """How many agents to step together, a power of two: on a CPU so few that their tables stay in cache."""
+    if jax.default_backend() != "cpu":
+        return 512
+    spec = chapter.family.environment.spec
+    numbers = spec.observation.n * (spec.actions + 1) if isinstance(spec.observation, Discrete) else CACHED
+    return 2 ** int(np.clip(math.log2(CACHED / numbers), 0, 7))
 
 
 def key_of(chapter: Chapter, meta_seed: int, seed: int = SEED) -> jax.Array:

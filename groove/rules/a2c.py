@@ -26,8 +26,9 @@ def entropy(logits: jax.Array) -> jax.Array:
 
 
 def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:
-    """Log-probability of the actions taken: f32[..., n], i32[...] to f32[...]."""
-    return jnp.take_along_axis(jax.nn.log_softmax(logits), action[..., None], axis=-1)[..., 0]
+    """Log-probability of the actions taken: f32[..., n], i32[...] to f32[...]. Its gradient scatters nothing."""
+    chosen = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
+    return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=-1)
 
 
 def a2c(
