@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import time
 from collections.abc import Callable
 
 import chex
@@ -14,6 +15,9 @@ from levels.check.subject import Fault, Skip, Subject, check_form, compiled, row
 
 EDITS = 5
 """Edits in a row."""
+
+TRACES, CLOCK = 4, 1.05
+"""Times that a function is traced, and the seconds over which a sampler is: a clock that counts whole ones moves in them."""
 
 CLOSE = 1e-4
 """What rounding may change, relatively: XLA orders sums in one way alone and in another in a batch."""
@@ -74,7 +78,7 @@ def check_valid(subject: Subject, levels: Level, what: str) -> None:
 def determinism(subject: Subject) -> str:
     """Samples, edits and decodings depend on their arguments alone: traced again and called again, they are the same."""
     generator, key, level = subject.generator, subject.keys[0], row(subject.levels, 0)
-    check_pure("sample", generator.sample, key)
+    check_pure("sample", generator.sample, key, seconds=CLOCK)
     if generator.mutate is not None:
         check_pure("mutate", generator.mutate, key, level)
     if generator.decode is not None:
@@ -84,13 +88,16 @@ def determinism(subject: Subject) -> str:
     return "the same keys, the same levels."
 
 
-def check_pure(name: str, function: Callable, *arguments: chex.ArrayTree) -> None:
-    """Raises a Fault unless a function is the same each time it is traced."""
-    if program(function, arguments) != program(function, arguments):
-        raise Fault(
-            f"{name} is another function each time it is traced.",
-            "Take all chance from the key or the noise, by jax.random: not from NumPy, global variables or clocks.",
-        )
+def check_pure(name: str, function: Callable, *arguments: chex.ArrayTree, seconds: float = 0.0) -> None:
+    """Raises a Fault unless a function is the same each time it is traced: `TRACES` times, over so many seconds."""
+    first = program(function, arguments)
+    for _ in range(TRACES - 1):
+        time.sleep(seconds / (TRACES - 1))
+        if program(function, arguments) != first:
+            raise Fault(
+                f"{name} is another function each time it is traced.",
+                "Take all chance from the key or the noise, by jax.random: not from NumPy, global variables or clocks.",
+            )
 
 
 def program(function: Callable, arguments: tuple) -> tuple:

@@ -24,6 +24,11 @@ class Law(NamedTuple):
     name: str
     needs: tuple[str, ...]
     ask: Callable[[Subject], str]
+    with_family: tuple[str, ...] = ()  # laws that it needs, too, where there is a family
+
+    def wants(self, subject: Subject) -> tuple[str, ...]:
+        """All that it needs."""
+        return self.needs if subject.family is None else (*self.needs, *self.with_family)
 
 
 LAWS: tuple[Law, ...] = (
@@ -48,7 +53,7 @@ LAWS: tuple[Law, ...] = (
     Law("optimal policy", ("optimum",), worth.optimal_policy),
     Law("success", ("episodes",), worth.success),
     Law("solvable", ("episodes",), worth.solvable),
-    Law("speed", ("sampling",), worth.speed),
+    Law("speed", ("sampling",), worth.speed, with_family=("time steps",)),
 )
 """All laws, in the order in which they are asked."""
 
@@ -118,7 +123,8 @@ def check(
         raise ValueError(f"levels and episodes must be at least 2, got {(levels, episodes)}.")
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}.")
-    laws = _laws(tuple(only))
+    only = tuple(only)
+    assert all(map(_known, only))
     called = name or str(getattr(part, "__name__", type(part).__name__))
     try:
         found = made(part, family)
@@ -133,24 +139,29 @@ def check(
     else:
         hint = "It must be a levels.base.Family, a levels.base.Generator or a function of a key that returns a level."
         return Verdict(called, (Finding("making", "failed", f"it is a {type(found).__name__}.", hint),))
-    return Verdict(subject.name, _findings(subject, laws))
+    return Verdict(subject.name, _findings(subject, _laws(only, subject)))
 
 
-def _laws(names: tuple[str, ...]) -> tuple[Law, ...]:
-    """The laws of those names and all that they need, or all laws if there are no names."""
+def _known(name: str) -> Law:
+    """The law of that name."""
     known = {law.name: law for law in LAWS}
-    wanted = list(names or known)
-    for name in wanted:  # which grows meanwhile
-        if name not in known:
-            raise ValueError(f"only must name laws, {', '.join(known)}; got {name!r}.")
-        wanted.extend(known[name].needs)
-    return tuple(law for law in LAWS if law.name in wanted)
+    if name not in known:
+        raise ValueError(f"only must name laws, {', '.join(known)}; got {name!r}.")
+    return known[name]
+
+
+def _laws(names: tuple[str, ...], subject: Subject) -> tuple[Law, ...]:
+    """The laws of those names and all that they need, or all laws if there are no names."""
+    wanted = [_known(name) for name in names] or list(LAWS)
+    for law in wanted:  # which grows meanwhile
+        wanted.extend(map(_known, law.wants(subject)))
+    return tuple(law for law in LAWS if law in wanted)
 
 
 def _findings(subject: Subject, laws: tuple[Law, ...]) -> tuple[Finding, ...]:
     found: dict[str, Finding] = {}
     for law in laws:
-        missing = [need for need in law.needs if found[need].outcome != "passed"]
+        missing = [need for need in law.wants(subject) if found[need].outcome != "passed"]
         if missing:
             found[law.name] = Finding(law.name, "skipped", f"cannot be asked without {missing[0]!r}.")
         else:

@@ -53,7 +53,8 @@ def optimum(subject: Subject) -> str:
                 f"{policy} returns {mean[i]:.4g} on average (standard error {error[i]:.2g}), the optimum is {best[i]:.4g}."
             )
             raise Fault(reason, "It is the highest expected return of an episode.", row(subject.levels, i))
-    return f"{len(tallies)} policies stay below it on {len(best)} levels; {best.min():.3g} to {best.max():.3g}."
+    one_side = "" if subject.known.policy else " There is no policy to show that it is reached: it may be too high."
+    return f"{len(tallies)} policies stay below it on {len(best)} levels; {best.min():.3g} to {best.max():.3g}.{one_side}"
 
 
 def mean_and_error(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
@@ -124,21 +125,43 @@ def played(subject: Subject, policy: Callable[[Level], Policy]) -> Tally:
 
 
 def success(subject: Subject) -> str:
-    """Who returns the optimum has solved a level whose optimum is positive."""
+    """Who returns the optimum has solved a level whose optimum is positive; who returns the least that was seen has not."""
     judge = subject.known.success
     if judge is None:
         raise Skip("the family has no success.")
-    returns = jnp.asarray(subject.tallies.total.mean(axis=1), jnp.float32)
+    total = np.asarray(subject.tallies.total, np.float64)
     best = None if subject.known.optimum is None else optima(subject)
-    solved = jax.jit(jax.vmap(judge))(subject.played, returns if best is None else jnp.asarray(best, jnp.float32))
-    if solved.dtype != bool or solved.ndim != 1:
-        raise Fault(f"success is {solved.dtype}{list(solved.shape[1:])}, not bool[].")
+    check_least(subject, judge, total.min(axis=1), total.max(axis=1) if best is None else best)
     if best is None:
-        return "is a boolean; there is no optimum to compare with."
-    unsolved = (best > 0) & ~np.asarray(solved)
+        return "is a boolean that the least return does not earn; there is no optimum to compare with."
+    solved = judged(subject, judge, best)
+    unsolved = (best > 0) & ~solved
     if unsolved.any():
         raise Fault("returning the optimum is no success.", "", row(subject.levels, int(unsolved.argmax())))
     return f"{np.mean(solved):.0%} of levels are solved by who returns the optimum."
+
+
+def judged(subject: Subject, judge: Callable[[Level, jax.Array], jax.Array], returns: np.ndarray) -> np.ndarray:
+    """Whether those returns solve the levels that are played, bool[levels]."""
+    solved = jax.jit(jax.vmap(judge))(subject.played, jnp.asarray(returns, jnp.float32))
+    if solved.dtype != bool or solved.ndim != 1:
+        raise Fault(f"success is {solved.dtype}{list(solved.shape[1:])}, not bool[].")
+    return np.asarray(solved)
+
+
+def check_least(
+    subject: Subject, judge: Callable[[Level, jax.Array], jax.Array], least: np.ndarray, best: np.ndarray
+) -> None:
+    """Raises a Fault if success says nothing: returns far below 0 earn it, or on every level the least one that was seen."""
+    hint = "Success is to tell those who solve a level from those who do not: at least 0.75 of the optimum, for example."
+    low = judged(subject, judge, np.minimum(least, best - 1 - np.abs(best))) & (best > 0)
+    if low.any():
+        raise Fault("returning less than nothing is a success.", hint, row(subject.levels, int(low.argmax())))
+    apart = (best > 0) & (best > least + SLACK * (1 + np.abs(best)))
+    if apart.any() and judged(subject, judge, least)[apart].all():
+        raise Fault(
+            "the least return that was seen is a success on every level.", hint, row(subject.levels, int(apart.argmax()))
+        )
 
 
 def solvable(subject: Subject) -> str:

@@ -415,6 +415,9 @@ def table(good):
         ),
         ("success", {"success": lambda level, gained: gained}, "success is float32[], not bool[]"),
         ("success", {"success": lambda level, gained: gained > 2}, "returning the optimum is no success"),
+        ("success", {"success": lambda level, gained: gained == gained}, "returning less than nothing is a success"),
+        ("success", {"success": lambda level, gained: gained >= 0}, "the least return that was seen is a success on every"),
+        ("success", {"success": lambda level, gained: gained >= 0, "optimum": None}, "the least return that was seen is"),
     ],
 )
 def test_worth_that_is_wrong_is_named(law, changes, reason):

@@ -1,0 +1,33 @@
+"""The conformance check: optima that nobody reaches, samplers that look at clocks, faults that are said once."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import pytest
+from test_check import CORRIDORS, GRIDS, SMALL, Corridor, failing, sample, with_environment
+
+from levels.check import check
+
+
+def test_an_optimum_without_a_policy_is_bounded_from_one_side():
+    """Which the verdict says: 7 is above what anybody returns, and nothing shows it."""
+    for family, said in ((CORRIDORS._replace(optimum=lambda level: jnp.float32(7)), True), (GRIDS, False)):
+        (finding,) = [one for one in check(family, only=("optimum",), **SMALL).findings if one.law == "optimum"]
+        assert finding.outcome == "passed" and ("it may be too high" in finding.reason) == said
+
+
+@pytest.mark.parametrize("tick", [lambda: int(time.time()), time.time_ns])
+def test_samplers_that_look_at_a_clock_are_named(tick):
+    def timed(key):
+        return Corridor(jnp.int32(3), 0.1 * jax.random.uniform(jax.random.fold_in(key, tick() % 2**31)))
+
+    assert "sample is another function each time it is traced" in failing(timed, "determinism").reason
+
+
+def test_a_fault_of_steps_is_said_once():
+    """Speed cannot be asked without them; of a generator without a family it can."""
+    verdict = check(with_environment(step=lambda *given: 1 / 0), only=("speed",), **SMALL)
+    assert [one.law for one in verdict.failures] == ["time steps"]
+    assert verdict.findings[-1].reason == "cannot be asked without 'time steps'."
+    assert [one.law for one in check(sample, only=("speed",), **SMALL).findings] == ["sampling", "speed"]
