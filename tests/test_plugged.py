@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -255,6 +256,16 @@ def test_parts_are_checked_by_name(installed, capsys, words, code, said):
     assert cli.main(["levels", "check", *words, *size]) == code
     shown = capsys.readouterr()
     assert said in shown.out + shown.err
+
+
+def test_the_command_leaves_at_once(installed, capsys, monkeypatch):
+    """With the code of its verdict, once that is out; who calls `main` in a process of their own stays."""
+    left = []
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/groove"])
+    monkeypatch.setattr(os, "_exit", lambda code: left.append((code, capsys.readouterr().out.splitlines()[0])))
+    for name, code, said in (("corridor", 0, "all of 2 laws are kept"), ("broken", 1, "1 of 1 laws is broken")):
+        cli.main(["levels", "check", name, "--only", "variety", "--levels", "4"])
+        assert left[-1][0] == code and said in left[-1][1]
 
 
 def test_help_of_list_and_check_teaches(capsys):
