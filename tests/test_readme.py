@@ -26,6 +26,7 @@ class Block(NamedTuple):
     code: str
     line: int  # of README.md, where the code begins
     run: bool
+    file: str = ""  # where its code is to be written before what follows
 
 
 def blocks_of(text: str) -> list[Block]:
@@ -34,7 +35,13 @@ def blocks_of(text: str) -> list[Block]:
         language, code = match["language"], match["code"]
         wanted = language == "python" or (language in SHELLS and code.startswith(("groove ", "python -m ")))
         found.append(
-            Block(language, code, text.count("\n", 0, match.start("code")) + 1, wanted and match["mark"] not in NOT_RUN)
+            Block(
+                language,
+                code,
+                text.count("\n", 0, match.start("code")) + 1,
+                wanted and match["mark"] not in NOT_RUN,
+                (match["mark"] or "").removeprefix("file: ") if (match["mark"] or "").startswith("file: ") else "",
+            )
         )
     return [block for block in found if block.language in ("python", *SHELLS)]
 
@@ -68,6 +75,9 @@ def commands(folder: Path) -> dict[str, str]:
 def run_all(blocks: list[Block], folder: Path, environment: dict[str, str]) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks:
+        if block.file:
+            (folder / block.file).parent.mkdir(exist_ok=True)
+            assert (folder / block.file).write_text(block.code, encoding="utf-8")
         if block.run and block.language == "python":
             exec(compiled(block), namespace)
         elif block.run:

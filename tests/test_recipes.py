@@ -14,9 +14,10 @@ FAMILY = ("--families", "corridor")
 
 
 def files() -> dict[str, str]:
-    """The files that the README shows, by path."""
+    """The files of packages that the README shows, by path."""
     found = FENCE.finditer(README.read_text(encoding="utf-8"))
-    return {match["mark"][6:]: match["code"] for match in found if (match["mark"] or "").startswith("file: ")}
+    marked = {match["mark"][6:]: match["code"] for match in found if (match["mark"] or "").startswith("file: ")}
+    return {path: code for path, code in marked.items() if "/" in path}
 
 
 @pytest.fixture(scope="module")

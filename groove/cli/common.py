@@ -79,6 +79,14 @@ def smoke(settings: Config) -> Config:
     return config.smoke(settings) if os.environ.get("GROOVE_SMOKE") else settings
 
 
+def smoke_scale(scale: str) -> str:
+    """A protocol's scale, checked; the smallest while the environment variable GROOVE_SMOKE is set."""
+    from groove.protocols import SCALES
+
+    known = config.check_name("scale", scale, SCALES)
+    return SCALES[0] if os.environ.get("GROOVE_SMOKE") else known
+
+
 def cache() -> None:
     """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
     import jax

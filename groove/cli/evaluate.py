@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from groove import config
-from groove.cli.common import cache
-from groove.protocols import PROTOCOLS, SCALES
+from groove.cli.common import cache, smoke_scale
+from groove.protocols import PROTOCOLS
 
 USAGE = """How well do rules learn on levels that nobody trained them on? Each lives on all tasks of a suite, several agents
 a task, and is measured in the course of their lives. What is done is kept: the same command goes on, another adds rules.
@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove evaluate")
-    suite, scale = config.check_name("suite", options.suite, PROTOCOLS), config.check_name("scale", options.scale, SCALES)
+    suite, scale = config.check_name("suite", options.suite, PROTOCOLS), smoke_scale(options.scale)
     if not options.rules:
         raise ValueError("groove evaluate needs at least one rule; groove evaluate --help has examples.")
     from groove import evaluation, host, protocols

@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from groove import config
-from groove.cli.common import cache
-from groove.protocols import BASELINES, PROTOCOLS, SCALES
+from groove.cli.common import cache, smoke_scale
+from groove.protocols import BASELINES, PROTOCOLS
 
 USAGE = """\
 Searches learning rate and entropy weight of baselines for a suite at a scale, on levels for practice, of which nothing
@@ -45,7 +45,7 @@ def run(words: list[str]) -> int:
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove tune")
-    suite, scale = config.check_name("suite", options.suite, PROTOCOLS), config.check_name("scale", options.scale, SCALES)
+    suite, scale = config.check_name("suite", options.suite, PROTOCOLS), smoke_scale(options.scale)
     rules = [config.check_name("rule", rule, BASELINES) for rule in options.rules]
     if not rules:
         raise ValueError(f"groove tune needs at least one rule: {', '.join(BASELINES)}.")

@@ -1,0 +1,122 @@
+"""The page of an evaluation: what it says, and what a browser makes of it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from test_evaluation import made_up
+
+from groove import evaluation, report
+from groove.evaluation import results
+from groove.report import results as pages
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+in_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
+MARKUP = "<img src=x onerror=alert(1)>"
+CLICK = """<script>
+const head = document.querySelectorAll("table.sortable thead button"), body = document.querySelector("table.sortable tbody");
+const order = () => Array.from(body.rows).map(row => row.cells[0].textContent).join(" ");
+head[2].click(); const down = order(); head[2].click();
+const asked = performance.getEntriesByType("resource").filter(entry => !entry.name.startsWith("data:")).length;
+document.title = `sorted ${down} | ${order()} | ${head[2].closest("th").getAttribute("aria-sort")} | requests ${asked}`;
+</script>"""
+
+
+def written(folder: Path, table: pa.Table) -> tuple[Path, str]:
+    page = pages.write(evaluation.standings(table), folder)
+    return page, page.read_text(encoding="utf-8")
+
+
+def test_the_page_says_what_must_be_known(tmp_path: Path):
+    tuned = np.array(made_up()["rule"]) == "b"
+    page, text = written(tmp_path, made_up(tuned=tuned))
+    assert "Not tuned for this suite at this scale: a." in text
+    assert "From one meta-seed only: b." in text
+    assert "These results are of other levels" in text  # no suite of groove is called s
+    assert re.search(r"0\.41 \(0\.40 to 0\.41\)", text)  # the interquartile mean of 0.4, 0.401, 0.41, 0.411
+    assert text.count("<img") == 4 and text.count('alt="') == 4  # intervals, courses, profiles, improvement
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", text)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "s-intervals.png", "s-courses.png", "s-profiles.png", "s-improvement.png",
+    }  # fmt: skip
+    assert page.name == "report.html"
+
+
+def test_names_are_shown_not_run(tmp_path: Path):
+    names = np.where(np.array(made_up()["rule"]) == "a", MARKUP, "b")
+    _, text = written(tmp_path, made_up(rule=names, task=np.where(np.array(made_up()["task"]) == "x", MARKUP, "y")))
+    assert MARKUP not in text and "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+def test_nothing_to_normalise_by_is_said(tmp_path: Path):
+    table = made_up(one=np.full(16, np.nan), one_is=np.repeat("", 16))
+    _, text = written(tmp_path, table)
+    assert "Not normalised" in text and "Summary" not in text and "40.500" in text
+    (standing,) = evaluation.standings(table)
+    title, head, rows = pages.lines(standing)
+    assert "nothing says what 0 and 1 are" in title and head == ["rule", "mean return"] and rows[0] == ["a", "40.5"]
+
+
+def test_a_lone_rule_has_a_page(tmp_path: Path):
+    _, text = written(tmp_path, made_up().slice(0, 8))
+    assert "Probability of improvement" not in text and "Summary" in text
+
+
+def test_the_worst_levels_are_drawn(tmp_path: Path):
+    plan = evaluation.Plan("chains", "smoke", (), None)
+    names = {"x": "chain-5-quiet", "y": "chain-5-noisy"}
+    table = made_up(suite=np.repeat(plan.suite, 16), task=np.array([names[task] for task in made_up()["task"].to_pylist()]))
+    _, text = written(tmp_path, table)
+    assert text.index("chain-5-quiet\nscore 0.41") < text.index("chain-5-noisy\nscore 0.41")  # the lowest first
+
+
+def test_several_results_on_one_page(tmp_path: Path):
+    for name, table in (("one", made_up().slice(0, 8)), ("two", made_up().slice(8))):
+        (tmp_path / name).mkdir()
+        assert results.write(tmp_path / name / results.NAME, table)
+    page = report.write_all([], [tmp_path / "one", tmp_path / "two"], tmp_path / "both" / "page.html")
+    assert "Probability of improvement" in page.read_text(encoding="utf-8")
+
+
+def browse(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Opens a page, runs its scripts, and prints what became of it."""
+    quiet = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ]
+    words = [str(BROWSER), *quiet, f"--user-data-dir={page.parent}/profile", *flags, "--dump-dom", page.as_uri()]
+    return subprocess.run(words, text=True, capture_output=True, timeout=120, check=True)
+
+
+@in_browser
+def test_a_browser_finds_nothing_wrong_and_sorts(tmp_path: Path):
+    """No message on the console, no request, nothing run that a name says; the table sorts both ways."""
+    names = np.where(np.array(made_up()["rule"]) == "a", MARKUP, "b")
+    page, text = written(tmp_path, made_up(rule=names))
+    page.write_text(text.replace("</body>", f"{CLICK}</body>"), encoding="utf-8")
+    done = browse(page, "--enable-logging=stderr")
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert "<title>sorted y x | x y | ascending | requests 0</title>" in done.stdout
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_needs_no_sideways_scrolling(tmp_path: Path, scheme: str):
+    page, text = written(tmp_path, made_up())
+    probe = "<script>document.title = `wide ${document.documentElement.scrollWidth <= innerWidth}`;</script>"
+    page.write_text(text.replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    done = browse(page, "--window-size=500,900", f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}")
+    assert "<title>wide true</title>" in done.stdout
+
+
+def test_the_sorting_script_is_there_once_and_only_with_a_table(tmp_path: Path):
+    _, text = written(tmp_path, made_up())
+    assert text.count("<script>") == 1
+    assert '"aria-sort"' in text
