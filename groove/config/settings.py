@@ -230,7 +230,7 @@ class Curriculum:
     ) = "regret"
     """What ranks tasks; regret is the algorithmic regret of GROOVE, antagonist minus learner. Or a plug-in."""
     antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, a path to a learned rule, or a plug-in; with the optimum compares
+    """What regret compares with: a2c, ppo, dpo, random, a path to a learned rule, or a plug-in; with the optimum compares
     exact-regret."""
     robust: bool = False
     """Learn from replayed tasks only; new ones and edits are only scored (robust PLR, and ACCEL as published)."""
