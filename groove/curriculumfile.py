@@ -24,7 +24,8 @@ import numpy.typing as npt
 from groove import build
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
 from groove.config import QUICK, Config, Curriculum, check, check_family, generator_of, is_plugged, sources
-from levels import dataset, plugins
+from groove.library import check_trusted
+from levels import dataset
 from levels.base import Family, Level
 from levels.chain import LONGEST as LONGEST_CHAIN
 from levels.dataset import forms
@@ -179,7 +180,7 @@ def check_named(path: str | Path, name: str, trusted: tuple[str, ...] = ()) -> N
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if is_plugged(name):
-        plugins.check_trusted(path, [name], trusted)
+        check_trusted(path, [name], trusted)
 
 
 def fresh(level: Level, *, lifetime: npt.ArrayLike, score: npt.ArrayLike) -> Rows:
@@ -286,7 +287,7 @@ def _sizes(own: object) -> dict[str, Any]:
     return {name: kind for name, kind in get_type_hints(type(own)).items() if not name.endswith(("rate", "entropy"))}
 
 
-def _size(where: object, name: str, kind: Any, value: object) -> object:
+def _size(where: object, name: str, kind: Any, value: Any) -> object:
     """The value of a field, once it is found to be of its type and in its range."""
     inner, several = (get_args(kind)[0], True) if get_origin(kind) is tuple else (kind, False)
     entries = value if several and isinstance(value, list) else [value]

@@ -1,7 +1,7 @@
-"""Learned rules from files."""
+"""Learned rules from files, and what files may name."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jax
@@ -10,7 +10,6 @@ from groove import build, config, rulefile
 from groove.agents import Architecture
 from groove.base import UpdateRule
 from groove.config import CHOICES, Config, is_plugged
-from levels import plugins
 from levels.base import Spec
 
 
@@ -45,15 +44,38 @@ def load_rule(
     flat, metadata = rulefile.load_rule_file(path)
     settings, families = _origin(path, metadata)
     if spec is None or architecture is None:
-        plugins.check_trusted(path, needed(settings), trusted)
+        check_trusted(path, needed(settings), trusted)
         specs = {name: build.family(settings, name).environment.spec for name in families}
         spec = spec or specs[families[0]]
         name = next((name for name in families if specs[name] == spec), families[0])
         architecture = architecture or build.architecture(settings, spec, name)
-    plugins.check_trusted(path, _kind(settings), trusted)
+    check_trusted(path, _kind(settings), trusted)
     rule = build.learned_rule(settings, spec, architecture)
     theta = rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
     return rule._replace(init=lambda key: theta)
+
+
+def check_trusted(where: object, names: Iterable[str], trusted: Iterable[str]) -> None:
+    """Raises a ValueError unless what a file names may be imported: `package.module:object` runs whatever code is there.
+
+    Args:
+        where: The file.
+        names: Plug-ins that it names. Those of entry points may be imported: who installed the package said so.
+        trusted: Names of the other form that its reader gave as well.
+
+    Example:
+        >>> from groove.library import check_trusted
+        >>> check_trusted("a.parquet", ["corridor", "mine:maze"], ["mine:maze"])
+        >>> check_trusted("a.parquet", ["os:abort"], [])
+        Traceback (most recent call last):
+        ValueError: a.parquet names 'os:abort', code that a file alone may not run; if you know it: --trust os:abort, or in \
+Python trusted=('os:abort',).
+    """
+    known = set(trusted)
+    for name in names:
+        if ":" in name and name not in known:
+            how = f"--trust {name}, or in Python trusted=({name!r},)"
+            raise ValueError(f"{where} names {name!r}, code that a file alone may not run; if you know it: {how}.")
 
 
 def needed(settings: Config) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from groove import config
 from groove.config import Config
-from levels import plugins
 
 MEASURES = ("antagonist", "antagonists", "episodes", "exact")
 SIZES = ("grids", "bandits", "chains", "gymnax", "plugged", "life")
@@ -63,14 +62,14 @@ def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:
         ValueError: The file is damaged, says nothing of a run, or names a plug-in that is not trusted.
     """
     from groove.host import rule_file
-    from groove.library import needed
+    from groove.library import check_trusted, needed
     from groove.rulefile import load_rule_file
 
     metadata = load_rule_file(rule_file(rule))[1]
     if "config" not in metadata:
         raise ValueError(f"{rule} does not say which run it comes from.")
     found = config.from_json(metadata["config"])
-    plugins.check_trusted(rule, needed(found), trusted)
+    check_trusted(rule, needed(found), trusted)
     return found
 
 

@@ -66,7 +66,7 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
         return Learner(found, found.init(jax.random.key(0)), about)
     assert check_part("rule", rule, "groove.rules", HANDWRITTEN)
     own = build.sizes(config, name)
-    rates = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
+    rates: dict[str, object] = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
     if rule == "dpo":
         found = _dpo(config, name, family)
     else:

@@ -90,9 +90,10 @@ def _within(column: str, found: npt.ArrayLike, low: float, high: float) -> Rule:
     return Rule(column, outside if outside.ndim == 1 else np.any(outside, axis=1), what)
 
 
-def _above(column: str, values: np.ndarray, rule: str, broken: np.ndarray) -> Rule:
+def _above(column: str, found: npt.ArrayLike, rule: str, broken: npt.ArrayLike) -> Rule:
     """Values [rows] that have no highest one."""
-    return Rule(column, broken, lambda row: f"must be {rule}, is {values[row]}")
+    values = np.asarray(found)
+    return Rule(column, np.asarray(broken), lambda row: f"must be {rule}, is {values[row]}")
 
 
 def _bandit(level: BanditLevel, longest: int, family: str) -> Iterator[Rule]:

@@ -9,7 +9,7 @@ Listing them imports nothing, so that a broken one cannot hide the others. What 
 here: who asks for one says what it must be.
 """
 
-from levels.plugins.finding import GROUPS, Plugin, check_trusted, load, names, origin, reason
+from levels.plugins.finding import GROUPS, Plugin, load, names, origin, reason
 from levels.plugins.making import PluginError, blamed, blaming, family, generator, made, make
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "PluginError",
     "blamed",
     "blaming",
-    "check_trusted",
     "family",
     "generator",
     "load",

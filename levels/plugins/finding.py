@@ -84,29 +84,6 @@ def load(
     return found
 
 
-def check_trusted(where: object, names: Iterable[str], trusted: Iterable[str]) -> None:
-    """Raises a ValueError unless what a file names may be imported: `package.module:object` runs whatever code is there.
-
-    Args:
-        where: The file.
-        names: Plug-ins that it names. Those of entry points may be imported: who installed the package said so.
-        trusted: Names of the other form that its reader gave as well.
-
-    Example:
-        >>> from levels.plugins import check_trusted
-        >>> check_trusted("a.parquet", ["corridor", "mine:maze"], ["mine:maze"])
-        >>> check_trusted("a.parquet", ["os:abort"], [])
-        Traceback (most recent call last):
-        ValueError: a.parquet names 'os:abort', code that a file alone may not run; if you know it: --trust os:abort, or in \
-Python trusted=('os:abort',).
-    """
-    known = set(trusted)
-    for name in names:
-        if ":" in name and name not in known:
-            how = f"--trust {name}, or in Python trusted=({name!r},)"
-            raise ValueError(f"{where} names {name!r}, code that a file alone may not run; if you know it: {how}.")
-
-
 def origin(group: str, name: str) -> str:
     """The package that a plug-in comes from, with its version; imports nothing.
 
