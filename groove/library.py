@@ -23,7 +23,7 @@ def load_rule(
     """A learned rule as an `UpdateRule`, whose `init` gives the learned theta whatever the key.
 
     Args:
-        path: A run folder, or its `rule.safetensors`.
+        path: A run folder, its `rule.safetensors`, or a rule that comes with groove: `shipped/quick`.
         spec: The environment that it is to be used in; by default that of the run's first family.
         architecture: The agents' networks and optimizers; by default those that the run gave to agents of this spec, or
             of its first family if it had none.
@@ -39,8 +39,7 @@ def load_rule(
         >>> family = levels.gridworld.gridworld(height=5, width=5)
         >>> rule = groove.load_rule("runs/quick-0", family.environment.spec)  # doctest: +SKIP
     """
-    path = Path(path)
-    path = path / "rule.safetensors" if path.is_dir() else path
+    path = rulefile.locate(path)
     flat, metadata = rulefile.load_rule_file(path)
     settings, families = _origin(path, metadata)
     if spec is None or architecture is None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,8 +18,37 @@ from groove.checkpoint import Leaf, signature
 
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
+RULE = "rule.safetensors"
+"""The rule's file in a run's folder."""
 _FORMAT = "groove.rule.1"
 _RESERVED = ("format", "sha256")
+
+
+def locate(path: str | Path) -> Path:
+    """The file of a rule: itself, that of a run's folder, or of a rule that comes with groove, called shipped/NAME.
+
+    Example:
+        >>> from groove.rulefile import locate
+        >>> locate("shipped/quick").name
+        'quick.safetensors'
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path / RULE
+    ours = Path(str(resources.files("groove"))) / f"{path}.safetensors"
+    return ours if not path.exists() and path.parent == Path("shipped") and ours.is_file() else path
+
+
+def shipped() -> list[str]:
+    """Names of the rules that come with groove.
+
+    Example:
+        >>> from groove.rulefile import shipped
+        >>> "shipped/quick" in shipped()
+        True
+    """
+    folder = Path(str(resources.files("groove"))) / "shipped"
+    return sorted(f"shipped/{path.stem}" for path in folder.glob("*.safetensors"))
 
 
 def save_rule(path: str | Path, theta: chex.ArrayTree, metadata: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Evaluation on suites: who takes part, what is kept, what is said of it."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from groove import evaluate, evaluation, protocols, rules
+from groove import cli, evaluate, evaluation, protocols, rules
 from groove.evaluation import results, work
 from groove.lifetime import exact, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
@@ -200,6 +201,21 @@ def test_unknown_rules_and_names_given_twice():
     with pytest.raises(ValueError, match="RULE or LABEL=RULE"):
         plan("=a2c")
     assert [one.label for one in plan("mine=a2c", "a2c").contestants] == ["mine", "a2c"]
+
+
+def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """By package.module:object in the working directory: whole, and one whose agents change their form."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    whole = "from groove import rules\ndef rule(spec, architecture):\n    return rules.a2c(spec, architecture)\n"
+    broken = "def broken(spec, architecture):\n    return rule(spec, architecture)._replace(policy=lambda *seen: 0.0)\n"
+    assert (tmp_path / "my_own_rule.py").write_text(whole + broken)
+    found = plan("mine=my_own_rule:rule")
+    assert evaluation.check(found) is found
+    assert found.contestants[0].about(chapters(SUITES[SUITE])[0])["rule"] == "my_own_rule:rule"
+    words = ["evaluate", "bad=my_own_rule:broken", "--suite", SUITE, "--scale", SCALE, "--output", "o"]
+    assert cli.main(words) == 2
+    assert "plug-in 'bad' cannot be used" in capsys.readouterr().err and not Path("o").exists()
 
 
 def test_tuned_settings_reach_the_rule():

@@ -353,12 +353,15 @@ def test_a_rule_alone_runs_no_code(hostile, name, capsys):
         assert refused(["curate", *words, "--output", "o"], hostile[name], capsys), words
     words = ["--families", "gridworld", "--members", "2", "--output", "o", "--curriculum.antagonist", f"./{path}"]
     assert refused(["train", *words], hostile[name], capsys)
+    if name == "kind":  # whoever brings levels of his own makes neither families nor generators
+        assert refused(["evaluate", path, "--suite", "chains", "--output", "o"], hostile[name], capsys)
 
 
 def test_what_the_command_line_names_is_trusted(hostile, capsys):
     words = ["curate", "--from", "f.parquet", "--score", "uniform", "--output"]
     assert cli.main([*words, "a", "--family=evilmod:family"]) == 0 and Path("ran").exists()
     assert cli.main([*words, "b", "--trust", "evilmod:family"]) == 0
+    assert cli.main(["levels", "show", "f.parquet", "--trust", "evilmod:family"]) == 0
     family, stored = curriculumfile.opened(Path("a"), trusted=("evilmod:family",))
     assert family.name == "evilmod:family" and len(stored.rows.score) == 4
     assert json.loads(stored.metadata["plugins"]) == {"groove.families": {"evilmod:family": "no installed package"}}

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 from groove.base import Score, Theta, UpdateRule
 from groove.build.learning import meta_optimizer, probe_tasks
 from groove.build.parts import CELLS, HORIZONS, Saved, antagonist, architecture, family, learned_rule, rival, sizes
+from groove.build.plugged import check_rule
 from groove.build.plugged import rule as plugged_rule
 from groove.build.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
 from groove.config import Config
@@ -29,6 +30,7 @@ __all__ = [
     "antagonist",
     "architecture",
     "build",
+    "check_rule",
     "check_rules",
     "curriculum_of",
     "family",

@@ -17,7 +17,7 @@ class Lives:
     """Flags of every command that lets agents live on tasks without training a rule."""
 
     antagonist: str = "a2c"
-    """What regret compares with: a2c, ppo, random, a path to a learned rule, or a plug-in; with the optimum compares
+    """What regret compares with: a2c, ppo, dpo, random, a path to a learned rule, or a plug-in; with the optimum compares
     exact-regret."""
     antagonists: int = 2
     """Antagonist agents per task."""

@@ -7,14 +7,14 @@ from typing import Annotated
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke_scale
+from groove.cli.common import cache, smoke_scale, trusted
 from groove.protocols import PROTOCOLS
 
 USAGE = """How well do rules learn on levels that nobody trained them on? Each lives on all tasks of a suite, several agents
 a task, and is measured in the course of their lives. What is done is kept: the same command goes on, another adds rules.
 
   groove evaluate a2c ppo --suite grid-unseen --scale small      rules written by hand, as they were tuned for the suite
-  groove evaluate a2c runs/first --suite mazes                   a rule that a run learned
+  groove evaluate a2c runs/first --suite mazes                   a rule that a run learned; shipped/quick comes with groove
   groove evaluate runs/aware-0 runs/aware-1 --suite bandits      one rule from two meta-seeds, if only their seeds differ
   groove evaluate a2c mine=my_rule:rule --suite chains           a rule of yours: (spec, architecture) -> UpdateRule
 
@@ -36,6 +36,8 @@ class Options:
     """How many of them, how many agents, how long their lives."""
     tuned: Path | None = None
     """Settings of baselines that groove tune wrote, in place of those that come with groove."""
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a rule's file names them."""
     output: Path | None = None
     """Folder of results.parquet and report.html; by default runs/SUITE-SCALE. What it holds already is kept."""
 
@@ -57,9 +59,10 @@ def run(words: list[str]) -> int:
 
     cache()
     folder = options.output or Path("runs") / f"{suite}-{scale}"
-    words = list(evaluation.wanted(options.rules, suite, scale))
-    found = protocols.tuned(suite, scale, options.tuned)
-    plan = evaluation.Plan(suite, scale, evaluation.contestants(words, suite, found), found)
+    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.wanted(options.rules, suite)
+    plan = evaluation.check(
+        evaluation.Plan(suite, scale, evaluation.contestants(rules, suite, found, trusted(words)), found)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with host.owned(folder), host.interruptible() as stopped, Counter("tasks") as counter:
         try:

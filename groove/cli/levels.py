@@ -10,7 +10,7 @@ import tyro
 
 from groove import config
 from groove.cli import parts, suites
-from groove.cli.common import cache
+from groove.cli.common import cache, trusted
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
@@ -33,6 +33,8 @@ class ShowOptions:
     """Levels to draw from either end."""
     page: Path | None = None
     """Write a self-contained page there as well."""
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a file names them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class DiffOptions:
     """Another one."""
     page: Path | None = None
     """Write a self-contained page with pictures there as well."""
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a file names them."""
 
 
 def run(words: list[str]) -> int:
@@ -71,7 +75,7 @@ def show(words: list[str]) -> int:
     cache()
     if options.first < 0:
         raise ValueError(f"first must be at least 0 levels, got {options.first}.")
-    family, stored = curriculumfile.opened(options.file)
+    family, stored = curriculumfile.opened(options.file, trusted=trusted(words))
     for name, value in pages.facts(family, stored):
         print(f"{name:<11} {value}")
     rows = pages.ranked(stored.rows)
@@ -94,7 +98,7 @@ def diff(words: list[str]) -> int:
 
     cache()
     paths = (options.one, options.other)
-    (family, one), (other_family, other) = (curriculumfile.opened(path) for path in paths)
+    (family, one), (other_family, other) = (curriculumfile.opened(path, trusted=trusted(words)) for path in paths)
     found = differences.compare(one.rows, other.rows, (family, other_family))
     for name, value in pages.shared([str(path) for path in paths], found):
         print(f"{name:<17} {value}")

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from groove import config
 from groove.cli.common import cache, smoke
+from groove.rulefile import shipped
 from levels import FAMILIES, plugins
 from levels import check as laws
 from levels.base import Family
@@ -104,6 +105,8 @@ def rows() -> list[Row]:
     found: list[Row] = []
     for group, own in OWN.items():
         found.extend(Row(group, name, "the family's own" if name == '""' else "built in") for name in own)
+        if group == "groove.rules":
+            found.extend(Row(group, name, "learned, comes with groove") for name in shipped())
         if group == "groove.families":
             found.extend(Row(group, name, f"{package} {metadata.version(package)}") for name, package in ADAPTED.items())
         found.extend(_row(plugin) for plugin in plugins.names(group))

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, value_of
+from groove.cli.common import cache, smoke, trusted, value_of
 from groove.config import Config
 
 
@@ -29,6 +29,8 @@ class TrainOptions:
     """Log to FOLDER/tensorboard as well; needs the extra `tensorboard`."""
     wandb: bool = False
     """Log to Weights & Biases as well; needs the extra `wandb`."""
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a file names them."""
 
 
 def run(words: list[str]) -> int:
@@ -41,7 +43,7 @@ def run(words: list[str]) -> int:
         from groove.cost import confirm
 
         confirm(settings, agreed=options.yes, ask=terminal.ask)
-        host.create(settings, folder, announce=lambda text: print(text, flush=True))
+        host.create(settings, folder, announce=lambda text: print(text, flush=True), trusted=options.trust)
     begun = time.perf_counter()
     with terminal.Progress(settings) as show, host.unless_unused(folder):
         sinks = [show.update, *_sinks(options, folder)]
@@ -85,7 +87,7 @@ def _parse(words: list[str]):
     resumed = value_of("--resume", words)
     stored = host.open_folder(Path(resumed)) if resumed else None
     files = _begin_with(words)
-    default = stored or _fitted(smoke(config.preset(name or "quick")), files)
+    default = stored or _fitted(smoke(config.preset(name or "quick")), files, trusted(words))
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
     for part, field in config.CHOICES:  # before tyro, whose answer would not fit on a line
@@ -114,13 +116,13 @@ def _begin_with(words: list[str]) -> list[str]:
     return files
 
 
-def _fitted(settings: Config, files: list[str]) -> Config:
+def _fitted(settings: Config, files: list[str], may: tuple[str, ...]) -> Config:
     """Flags as they are if nothing is said: curricula to begin with decide families, sizes of levels and lifetimes."""
     from groove import curriculumfile
 
     if not files:
         return settings
-    opened = [curriculumfile.opened(Path(file)) for file in files]
+    opened = [curriculumfile.opened(Path(file), trusted=may) for file in files]
     for _, stored in opened:
         settings = curriculumfile.sized(settings, stored.metadata)
     lifetimes = np.concatenate([stored.rows.lifetime for _, stored in opened])

@@ -8,15 +8,12 @@ from typing import NamedTuple
 
 import jax
 
-from groove import build, host, library, rules
+from groove import build, host, library
 from groove.base import Theta, UpdateRule
 from groove.build import plugged
 from groove.config import ANTAGONISTS, Config, check_part, is_file
 from levels import plugins
 from levels.base import Family, Spec
-
-HANDWRITTEN = (*ANTAGONISTS, "dpo")
-"""Rules that have names of their own."""
 
 
 class Learner(NamedTuple):
@@ -51,7 +48,7 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
 
     Args:
         config: Sizes and rates of the rules that have names.
-        rule: One of HANDWRITTEN, a run folder, its rule.safetensors, or a plug-in of `groove.rules`.
+        rule: One of ANTAGONISTS, a run folder, its rule.safetensors, or a plug-in of `groove.rules`.
         name: Of the family in the configuration.
         family: Whose levels are lived on.
         trusted: As of `groove.load_rule`.
@@ -60,18 +57,15 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
         FileNotFoundError: There is no such file.
         ValueError: There is no such rule, its file is damaged, or the plug-in does not keep the contract.
     """
-    if rule not in HANDWRITTEN and _is_path(rule):
+    if rule not in ANTAGONISTS and _is_path(rule):
         found, file = _saved(rule, family.environment.spec, trusted), host.rule_file(rule)
         about: dict[str, object] = {"name": file.name, "run": file.resolve().parent.name, "sha256": content_of(rule)}
         return Learner(found, found.init(jax.random.key(0)), about)
-    assert check_part("rule", rule, "groove.rules", HANDWRITTEN)
+    assert check_part("rule", rule, "groove.rules", ANTAGONISTS)
     own = build.sizes(config, name)
     rates: dict[str, object] = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
-    if rule == "dpo":
-        found = _dpo(config, name, family)
-    else:
-        chosen = dataclasses.replace(config.curriculum, antagonist=rule)
-        found = rival_of(dataclasses.replace(config, curriculum=chosen), name, family)
+    chosen = dataclasses.replace(config.curriculum, antagonist=rule)
+    found = rival_of(dataclasses.replace(config, curriculum=chosen), name, family)
     if is_plugged(rule):
         rates = {"rate": own.antagonist_rate, "origin": plugins.origin("groove.rules", rule)}
     return Learner(found, found.init(jax.random.key(0)), {"name": rule, **rates})
@@ -79,7 +73,7 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
 
 def is_plugged(rule: str) -> bool:
     """Whether a rule is a plug-in: it has no name here and is no file."""
-    return rule not in HANDWRITTEN and not is_file(rule)
+    return rule not in ANTAGONISTS and not is_file(rule)
 
 
 def content_of(rule: str) -> str:
@@ -100,17 +94,3 @@ def _is_path(rule: str) -> bool:
 
 def _saved(rule: str, spec: Spec, trusted: tuple[str, ...]) -> UpdateRule:
     return library.load_rule(rule, spec, trusted=trusted)
-
-
-def _dpo(config: Config, name: str, family: Family) -> UpdateRule:
-    own, spec = build.sizes(config, name), family.environment.spec
-    return rules.dpo(
-        spec,
-        build.architecture(config, spec, name, actor_rate=own.antagonist_rate),
-        epochs=config.rule.epochs,
-        minibatches=config.rule.minibatches,
-        gamma=config.life.gamma,
-        lambda_=config.life.gae_lambda,
-        entropy_weight=own.antagonist_entropy,
-        anneal=config.rule.anneal,
-    )

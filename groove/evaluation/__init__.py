@@ -4,7 +4,7 @@ from groove.evaluation import results, tuning
 from groove.evaluation.contestants import RANDOM, Contestant, contestants
 from groove.evaluation.standings import AGGREGATES, THRESHOLDS, Entry, Standing, Sums, improvements, standings, sums
 from groove.evaluation.tuning import tune
-from groove.evaluation.work import Plan, Stopped, evaluated, wanted
+from groove.evaluation.work import Plan, Stopped, check, evaluated, wanted
 
 __all__ = [
     "AGGREGATES",
@@ -16,6 +16,7 @@ __all__ = [
     "Standing",
     "Stopped",
     "Sums",
+    "check",
     "contestants",
     "evaluated",
     "improvements",

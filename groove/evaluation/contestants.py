@@ -32,7 +32,7 @@ class Contestant(NamedTuple):
     tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter
 
 
-def contestants(words: Sequence[str], suite: str, tuned: Tuned) -> tuple[Contestant, ...]:
+def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Contestant, ...]:
     """Rules by the words of a user.
 
     Args:
@@ -41,6 +41,7 @@ def contestants(words: Sequence[str], suite: str, tuned: Tuned) -> tuple[Contest
             rule from several meta-seeds.
         suite: The suite they meet on.
         tuned: The settings that baselines take.
+        trusted: As of `groove.load_rule`, of rules whose files name plug-ins as package.module:object.
 
     Raises:
         ValueError: A word is none of these, a file is damaged, or two rules would have one name.
@@ -49,7 +50,7 @@ def contestants(words: Sequence[str], suite: str, tuned: Tuned) -> tuple[Contest
     split = [_split(word) for word in words]
     learned = [(label, text) for label, text in split if _is_path(text)]
     others = [_other(label, text, suite, tuned) for label, text in split if not _is_path(text)]
-    found = (*others, *_learned(learned))
+    found = (*others, *_learned(learned, trusted))
     names = [(one.label, one.meta_seed) for one in found]
     for name in names:
         if names.count(name) > 1:
@@ -96,7 +97,7 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
     return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: True)
 
 
-def _learned(words: Iterable[tuple[str, str]]) -> list[Contestant]:
+def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list[Contestant]:
     """Rules of runs. Those of equal configurations, seeds apart, share a label; others get a number behind it."""
     found: list[Contestant] = []
     labels: dict[str, str] = {}  # by configuration without seed
@@ -108,7 +109,7 @@ def _learned(words: Iterable[tuple[str, str]]) -> list[Contestant]:
             taken = set(labels.values())
             names = [settings.name, *(f"{settings.name}-{i}" for i in range(2, len(labels) + 3))]
             labels[same] = next(name for name in names if name not in taken)
-        found.append(_of_run(label or labels[same], path, settings))
+        found.append(_of_run(label or labels[same], path, settings, trusted))
     return found
 
 
@@ -120,7 +121,7 @@ def _settings(path: Path) -> Config:
         raise ValueError(f"{path} does not say which rule it is: {error}.") from error
 
 
-def _of_run(label: str, path: Path, settings: Config) -> Contestant:
+def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) -> Contestant:
     about: dict[str, object] = {
         "rule": settings.rule.kind,
         "run": path.resolve().parent.name,
@@ -130,6 +131,7 @@ def _of_run(label: str, path: Path, settings: Config) -> Contestant:
 
     def make(chapter: Chapter) -> UpdateRule:
         spec: Spec = chapter.family.environment.spec
-        return library.load_rule(path, spec, build.architecture(settings, spec, chapter.family.name))
+        networks = build.architecture(settings, spec, chapter.family.name)
+        return library.load_rule(path, spec, networks, trusted=trusted)
 
     return Contestant(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from groove import evaluate, host, protocols
 from groove.base import Outcome, UpdateRule
+from groove.build import check_rule
 from groove.evaluation import results
 from groove.evaluation.contestants import RANDOM, Contestant
 from groove.lifetime import Lifetime, exact, lifetime, sampled
@@ -108,6 +109,20 @@ def evaluated(
             done += sum(piece.number for piece in now)
             seen(done, total)
     return table
+
+
+def check(plan: Plan) -> Plan:
+    """Returns the plan once every rule was made for every family of the suite, and traced: before anything is written.
+
+    Raises:
+        ValueError: A rule cannot be made, or does not keep the contract of `groove.base`; the message names it.
+    """
+    protocol = PROTOCOLS[plan.suite]
+    for contestant, chapter in itertools.product(plan.contestants, chapters(SUITES[plan.suite])):
+        made = contestant.make(chapter)
+        life = life_of(protocol, protocol.budgets[plan.scale], made, chapter)
+        check_rule(contestant.label, made, life, chapter.family)
+    return plan
 
 
 def _pieces(plan: Plan) -> Iterator[Piece]:
@@ -266,7 +281,7 @@ def bounds(chapter: Chapter, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.n
     return zero, one, is_one
 
 
-def wanted(words: Sequence[str], suite: str, scale: str) -> tuple[str, ...]:
+def wanted(words: Sequence[str], suite: str) -> tuple[str, ...]:
     """The words of a user, with the random policy where nothing says what 0 is."""
     known = all(np.isfinite(chapter.random).all() for chapter in chapters(SUITES[suite]))
     return tuple(words) if known or RANDOM in words else (*words, RANDOM)

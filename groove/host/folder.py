@@ -19,7 +19,8 @@ from groove.host.files import write_bytes
 from groove.host.metrics import read_metrics
 from groove.library import load_rule, needed
 
-RULE, START, ANTAGONIST = "rule.safetensors", "start.safetensors", "antagonist.safetensors"
+RULE = rulefile.RULE
+START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
 """Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
 rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
@@ -89,8 +90,8 @@ def create(
 
 
 def rule_file(path: str) -> Path:
-    """The file of a learned rule, given as such or by its run folder."""
-    return Path(path) / RULE if Path(path).is_dir() else Path(path)
+    """The file of a learned rule, given as such, by its run folder, or by the name of one that comes with groove."""
+    return rulefile.locate(path)
 
 
 def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
