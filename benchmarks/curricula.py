@@ -17,7 +17,6 @@ of equally many updates lived over that under uniform levels, in steady state, a
 import dataclasses
 import itertools
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,8 +33,8 @@ from groove.config import QUICK, Config, Curriculum
 from groove.statistics import clustered_bootstrap
 
 SEEDS = range(3)
-FILLING, ROUNDS = 6, 5
-SIZES = Curriculum(capacity=40, sweep=60, window=50, latent_batch=32)
+FILLING, ROUNDS = 6, 12
+SIZES = Curriculum(capacity=40, sweep=60, window=100, latent_batch=32)
 BASE = dataclasses.replace(QUICK, name="curricula", members=(20, 12), meta_steps=300, chunk=20, curriculum=SIZES)
 KINDS: Mapping[str, dict[str, object]] = {
     "uniform": {"kind": "uniform", "score": "uniform"},
@@ -116,10 +115,10 @@ class Runner:
 
 
 def costs(base: Path, methods: list[str]) -> dict[str, float]:
-    """Seconds over those under uniform levels: medians of the ratios of rounds in which all take turns.
+    """Seconds over those under uniform levels: sums over rounds in which all take turns.
 
-    A round is a chunk, in which all methods live equally many updates, with the refresh of what it took. The chunks in which
-    buffers fill are not counted.
+    A round is a chunk, in which all methods live equally many updates, with the refresh of what it took. There are so many
+    that mixtures are fitted and policies learn several times; what that costs counts. Chunks in which buffers fill do not.
     """
     runners = {}
     for method in dict.fromkeys(("uniform", *methods)):
@@ -131,7 +130,8 @@ def costs(base: Path, methods: list[str]) -> dict[str, float]:
         for _ in range(FILLING):
             assert runner.seconds() > 0
     rounds = [{name: runner.seconds() for name, runner in runners.items()} for _ in range(ROUNDS)]
-    return {name: statistics.median(r[name] / r["uniform"] for r in rounds) for name in runners}
+    total = {name: sum(one[name] for one in rounds) for name in runners}
+    return {name: seconds / total["uniform"] for name, seconds in total.items()}
 
 
 def judgements(base: Path) -> Iterator[tuple[str, list[dict[str, list[float]]]]]:
@@ -163,9 +163,11 @@ def main(base: Path, methods: list[str]) -> None:
             if not (base / f"{method}-{seed}" / "judgement.json").exists():
                 run(base / f"{method}-{seed}", method, seed)
     path = base / "cost.json"
-    if not path.exists():
-        path.write_text(json.dumps(costs(base, wanted)) + "\n", encoding="utf-8")
-    page = {"results": summary(base), "cost": json.loads(path.read_text(encoding="utf-8")), "lives": BASE.members}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not set(wanted) <= set(known):
+        known = costs(base, wanted)
+        path.write_text(json.dumps(known) + "\n", encoding="utf-8")
+    page = {"results": summary(base), "cost": known, "lives": BASE.members}
     (base / "curricula.json").write_text(json.dumps(page, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(page))
 

@@ -44,12 +44,14 @@ def fit(vectors: np.ndarray, progress: np.ndarray, seed: int, *, most: int) -> t
         The fields of `Gaussians`, f32, of `most` components. A component's odds are its mean progress.
     """
     from sklearn.mixture import GaussianMixture  # takes a second to import
+    from threadpoolctl import threadpool_limits
 
     points = np.column_stack([vectors, progress]).astype(np.float64)
-    tried = [
-        GaussianMixture(count, covariance_type="full", reg_covar=1e-4, random_state=seed).fit(points)
-        for count in range(2, most + 1)
+    kinds = [
+        GaussianMixture(count, covariance_type="full", reg_covar=1e-4, random_state=seed) for count in range(2, most + 1)
     ]
+    with threadpool_limits(1):  # so small, several threads take three times as long, and their sums differ by machine
+        tried = [kind.fit(points) for kind in kinds]
     best = min(tried, key=lambda found: found.aic(points))
     dimensions, count = vectors.shape[1], best.n_components
     odds, mean = np.zeros(most, np.float32), np.zeros((most, dimensions), np.float32)
