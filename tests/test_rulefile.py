@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import safetensors.flax
 
-from groove.rulefile import load_rule_file, save_rule, unflatten
+import groove
+from groove.rulefile import load_rule_file, locate, save_rule, shipped, unflatten
+from levels.chain import chain
 
 
 class Theta(NamedTuple):
@@ -116,3 +118,21 @@ def test_bad_arguments(tmp_path: Path, theta, metadata, message: str):
     with pytest.raises(ValueError, match=message):
         save_rule(tmp_path / "rule", theta, metadata)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_rules_that_come_with_groove_can_be_used(name: str):
+    """For the spec of their first family, and for another one."""
+    assert locate(name).is_file()
+    for spec in (None, chain().environment.spec):
+        theta = groove.load_rule(name, spec).init(jax.random.key(0))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(theta))
+
+
+def test_there_are_rules_to_begin_with_and_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
+    assert shipped() == ["shipped/quick"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shipped").mkdir()
+    assert locate("shipped/quick").is_absolute() and locate("shipped/nobody") == Path("shipped/nobody")
+    assert (tmp_path / "shipped" / "quick").write_text("mine")
+    assert locate("shipped/quick") == Path("shipped/quick")
