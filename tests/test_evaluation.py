@@ -340,9 +340,9 @@ def test_tuning_finds_what_is_best_and_goes_on(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "tuned.json"
     page = evaluation.tune("chains", "smoke", ["a2c"], path)
     for chapter in SUITES["chains"].chapters:
-        rows = page["search"]["a2c"][chapter]
-        rate, entropy, _ = max(rows, key=lambda row: row[2])
-        assert page["settings"]["a2c"][chapter] == {"rate": rate, "entropy": entropy}
+        tried, best = page["search"]["a2c"][chapter], page["settings"]["a2c"][chapter]
+        assert tried[f"rate {best['rate']:g}, entropy {best['entropy']:g}"] == max(tried.values())
+        assert len(tried) == len(protocols.search_space("a2c", SUITES["chains"].chapters[chapter].family().environment.spec))
     monkeypatch.setattr(evaluation.tuning, "search", lambda *args: pytest.fail("searched again"))
     assert evaluation.tune("chains", "smoke", ["a2c"], path) == json.loads(path.read_text())["chains"]["smoke"]
     assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].chapters.keys()

@@ -33,6 +33,12 @@ class Search(NamedTuple):
         """The setting of highest score."""
         return self.settings[int(np.argmax(self.scores))]
 
+    @property
+    def tried(self) -> dict[str, float]:
+        """All settings, in words, with their scores."""
+        words = [f"rate {setting.rate:g}, entropy {setting.entropy:g}" for setting in self.settings]
+        return dict(zip(words, np.round(self.scores, 5).tolist(), strict=True))
+
 
 def tune(
     suite: str,
@@ -71,9 +77,8 @@ def tune(
             raise Stopped(f"stopped after {done} of {len(searches)} searches")
         if chapter.name not in page["settings"].get(rule, {}):
             found = search(PROTOCOLS[suite], scale, rule, chapter)
-            rows = [[*setting, round(float(score), 5)] for setting, score in zip(found.settings, found.scores, strict=True)]
             page["settings"].setdefault(rule, {})[chapter.name] = found.best._asdict()
-            page["search"].setdefault(rule, {})[chapter.name] = rows
+            page["search"].setdefault(rule, {})[chapter.name] = found.tried
             if rule == "a2c":
                 page["references"] |= references(PROTOCOLS[suite], scale, found.best, chapter)
             pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
