@@ -3,6 +3,7 @@
 `jax_numpy_dtype_promotion="strict"` stays off: optax's Adam raises a Python float to an integer array.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +21,21 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
 
+MOST_MAPPINGS = 20_000
+"""Of memory, of a test process: every compiled program takes several, and Linux ends processes that want more than 65,530."""
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_mappings() -> Iterator[None]:
+    """Forgets compiled programs between modules where there are too many; most come back from the cache on disk."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        assert gc.collect() >= 0
 
 
 @pytest.fixture
