@@ -22,7 +22,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 import jax
 
 MOST_MAPPINGS = 20_000
-"""Of memory, of a test process: every compiled program takes several, and Linux ends processes that want more than 65,530."""
+"""Of memory, in a test process: every compiled program takes several, and Linux ends who wants more than 65,530."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
