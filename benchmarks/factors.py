@@ -1,7 +1,7 @@
 """Why does evolution lag behind the meta-gradient, and which of them finds schedules?
 
 One factor at a time around the evolution of `benchmarks.horizons` (TA-LPG, width 32, 6 x 6 grids, lifetimes 10 to 100), at a
-quarter of its length, so that all of it takes half an hour: learning rate, noise of the candidates, noise of fitness, size
+quarter of its length: learning rate, noise of the candidates, noise of fitness, size
 of the population at equally many lives, learning rate of the agents, and where the search begins: at a newborn rule, or at
 one that the meta-gradient found. Three meta-seeds each: to be looked at, not to be claimed from.
 
