@@ -355,3 +355,31 @@ def test_every_baseline_has_a_default():
             setting = protocols.default_setting(name, spec)
             assert protocols.named_rule(name, spec, setting, gamma=0.99, lambda_=0.95).init(jax.random.key(0)) == ()
             assert setting.entropy == 0.01
+
+
+# Commands
+
+
+def test_suites_are_listed_and_drawn(capsys):
+    assert cli.main(["levels", "suites"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"{name:<17}" in listed for name in SUITES)
+    assert cli.main(["levels", "suites", "chains", "--first", "1"]) == 0
+    drawn = capsys.readouterr().out
+    assert "chain-5-quiet" in drawn and "5 steps" in drawn and "chain-5-noisy" not in drawn
+    assert cli.main(["levels", "suites", "chain"]) == 2
+    assert "did you mean 'chains'?" in capsys.readouterr().err
+
+
+def test_results_are_drawn_again(done: Path, tmp_path: Path, capsys):
+    assert cli.main(["report", str(done), "--output", str(tmp_path / "page.html")]) == 0
+    assert "page.html" in capsys.readouterr().out and "a2c" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
+    path = tmp_path / "mine.json"
+    assert cli.main(["tune", "a2c", "--suite", SUITE, "--scale", SCALE, "--output", str(path)]) == 0
+    chosen = protocols.tuned(SUITE, SCALE, path).settings["a2c"]["chain"]
+    assert f"rate {chosen.rate:<8g} entropy {chosen.entropy:g}" in capsys.readouterr().out
+    assert cli.main(["tune", "a2x", "--output", str(path)]) == 2
+    assert "unknown rule 'a2x'" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from levels.base import Discrete, Level
 from levels.suites import SUITES, Chapter, chapters
 
 Found = TypeVar("Found")
+Courses: TypeAlias = Callable[[jax.Array, Level, jax.Array], Outcome]
+"""`(key, levels, place of the first) -> outcomes f32[tasks, agents, points]`, compiled once whatever the block of tasks."""
 SEED = 50_423
 """Of all agents that are evaluated; those of tuning have other seeds."""
 BLOCK = 16
@@ -57,12 +59,6 @@ class Piece(NamedTuple):
     chapter: Chapter
     first: int  # of the tasks
     number: int
-
-
-class Measured(NamedTuple):
-    """How a rule's agents do on the levels of a chapter: one compiled function, whatever the block of tasks."""
-
-    courses: Callable[[jax.Array, Level, jax.Array], Outcome]
 
 
 def evaluated(
@@ -179,7 +175,7 @@ def _about(piece: Piece) -> str:
     return json.dumps(piece.contestant.about(piece.chapter), sort_keys=True, default=float)
 
 
-def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
+def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Courses:
     """A rule's agents on a chapter, with a protocol's sizes; returns are exact where the family knows them."""
     protocol = PROTOCOLS[plan.suite]
     budget = protocol.budgets[plan.scale]
@@ -191,7 +187,7 @@ def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Measured:
         theta = rule.init(jax.random.key(0))  # what a learned rule has learned
         return evaluate.courses(life, key, theta, levels, points, agents=budget.seeds, first=first, block=block)
 
-    return Measured(jax.jit(courses))
+    return jax.jit(courses)
 
 
 def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Chapter) -> Lifetime:
@@ -227,12 +223,12 @@ def key_of(chapter: Chapter, meta_seed: int, seed: int = SEED) -> jax.Array:
     return jax.random.fold_in(named, meta_seed)
 
 
-def _lived(plan: Plan, piece: Piece, measure: Measured) -> Outcome:
+def _lived(plan: Plan, piece: Piece, measure: Courses) -> Outcome:
     """Outcomes f32[tasks, seeds, points] of a piece. A short block is filled up, so that all have one shape."""
     tasks = min(PROTOCOLS[plan.suite].budgets[plan.scale].tasks, len(piece.chapter.tasks))
     rows = np.minimum(piece.first + np.arange(min(BLOCK, tasks)), tasks - 1)
     levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.chapter.levels)
-    found = measure.courses(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
+    found = measure(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
 
 
