@@ -6,7 +6,10 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
+from groove import devices
 from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
 from groove.lifetime import choose
 
@@ -21,7 +24,7 @@ class Class(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything a run needs to go on: arrays only."""
+    """Everything a run needs to go on: arrays only. Where several devices share it, `live` is cut, the rest is copied."""
 
     step: jax.Array  # i32[]; meta-steps done
     key: jax.Array  # typed key[]; of the whole run, never consumed but folded
@@ -38,12 +41,18 @@ class Trainer(NamedTuple):
         chunk: `(state) -> (state, info)`, meta-steps scanned on the device; info's leaves lead with the axis [steps].
         refresh: `(state) -> state`, between chunks: curricula replace what they handed out.
         theta: `(state) -> theta`.
+        tasks: `(state) -> tasks`, what is being lived on: one PyTree of [B, ...] per family.
     """
 
     init: Callable[[jax.Array], State]
     chunk: Callable[[State], tuple[State, Info]]
     refresh: Callable[[State], State]
     theta: Callable[[State], Theta]
+    tasks: Callable[[State], tuple[Task, ...]]
+
+
+SPECS = State._make([P(), P(), P(), P(), P(devices.AXIS)])
+"""How several devices hold a state."""
 
 
 def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
@@ -80,11 +89,12 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
 
     def step(state: State, _: None):
         propose_key, begin_key, step_key, _ = jax.random.split(jax.random.fold_in(state.key, state.step), 4)
-        needed = tuple(players.finished for players in state.live)
+        needed = devices.gather(tuple(players.finished for players in state.live))
         curricula, tasks = propose(propose_key, state.curricula, needed)
         live = _renew(meta, begin_key, state.live, tasks, needed)
         optimizer, live, outcomes, info = meta.step(step_key, state.meta, live)
-        reports = [_report(*row) for row in zip(classes, curricula, live, outcomes, strict=True)]
+        ended = devices.gather(tuple((players.task, players.finished) for players in live))
+        reports = [_report(*row) for row in zip(classes, curricula, ended, devices.gather(outcomes), strict=True)]
         seen = {**info, **{name: value for report in reports for name, value in report[1].items()}}
         return State(state.step + 1, state.key, tuple(report[0] for report in reports), optimizer, live), seen
 
@@ -97,16 +107,46 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         chunk=lambda state: jax.lax.scan(step, state, None, length=steps),
         refresh=refresh,
         theta=lambda state: meta.theta(state.meta),
+        tasks=lambda state: devices.gather(tuple(players.task for players in state.live)),
+    )
+
+
+def shared(run: Trainer, place: Mesh) -> Trainer:
+    """The same run on all devices of a mesh: each lives a part of every family's members.
+
+    Args:
+        run: Whose numbers of members the number of devices divides.
+        place: Made by `devices.mesh`.
+    """
+    if place.size == 1:
+        return run
+
+    chunk = devices.everywhere(place, run.chunk, (SPECS,), (SPECS, P()))
+    refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
+
+    def held(state):
+        """In one way after every function: each other way is another compilation of the next."""
+        return jax.lax.with_sharding_constraint(state, devices.shardings(place, SPECS, state))
+
+    def held_chunk(state):
+        state, info = chunk(state)
+        return held(state), info
+
+    return Trainer(
+        init=lambda key: held(run.init(key)),
+        chunk=held_chunk,
+        refresh=lambda state: held(refresh(state)),
+        theta=run.theta,
+        tasks=devices.everywhere(place, run.tasks, (SPECS,), P()),
     )
 
 
 def _report(
-    part: Class, curriculum: chex.ArrayTree, players: chex.ArrayTree, outcome: Outcome
+    part: Class, curriculum: chex.ArrayTree, ended: tuple[Task, jax.Array], outcome: Outcome
 ) -> tuple[chex.ArrayTree, Info]:
     """Scores the lives that ended and tells the curriculum."""
-    task: Task = players.task
+    task, finished = ended
     score, memory = jax.vmap(part.score.score)(outcome, task.reference, task.memory)
-    finished = players.finished
     state = part.curriculum.report(curriculum, task._replace(memory=memory), score, outcome, finished)
     count = jnp.sum(finished, dtype=jnp.int32)
 
@@ -125,6 +165,6 @@ def _renew(
 
     def renew():
         newborn = meta.begin(key, tasks)
-        return tuple(choose(*row) for row in zip(needed, newborn, live, strict=True))
+        return tuple(choose(*row) for row in zip(devices.own(needed), newborn, live, strict=True))
 
     return jax.lax.cond(jnp.any(jnp.concatenate(needed)), renew, lambda: live)

@@ -153,10 +153,10 @@ def test_the_share_of_levels_in_play_that_can_be_solved():
     levels = jax.vmap(GRIDS.generator.sample)(jax.random.split(jax.random.key(3), 100))
     wall = lambda level: level.walls[0, 0].astype(jnp.float32)  # noqa: E731
     state = jax.eval_shape(run.trainer.init, jax.random.key(0))
-    live = state.live[0]._replace(task=state.live[0].task._replace(level=levels))
+    tasks = (state.live[0].task._replace(level=levels),)
     for optimum, want in ((wall, np.mean(levels.walls[:64, 0, 0])), (None, None)):
         part = run.parts[0]._replace(family=GRIDS._replace(optimum=optimum))
-        found = describe(run._replace(parts=(part,)), state._replace(live=(live,)))
+        found = describe(run._replace(parts=(part,)), tasks)
         assert (
             (found.get("gridworld/solvable") == want) if want is None else found["gridworld/solvable"] == pytest.approx(want)
         )

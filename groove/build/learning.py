@@ -94,6 +94,7 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
         per_life=settings.per_life,
         rematerialise=settings.rematerialise,
         block=settings.block or None,
+        reproducible=config.reproducible,
     )
 
 

@@ -23,6 +23,8 @@ class TrainOptions:
     """Folder of the run; by default runs/PRESET-SEED, with a number behind it if that exists."""
     resume: Path | None = None
     """Continue the run in this folder."""
+    devices: int = 0
+    """Devices that share the run; 0 for as many as there are and can. It may go on with another number."""
     yes: bool = False
     """Start long runs without asking."""
     tensorboard: bool = False
@@ -47,7 +49,9 @@ def run(words: list[str]) -> int:
     begun = time.perf_counter()
     with terminal.Progress(settings) as show, host.unless_unused(folder):
         sinks = [show.update, *_sinks(options, folder)]
-        result = host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce)
+        result = host.train(
+            folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=options.devices or None
+        )
     if not result.finished:
         print(f"interrupted and saved at meta-step {int(result.state.step)}; go on with: groove train --resume {folder}")
         return 130

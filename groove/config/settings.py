@@ -296,6 +296,9 @@ class Config:
     """Meta-steps per compiled chunk; between chunks the run logs, refreshes its curricula and saves."""
     checkpoint_every: int = 10
     """Chunks between checkpoints."""
+    reproducible: bool = False
+    """Let one device compute a meta-gradient in the blocks that several would: the same numbers, in more time. Evolution's
+    never depend on the number of devices."""
     grids: Grids = field(default_factory=Grids)
     bandits: Bandits = field(default_factory=Bandits)
     chains: Chains = field(default_factory=Chains)

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from groove import devices
 from groove.base import Info, Origin, Score, Source, Task
 from levels.base import Generator, Level
 
@@ -86,7 +87,7 @@ def new_task(
 
 
 def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: int, block: int = 32) -> Ring:
-    """A pool of `size` tasks made by `make`, in blocks of `block` by vmap.
+    """A pool of `size` tasks made by `make`, in blocks of `block` by vmap, one a device.
 
     Args:
         make: `(key, serial i32[], guide) -> Task`; the key depends on the pool's and the serial alone.
@@ -106,10 +107,10 @@ def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: 
         return Pool(jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), key, zero, zero, zero)
 
     def fill(state, guide):
-        serial = state.filled + jnp.arange(block, dtype=jnp.int32)
+        serial = state.filled + jnp.arange(block * devices.count(), dtype=jnp.int32)
         wanted = serial < state.taken + size
         place = jnp.where(wanted, serial % size, size)
-        made = jax.vmap(one, (None, 0, None))(state.key, serial, guide)
+        made = devices.blockwise(lambda serial: one(state.key, serial, guide), serial, block=block)
         task = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task, made)
         return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
 

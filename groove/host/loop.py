@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from groove import checkpoint
+from groove import checkpoint, devices
+from groove.base import Task
 from groove.build import Run
-from groove.config import sources
+from groove.config import Config, sources
 from groove.host.folder import assembled, check_space, open_folder, versions
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
-from groove.trainer import State
+from groove.trainer import SPECS, State, shared
 
 LOOKED_AT = 64
 """Levels of a family whose optimum is computed after every chunk: some milliseconds each at paper scale."""
@@ -34,7 +36,9 @@ class Result(NamedTuple):
     finished: bool  # False if it was interrupted
 
 
-def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda text: None) -> Result:
+def train(
+    folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda text: None, device_count: int | None = None
+) -> Result:
     """Runs, or goes on with, the run of `folder` until it is done or interrupted.
 
     The first Ctrl-C (or SIGTERM) ends the run after the current chunk, saved; a second one ends it at once.
@@ -43,8 +47,11 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
         folder: Made by `create`. What its newest good checkpoint holds is not done again.
         sink: Receives metrics; rows that were logged before the checkpoint are not sent again.
         announce: Receives one-line messages for a person.
+        device_count: How many devices share the run; by default as many as there are and can. A run may go on with another
+            number.
 
     Raises:
+        ValueError: There are not as many devices, or they do not divide every family's members.
         NotFinite: A meta-gradient, a fitness or theta was not finite; the last good checkpoint is kept.
         OSError: The disk is full or not writable.
     """
@@ -53,14 +60,32 @@ def train(folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda 
     with owned(folder):
         run = assembled(folder, new=not any((folder / "checkpoints").glob("step_*")))
         check_space(run, folder)
-        loop = _Loop(run, folder)
+        loop = _Loop(run, folder, mesh_of(settings, device_count, announce))
         with interruptible() as stopped:
             state = loop.start(announce)
             while int(state.step) < settings.meta_steps and not stopped():
                 state = loop.chunk(state, sink, save_now=stopped)
         if stopped():
             loop.save(state)
+        state = loop.collect(state)
     return Result(run, folder, state, int(state.step) >= settings.meta_steps)
+
+
+def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None]) -> Mesh:
+    """The devices that share a run.
+
+    Args:
+        settings: Of the run.
+        wanted: How many; by default as many as there are and can.
+        announce: Is told where not all can.
+    """
+    available = len(jax.devices())
+    count = wanted or devices.usable(settings.members, available)
+    if wanted is None and count < available:
+        announce(f"{count} of {available} devices share the run: its members, {settings.members}, divide no further")
+    if any(members % count for members in settings.members):
+        raise ValueError(f"devices must divide the members of every family, {settings.members}, got {count}.")
+    return devices.mesh(count)
 
 
 def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
@@ -77,12 +102,13 @@ def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
 class _Loop:
     """The compiled functions of a run, and the files that they feed."""
 
-    def __init__(self, run: Run, folder: Path):
-        self.run, self.folder = run, folder
-        self.init = jax.jit(run.trainer.init)
-        self.run_chunk = jax.jit(run.trainer.chunk, donate_argnums=0)
-        self.refresh = jax.jit(run.trainer.refresh, donate_argnums=0)
-        self.describe = jax.jit(lambda state: describe(run, state))
+    def __init__(self, run: Run, folder: Path, mesh: Mesh):
+        self.run, self.folder, self.mesh = run, folder, mesh
+        trainer = shared(run.trainer, mesh)
+        self.init = jax.jit(trainer.init)
+        self.run_chunk = jax.jit(trainer.chunk, donate_argnums=0)
+        self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
+        self.describe = jax.jit(lambda state: describe(run, trainer.tasks(state)))
         self.saved = -1
 
     @property
@@ -92,7 +118,7 @@ class _Loop:
     def start(self, announce: Callable[[str], None]) -> State:
         key = jax.random.key(self.run.config.seed)
         if self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*")):
-            step, state = checkpoint.restore(self.checkpoints, jax.eval_shape(self.init, key))
+            step, state = checkpoint.restore(self.checkpoints, self.like(jax.eval_shape(self.init, key)))
             announce(f"resuming {self.folder} at meta-step {step} of {self.run.config.meta_steps}")
             self.saved = step
             cut_metrics(self.folder / "metrics.jsonl", step)
@@ -121,6 +147,17 @@ class _Loop:
         sink(rows)
         return state
 
+    def like(self, state: State) -> State:
+        """A state as its devices hold it, without values."""
+        if self.mesh.size == 1:
+            return state
+        held = devices.shardings(self.mesh, SPECS, state)
+        return jax.tree.map(lambda leaf, way: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=way), state, held)
+
+    def collect(self, state: State) -> State:
+        """The state on one device."""
+        return state if self.mesh.size == 1 else jax.device_put(state, self.mesh.devices.flat[0])
+
     def save(self, state: State) -> None:
         if int(state.step) != self.saved:
             self.checkpoints.mkdir(exist_ok=True)
@@ -136,18 +173,18 @@ def culprits(row: Metrics) -> str:
     return " and ".join(found) or "the meta-gradient, the fitness or theta"
 
 
-def describe(run: Run, state: State) -> dict[str, jax.Array]:
+def describe(run: Run, tasks: tuple[Task, ...]) -> dict[str, jax.Array]:
     """Means over the tasks being lived on of their levels' features: `<family>/feature_<name>`, f32[].
 
     And `<family>/solvable`, where optima are known: the share of the first `LOOKED_AT` of them whose optimum is above 0.
     """
     found: dict[str, jax.Array] = {}
-    for part, players in zip(run.parts, state.live, strict=True):
+    for part, played in zip(run.parts, tasks, strict=True):
         if part.family.features is not None:
-            features = jax.vmap(part.family.features)(players.task.level)
+            features = jax.vmap(part.family.features)(played.level)
             found |= {f"{part.family.name}/feature_{name}": jnp.mean(value) for name, value in features.items()}
         if part.family.optimum is not None:
-            some = jax.tree.map(lambda leaf: leaf[:LOOKED_AT], players.task.level)
+            some = jax.tree.map(lambda leaf: leaf[:LOOKED_AT], played.level)
             best = jax.lax.map(part.family.optimum, some, batch_size=16)
             found |= {f"{part.family.name}/solvable": jnp.mean(best > 0, dtype=jnp.float32)}
     return found

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from groove import devices
 from groove.base import Clock, Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
 from groove.meta.strategies import Strategy
@@ -98,28 +99,30 @@ def evolution(
         raise ValueError(f"block must be at least 1, got {block}.")
 
     def begin(key, tasks):
-        return tuple(Visit(task, Clock(jnp.zeros_like(task.lifetime), task.lifetime)) for task in tasks)
+        own = devices.own(tasks)
+        return tuple(Visit(task, Clock(jnp.zeros_like(task.lifetime), task.lifetime)) for task in own)
 
     def step(key, state, live):
         ask_key, live_key, tell_key = jax.random.split(key, 3)
         state, candidates = strategy.ask(ask_key, state)
-        sizes = [visits.task.lifetime.size for visits in live]
+        tasks = devices.gather([visits.task for visits in live])
+        sizes = [task.lifetime.size for task in tasks]
         results = [
-            _family(life, k, candidates, visits.task, plays, block=block, grouped=grouped)
-            for life, k, visits, plays in zip(
-                lives, jax.random.split(live_key, len(lives)), live, couples(strategy, sizes), strict=True
+            _family(life, k, candidates, task, plays, block=block, grouped=grouped)
+            for life, k, task, plays in zip(
+                lives, jax.random.split(live_key, len(lives)), tasks, couples(strategy, sizes), strict=True
             )
         ]
         values = [fitness(outcome, info) for outcome, info in results]
         told = _mean_fitness(
-            strategy, [_learned(visits.task, jax.vmap(shaping)(value)) for visits, value in zip(live, values, strict=True)]
+            strategy, [_learned(task, jax.vmap(shaping)(value)) for task, value in zip(tasks, values, strict=True)]
         )
         moved = strategy.tell(tell_key, state, candidates, told)
         live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
         seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))
         seen["nonfinite"] += nonfinite(strategy.theta(moved))  # whose agents may well have a finite return
-        return moved, live, tuple(better_half(outcome) for outcome, _ in results), seen
+        return moved, live, devices.own(tuple(better_half(outcome) for outcome, _ in results)), seen
 
     return MetaOptimizer(init=strategy.init, begin=begin, theta=strategy.theta, step=step)
 
@@ -204,7 +207,7 @@ def _family(
         return jax.vmap(lambda theta: whole_life(life, keys[now.task], theta, own)[1:])(theta)
 
     rows = jax.tree.map(lambda leaf: leaf[order], plays)
-    results = jax.lax.map(play, rows, batch_size=block)
+    results = devices.blockwise(play, rows, block=block)
     back = jnp.argsort(order)
     return jax.tree.map(lambda leaf: leaf[back].reshape(task.lifetime.size, -1), results)
 

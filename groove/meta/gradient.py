@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from groove import agents
+from groove import agents, devices
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
 from groove.critic import Critic, normalise, over_steps
@@ -76,6 +76,7 @@ def gradient(
     per_life: bool = False,
     rematerialise: bool = False,
     block: int | None = None,
+    reproducible: bool = False,
 ) -> MetaOptimizer:
     """The meta-gradient of LPG (Oh et al. 2020) and GROOVE (Jackson et al. 2023).
 
@@ -94,7 +95,9 @@ def gradient(
             meta-steps, outweigh short ones.
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
-        block: Members computed at once, to bound memory; must divide each family's batch. By default all.
+        block: Members computed at once, to bound memory; must divide each device's share of each family's batch. By default
+            one device computes all at once, several cut a batch into `devices.pieces`, whatever their number.
+        reproducible: Whether one device cuts its batch like several, so that its numbers are theirs; slower.
 
     Returns:
         A MetaOptimizer; `live` is a tuple of Players over families.
@@ -113,16 +116,19 @@ def gradient(
 
     def step(key, state: Learner, live):
         learn_key, measure_key = jax.random.split(key)
-        keys = jax.random.split(learn_key, len(stages))
-        members = sum(players.task.lifetime.size for players in live)
+        sizes = [players.task.lifetime.size for players in live]
         results = [
-            _blocked(loss, k, state.parameters, (players, share), block or players.task.lifetime.size)
-            for loss, k, players, share in zip(losses, keys, live, _shares(live, per_life=per_life), strict=True)
+            _blocked(loss, k, state.parameters, (players, share), block or _usual_block(size, reproducible=reproducible))
+            for loss, k, players, share, size in zip(
+                losses, _keys(learn_key, sizes), live, _shares(live, per_life=per_life), sizes, strict=True
+            )
         ]
+        members = sum(sizes) * devices.count()
         slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
         live = tuple(result[1] for result in results)
         outcomes = _measure(stages, measure_key, live)
-        return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, [result[2] for result in results])
+        infos = devices.gather([result[2] for result in results])
+        return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, infos)
 
     return MetaOptimizer(
         init=lambda key, theta: agents.begin(optimizer, theta),
@@ -137,7 +143,7 @@ def _shares(live: tuple[Player, ...], *, per_life: bool) -> list[jax.Array]:
     if not per_life:
         return [jnp.ones(players.task.lifetime.shape, jnp.float32) for players in live]
     inverse = [1.0 / players.task.lifetime.astype(jnp.float32) for players in live]
-    scale = jnp.mean(jnp.concatenate(inverse))
+    scale = jnp.mean(jnp.concatenate(devices.gather(inverse)))
     return [values / scale for values in inverse]
 
 
@@ -146,16 +152,20 @@ def _begin(stage: Stage, key: jax.Array, task: Task) -> Player:
         life_key, critic_key = jax.random.split(key)
         return Player(task, stage.life.begin(life_key, task.level, task.lifetime), stage.critic.init(critic_key))
 
-    return jax.vmap(one)(jax.random.split(key, task.lifetime.size), task)
+    return jax.vmap(one)(*devices.own((jax.random.split(key, task.lifetime.size), task)))
+
+
+def _keys(key: jax.Array, sizes: list[int]) -> list[jax.Array]:
+    """A key for each of this device's members, by family."""
+    families = jax.random.split(key, len(sizes))
+    return [devices.own(jax.random.split(k, size * devices.count())) for k, size in zip(families, sizes, strict=True)]
 
 
 def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]) -> tuple[Outcome, ...]:
-    def family(stage, key, players):
-        keys = jax.random.split(key, players.task.lifetime.size)
-        return jax.vmap(stage.life.evaluate)(keys, players.member.agent, players.task.level, players.finished)
-
+    keys = _keys(key, [players.task.lifetime.size for players in live])
     return tuple(
-        family(stage, k, players) for stage, k, players in zip(stages, jax.random.split(key, len(stages)), live, strict=True)
+        jax.vmap(stage.life.evaluate)(k, players.member.agent, players.task.level, players.finished)
+        for stage, k, players in zip(stages, keys, live, strict=True)
     )
 
 
@@ -197,10 +207,18 @@ def _mean_where(alive: jax.Array, infos: Info) -> Info:
     return {name: jnp.sum(jnp.where(alive, values, 0.0)) / count for name, values in infos.items()}
 
 
+def _usual_block(members: int, *, reproducible: bool) -> int:
+    """How many of this device's members are computed at once where nobody said."""
+    shared = devices.count()
+    if shared == 1 and not reproducible:
+        return members
+    return members * shared // devices.pieces(members * shared, shared)
+
+
 def _blocked(
-    loss, key: jax.Array, theta: Theta, members: tuple[Player, jax.Array], block: int
+    loss, keys: jax.Array, theta: Theta, members: tuple[Player, jax.Array], block: int
 ) -> tuple[Theta, Player, Info]:
-    """Sums the gradients of all members, `block` at a time in a fixed order: (gradient, players, infos [B])."""
+    """Sums the gradients of all members, `block` at a time: (gradient, this device's players, their infos [B])."""
     size = members[1].size
     if size % block:
         raise ValueError(f"block must divide the batch of {size} members, got {block}.")
@@ -209,21 +227,18 @@ def _blocked(
         values, aux = jax.vmap(loss, (None, 0, 0))(theta, keys, members)
         return jnp.sum(values), aux
 
-    def one(slope, batch):
-        more, aux = jax.grad(total, has_aux=True)(theta, *batch)
-        return jax.tree.map(jnp.add, slope, more), aux
+    def one(batch):
+        return jax.grad(total, has_aux=True)(theta, *batch)
 
-    batch = (jax.random.split(key, size), members)
-    zeros = jax.tree.map(jnp.zeros_like, theta)
     if block == size:
-        return _flat(*one(zeros, batch))
-    blocks = jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), batch)
-    slope, aux = jax.lax.scan(one, zeros, blocks)
-    return _flat(slope, jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), aux))
-
-
-def _flat(slope: Theta, aux: tuple[Player, Info]) -> tuple[Theta, Player, Info]:
-    return slope, *aux
+        slope, aux = one((keys, members))
+        slopes = jax.tree.map(lambda leaf: leaf[None], slope)
+    else:
+        blocks = jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), (keys, members))
+        slopes, aux = jax.lax.map(one, blocks)
+        aux = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), aux)
+    players, infos = aux
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), devices.gather(slopes)), players, infos
 
 
 def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from groove import devices
 from groove.base import Task, Theta, UpdateRule
 from groove.lifetime import Lifetime
 from groove.meta.evolution import ranks, whole_life
@@ -136,7 +137,7 @@ def seeking(
 
     def tell(key, state, candidates, fitness):
         tell_key, entrant_key = jax.random.split(key)
-        seen = jnp.nan_to_num(jax.lax.map(behaviour, candidates, batch_size=block), posinf=0.0, neginf=0.0)
+        seen = jnp.nan_to_num(devices.blockwise(behaviour, candidates, block=block), posinf=0.0, neginf=0.0)
         new = novelty(seen, state.archive, neighbours)
         wanted = ranks(new) if weight == 1 else (1 - weight) * fitness + weight * ranks(new)  # 0 times inf is not 0
         inner = strategy.tell(tell_key, state.inner, candidates, wanted)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from groove import agents
+from groove import agents, devices
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
@@ -74,7 +74,7 @@ def truncated(
         credit: `persistent`, `noise_reuse` or `forgetful`.
         final: Whether fitness is the return at the end of the life, nothing before it, rather than each piece's share of
             the life's mean reward per step.
-        block: Couples stepped together; must divide the number of tasks of every family.
+        block: Couples stepped together; must divide each device's share of every family's tasks.
 
     Returns:
         A MetaOptimizer; `live` is a tuple of Couples over families. The better agent of a couple reports.
@@ -92,7 +92,8 @@ def truncated(
 
     def family(play, key, center, couples):
         noise_key, play_key = jax.random.split(key)
-        fresh = _noise(noise_key, nothing, couples.finished.size, sigma)
+        keys = devices.own(jax.random.split(noise_key, couples.finished.size * devices.count()))
+        fresh = jax.vmap(lambda key: _noise(key, nothing, sigma))(keys)
         born = couples.member.clock.update[:, 0] == 0
         noise, kept = jax.vmap(credit)(fresh, couples.kept, born)
         return _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
@@ -100,11 +101,12 @@ def truncated(
     def step(key, state: Learner, live):
         keys = jax.random.split(key, len(lives))
         results = [family(play, k, state.parameters, c) for play, k, c in zip(plays, keys, live, strict=True)]
-        count = sum(couples.finished.size for couples in live)
+        count = sum(couples.finished.size for couples in live) * devices.count()
         slope = jax.tree.map(lambda *sums: -sum(sums[1:], sums[0]) / count, *(result[0] for result in results))
         moved = agents.descend(optimizer, state, slope)
         size = optax.tree.norm(jax.tree.map(jnp.subtract, moved.parameters, state.parameters))
-        seen = {**_info(slope, moved.parameters, [result[3] for result in results]), "theta_step": size}
+        infos = devices.gather([result[3] for result in results])
+        seen = {**_info(slope, moved.parameters, infos), "theta_step": size}
         return moved, tuple(result[1] for result in results), tuple(result[2] for result in results), seen
 
     return MetaOptimizer(
@@ -120,13 +122,13 @@ def _begin(life: Lifetime, key: jax.Array, task: Task, nothing: Theta) -> Couple
         twin = life.begin(key, task.level, task.lifetime)
         return Couple(task, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), twin), nothing)
 
-    return jax.vmap(one)(jax.random.split(key, task.lifetime.size), task)
+    return jax.vmap(one)(*devices.own((jax.random.split(key, task.lifetime.size), task)))
 
 
-def _noise(key: jax.Array, like: Theta, count: int, sigma: float) -> Theta:
-    """Normal perturbations, drawn in one call: PyTree of [count, ...]."""
+def _noise(key: jax.Array, like: Theta, sigma: float) -> Theta:
+    """A normal perturbation, drawn in one call."""
     flat, unravel = ravel_pytree(like)
-    return jax.vmap(unravel)(sigma * jax.random.normal(key, (count, flat.size), flat.dtype))
+    return unravel(sigma * jax.random.normal(key, flat.shape, flat.dtype))
 
 
 def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
@@ -164,20 +166,20 @@ def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
 def _blocked(
     play, key: jax.Array, center: Theta, couples: Couple, noise: Theta, block: int
 ) -> tuple[Theta, Couple, Outcome, Info]:
-    """Plays all couples, `block` at a time in a fixed order: (sum of slopes, couples, outcomes [B], infos [B, 2])."""
+    """Plays this device's couples, `block` at a time: (sum of everyone's slopes, couples, outcomes [B], infos [B, 2])."""
     size = couples.finished.size
     if size % block:
         raise ValueError(f"block must divide the {size} tasks, got {block}.")
 
-    def one(total, rows):
+    def one(rows):
         slope, *rest = jax.vmap(play, (0, None, 0, 0))(rows[0], center, *rows[1:])
-        return jax.tree.map(lambda sums, more: sums + jnp.sum(more, axis=0), total, slope), rest
+        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), slope), rest
 
-    rows = (jax.random.split(key, size), couples, noise)
-    rows = jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows)
-    total, rest = jax.lax.scan(one, jax.tree.map(jnp.zeros_like, center), rows)
+    rows = (devices.own(jax.random.split(key, size * devices.count())), couples, noise)
+    slopes, rest = jax.lax.map(one, jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows))
     couples, outcome, info = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), rest)
-    return total, couples, better_half(outcome), info
+    slope = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), devices.gather(slopes))
+    return slope, couples, better_half(outcome), info
 
 
 def _info(slope: Theta, theta: Theta, infos: list[Info]) -> Info:

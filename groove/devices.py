@@ -1,0 +1,149 @@
+"""Devices that share a run: each computes its own members, all of them know the results.
+
+A program that is to run on several devices is made by `everywhere`. Inside of it, arrays of members are cut into equal rows,
+one piece a device; everything else every device holds, and computes, whole. `own` and `gather` lead from the one to the
+other. Outside of such a program they do nothing, so that the same functions serve one device and many.
+
+Members are computed in blocks whose size does not depend on the number of devices, and sums over blocks are taken in order,
+by every device for itself. So the numbers do not depend on the number of devices either: rounding flips an action sooner
+or later, and then everything differs.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Tree = TypeVar("Tree", bound=chex.ArrayTree)
+Result = TypeVar("Result", bound=chex.ArrayTree)
+Function = TypeVar("Function", bound=Callable[..., Any])
+Specs: TypeAlias = chex.ArrayTree
+"""A prefix of a tree: `P(AXIS)` where leaves are cut into rows, `P()` where every device holds them whole."""
+
+AXIS = "members"
+"""The axis of the mesh."""
+PIECES = 8
+"""Into so many blocks a family's members are cut where several devices share them and nothing else was asked for."""
+
+
+def mesh(devices: int) -> Mesh:
+    """A mesh of the first `devices` of all devices.
+
+    Raises:
+        ValueError: There are not as many.
+    """
+    there = jax.devices()
+    if not 1 <= devices <= len(there):
+        raise ValueError(f"devices must be between 1 and {len(there)}, as many as JAX sees, got {devices}.")
+    return Mesh(np.array(there[:devices]), (AXIS,))
+
+
+def usable(members: tuple[int, ...], available: int) -> int:
+    """The most devices that every family's members can be shared out to evenly.
+
+    Example:
+        >>> from groove import devices
+        >>> devices.usable((24, 8), 6)
+        4
+    """
+    return max(count for count in range(1, available + 1) if all(size % count == 0 for size in members))
+
+
+def pieces(members: int, devices: int) -> int:
+    """How many blocks a family's members are cut into: the same for every number of devices that divides `PIECES`.
+
+    Args:
+        members: B.
+        devices: That share them; must divide B.
+
+    Example:
+        >>> from groove import devices
+        >>> [devices.pieces(24, count) for count in (1, 2, 4, 8, 3)]
+        [8, 8, 8, 8, 24]
+    """
+    usual = math.gcd(members, PIECES)
+    together = math.lcm(usual, devices)
+    return together if members % together == 0 else devices
+
+
+def everywhere(place: Mesh, function: Function, specs: Specs, results: Specs) -> Function:
+    """A function that all devices of a mesh compute together.
+
+    Args:
+        place: Made by `mesh`.
+        function: Calls `own`, `gather` and `blockwise` where devices' work differs.
+        specs: Of its arguments.
+        results: Of what it returns.
+    """
+    return jax.shard_map(function, mesh=place, in_specs=specs, out_specs=results, check_vma=False)
+
+
+def shardings(place: Mesh, specs: Specs, tree: Tree) -> Tree:
+    """For each leaf of a tree, how a mesh holds it."""
+    spread = jax.tree.broadcast(specs, tree, is_leaf=lambda spec: isinstance(spec, P))
+    return jax.tree.map(lambda spec: NamedSharding(place, spec), spread, is_leaf=lambda spec: isinstance(spec, P))
+
+
+def count() -> int:
+    """How many devices share the program that is being traced; 1 outside of `everywhere`."""
+    try:
+        return jax.lax.axis_size(AXIS)
+    except NameError:
+        return 1
+
+
+def own(tree: Tree) -> Tree:
+    """This device's rows of arrays [B, ...] that every device holds whole: [B / devices, ...]."""
+    shared = count()
+    if shared == 1:
+        return tree
+
+    def leaf(rows):
+        if rows.shape[0] % shared:
+            raise ValueError(f"the number of devices must divide the number of members, got {shared} and {rows.shape[0]}.")
+        size = rows.shape[0] // shared
+        return jax.lax.dynamic_slice_in_dim(rows, jax.lax.axis_index(AXIS) * size, size)
+
+    return jax.tree.map(leaf, tree)
+
+
+def gather(tree: Tree) -> Tree:
+    """The rows of all devices, in order: [B / devices, ...] to [B, ...]."""
+    if count() == 1:
+        return tree
+    return jax.tree.map(lambda rows: jax.lax.all_gather(rows, AXIS, tiled=True), tree)
+
+
+def blockwise(function: Callable[[Tree], Result], rows: Tree, *, block: int) -> Result:
+    """`jax.vmap(function)` of rows [B, ...], whole on every device, in blocks that the devices take in turn.
+
+    As `jax.lax.map(function, rows, batch_size=block)`, whatever the number of devices; blocks need not come out even.
+
+    Args:
+        function: Of one row.
+        rows: PyTree of [B, ...].
+        block: Rows computed at once.
+    """
+    size, shared = jax.tree.leaves(rows)[0].shape[0], count()
+    turns = math.ceil(math.ceil(size / block) / shared)
+    number = jnp.arange(turns, dtype=jnp.int32) * shared + (jax.lax.axis_index(AXIS) if shared > 1 else 0)
+    place = (
+        number[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]
+    ) % size  # those beyond the end are done twice
+
+    def one(places):
+        return jax.vmap(function)(jax.tree.map(lambda leaf: leaf[places], rows))
+
+    results = jax.lax.map(one, place)
+
+    def in_order(leaf):
+        everyone = jax.lax.all_gather(leaf, AXIS, axis=1) if shared > 1 else leaf[:, None]
+        return everyone.reshape(turns * shared * block, *leaf.shape[2:])[:size]
+
+    return jax.tree.map(in_order, results)

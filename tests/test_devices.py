@@ -1,0 +1,165 @@
+"""Several devices share a run: the numbers are those of one device, and it goes on with any number of devices."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from groove import config, devices, host
+from groove.config import Config, preset
+
+MEMBERS = 8
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+"""Between one device, which computes a whole batch at once, and several: over the first three steps."""
+
+
+def settings(method: str, **changes: object) -> Config:
+    """The smallest run with replayed regret, whose lives end in the course of a chunk."""
+    small = config.smoke(preset({"gradient": "quick"}.get(method, "ta-lpg-small")))
+    found = dataclasses.replace(
+        small,
+        name="custom",
+        families=("bernoulli-bandit",),
+        members=(MEMBERS,),
+        meta_steps=6,
+        chunk=2,
+        curriculum=dataclasses.replace(
+            small.curriculum, kind="prioritised", score="regret", minimal_fill=0.1, capacity=16, exact=False
+        ),
+        **changes,
+    )
+    if method == "persistent":
+        return dataclasses.replace(found, evolution=dataclasses.replace(found.evolution, lives="persistent", shaping="raw"))
+    return found
+
+
+def trained(folder: Path, settings: Config, *device_counts: int) -> None:
+    """A run that changes its number of devices after every chunk, as long as there are others to change to."""
+    host.create(settings, folder)
+    left = list(device_counts)
+
+    def sink(rows):
+        if len(left) > 1:
+            raise KeyboardInterrupt
+
+    while left:
+        try:
+            assert host.train(folder, sink, device_count=left[0]).finished
+        except KeyboardInterrupt:
+            assert len(left) > 1
+        left = left[1:]
+
+
+def main(method: str, folder: Path) -> None:
+    """What a process with four devices does for a test."""
+    for count in (1, 2, 4):
+        trained(folder / str(count), settings(method), count)
+    if method == "gradient":
+        trained(folder / "reproducible", settings(method, reproducible=True), 1)
+        trained(folder / "moved", settings(method), 4, 2, 4)
+    if method == "evolution":
+        trained(folder / "moved", settings(method), 2, 1, 4)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    rows = host.read_metrics(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """`(method) -> folder` of its runs."""
+    done: dict[str, Path] = {}
+
+    def run(method: str) -> Path:
+        if method not in done:
+            done[method] = tmp_path_factory.mktemp(method)
+            flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+            command = [sys.executable, __file__, method, str(done[method])]
+            found = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
+            assert found.returncode == 0, found.stderr[-3000:]
+        return done[method]
+
+    return run
+
+
+@pytest.mark.parametrize("method", ["evolution", "persistent"])
+def test_evolution_does_not_depend_on_the_number_of_devices(shared, method):
+    folder = shared(method)
+    rows = metrics(folder / "1")
+    assert len(rows) == 6 and len({row["theta_step"] for row in rows}) == 6
+    assert metrics(folder / "2") == rows
+    assert metrics(folder / "4") == rows
+
+
+def test_gradients_of_two_and_four_devices_are_the_same_and_those_of_one_are_close(shared):
+    folder = shared("gradient")
+    one, two = metrics(folder / "1"), metrics(folder / "2")
+    assert metrics(folder / "4") == two
+    assert any(row["bernoulli-bandit/finished"] for row in one)
+    for a, b in zip(one[:3], two[:3], strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_allclose(np.float64(a[name]), np.float64(b[name]), err_msg=name, **TOLERANCE)
+
+
+def test_one_device_can_compute_as_several_do(shared):
+    folder = shared("gradient")
+    assert metrics(folder / "reproducible") == metrics(folder / "2")
+
+
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_a_run_goes_on_with_another_number_of_devices(shared, method):
+    folder = shared(method)
+    assert metrics(folder / "moved") == metrics(folder / "2")
+
+
+def test_devices_that_members_cannot_be_shared_out_to_are_refused(tmp_path):
+    host.create(settings("gradient"), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"devices must divide the members of every family, \(8,\), got 3"):
+        host.train(tmp_path / "run", lambda rows: None, device_count=3)
+    with pytest.raises(ValueError, match=f"between 1 and {len(jax.devices())}"):
+        host.train(tmp_path / "run", lambda rows: None, device_count=MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("members", "available", "want"), [((512,), 8, 8), ((24, 8), 6, 4), ((24, 8), 3, 2), ((5,), 4, 1), ((6, 9), 64, 3)]
+)
+def test_usable(members, available, want):
+    assert devices.usable(members, available) == want
+
+
+def test_pieces_do_not_depend_on_the_number_of_devices():
+    assert [devices.pieces(512, count) for count in (1, 2, 4, 8)] == [8] * 4
+    assert [devices.pieces(512, count) for count in (16, 64)] == [16, 64]
+    for members in (6, 24, 30, 512):
+        for count in range(1, members + 1):
+            if members % count == 0:
+                cut = devices.pieces(members, count)
+                assert members % cut == 0 and cut % count == 0
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 7, 10])
+def test_blockwise_is_a_map(block):
+    rows = {"a": jnp.arange(7.0), "b": jnp.arange(14.0).reshape(7, 2)}
+    found = devices.blockwise(lambda row: (row["a"] * 2, jnp.sum(row["b"])), rows, block=block)
+    np.testing.assert_array_equal(found[0], 2 * np.arange(7.0))
+    np.testing.assert_array_equal(found[1], np.arange(14.0).reshape(7, 2).sum(axis=1))
+
+
+def test_alone_nothing_is_cut_and_nothing_gathered():
+    rows = jnp.arange(3)
+    assert devices.count() == 1
+    assert devices.own(rows) is rows and devices.gather(rows) is rows
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
+    print(json.dumps({"done": True}))
