@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from groove import processes
+
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
 _VERSION = 1
@@ -76,6 +78,7 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
     """Writes a state as `folder/step_<step>`, then removes all but the newest checkpoints. One writer a folder.
 
     Killed at any moment, it leaves either no new checkpoint or a whole one. Typed keys, empty and sharded arrays are fine.
+    Where several processes hold a state they all call this, with a folder that all of them see.
 
     Args:
         folder: Where checkpoints of this run live; made if need be.
@@ -107,19 +110,26 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
     leaves = signature(state)
     folder = Path(folder).resolve()
     target, unfinished = folder / f"step_{step:08d}", folder / _UNFINISHED
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    _write_arrays(unfinished / _ARRAYS, leaves, state)
-    _write_manifest(unfinished, step, leaves)
-    replaced = folder / f"{target.name}{_REPLACED}"
-    if target.exists():
+
+    def begin() -> None:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+
+    def publish() -> None:
+        _write_manifest(unfinished, step, leaves)
+        replaced = folder / f"{target.name}{_REPLACED}"
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+        unfinished.rename(target)
+        _sync(folder)
         shutil.rmtree(replaced, ignore_errors=True)
-        target.rename(replaced)
-    unfinished.rename(target)
-    _sync(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
-    for old in _checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
+        for old in _checkpoints(folder)[keep:]:
+            shutil.rmtree(old)
+
+    processes.by_first(begin)
+    _write_arrays(unfinished / _ARRAYS, leaves, state)
+    processes.by_first(publish)
     return target
 
 
@@ -194,11 +204,14 @@ def _place(value: np.ndarray | None, like: jax.Array | jax.ShapeDtypeStruct) -> 
     if value is None:
         raw = jax.eval_shape(_raw, like)
         value = np.zeros(raw.shape, raw.dtype)
-    array = jnp.asarray(value)
+    sharding = _sharding(like)
+    if sharding is None or sharding.is_fully_addressable:
+        array = jnp.asarray(value)
+    else:
+        array = jax.make_array_from_callback(value.shape, sharding, lambda rows: value[rows])
     if _is_key(like):
         array = jax.random.wrap_key_data(array, impl=_implementation(like))
-    sharding = _sharding(like)
-    return array if sharding is None else jax.device_put(array, sharding)
+    return array if sharding is None or not sharding.is_fully_addressable else jax.device_put(array, sharding)
 
 
 def _sharding(like: jax.Array | jax.ShapeDtypeStruct) -> jax.sharding.Sharding | None:

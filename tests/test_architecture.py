@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"levels.base"},
     {"groove.base", "groove.statistics"},
-    {"groove.agents", "groove.devices", "groove.products", "groove.recurrent", "groove.returns", "groove.critic"},
+    {"groove.devices", "groove.processes"},
+    {"groove.agents", "groove.products", "groove.recurrent", "groove.returns", "groove.critic"},
     {"groove.rules", "groove.buffer", "groove.lifetime", "groove.signals"},
     {"groove.scores", "groove.curricula", "groove.meta"},
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate", "groove.schedules"},

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from groove import config
+from groove import config, processes
 from groove.cli import curate, evaluate, levels, report, train, tune
 
 __all__ = ["USAGE", "main"]
@@ -51,4 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(error: Exception, code: int) -> int:
     print(f"groove: {' '.join(str(error).split())}", file=sys.stderr)
+    processes.abandon(code)
     return code

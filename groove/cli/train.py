@@ -31,37 +31,79 @@ class TrainOptions:
     """Log to FOLDER/tensorboard as well; needs the extra `tensorboard`."""
     wandb: bool = False
     """Log to Weights & Biases as well; needs the extra `wandb`."""
+    distributed: bool = False
+    """Make one run with other processes, on this machine or others: start the same command once for each, with an --output
+    or --resume that all of them see. Slurm, Open MPI and Kubernetes are detected; elsewhere say the next three."""
+    coordinator: str = ""
+    """HOST:PORT of the first process."""
+    processes: int = 0
+    """How many there are."""
+    process: int = -1
+    """Which of them this is, from 0."""
     trust: tuple[str, ...] = ()
     """Plug-ins, as package.module:object, that may be imported although only a file names them."""
 
 
 def run(words: list[str]) -> int:
     """`groove train`: everything from flags to report."""
-    options, settings, folder = _parse(words)
-    from groove import host, terminal
+    from groove import processes
 
+    _join(words)
+    options, settings, folder = _parse(words)
     cache()
     if options.resume is None:
-        from groove.cost import confirm
-
-        confirm(settings, agreed=options.yes, ask=terminal.ask)
-        host.create(settings, folder, announce=lambda text: print(text, flush=True), trusted=options.trust)
-    begun = time.perf_counter()
-    with terminal.Progress(settings) as show, host.unless_unused(folder):
-        sinks = [show.update, *_sinks(options, folder)]
-        result = host.train(
-            folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=options.devices or None
-        )
+        processes.by_first(lambda: _create(options, settings, folder))
+    result = _train(options, settings, folder)
+    processes.leave()
     if not result.finished:
         print(f"interrupted and saved at meta-step {int(result.state.step)}; go on with: groove train --resume {folder}")
         return 130
-    show.announce(f"trained {settings.meta_steps} meta-steps in {time.perf_counter() - begun:.0f} s; meeting held-out tasks")
-    return _finish(result, terminal)
+    return _finish(result) if processes.first() else 0
 
 
-def _finish(result, terminal) -> int:
+def _join(words: list[str]) -> None:
+    """Finds the other processes of a run, before anything is computed."""
+    from groove import processes
+
+    if not any(word == "--distributed" or word.startswith("--distributed=") for word in words):
+        return
+    if not (value_of("--output", words) or value_of("--resume", words)):
+        raise ValueError("--distributed needs --output FOLDER or --resume FOLDER, the same for all processes.")
+    numbers = [value_of(flag, words) or default for flag, default in (("--processes", "0"), ("--process", "-1"))]
+    if not all(number.removeprefix("-").isdecimal() for number in numbers):
+        raise ValueError(f"--processes and --process must be whole numbers, got {' and '.join(numbers)}.")
+    processes.join(value_of("--coordinator", words) or "", *map(int, numbers))
+
+
+def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
+    """Asks before long runs, and makes the folder."""
+    from groove import host, terminal
+    from groove.cost import confirm
+
+    confirm(settings, agreed=options.yes, ask=terminal.ask)
+    host.create(settings, folder, announce=lambda text: print(text, flush=True), trusted=options.trust)
+
+
+def _train(options: TrainOptions, settings: Config, folder: Path):
+    """The run itself; of several processes the first shows and logs how it gets on."""
+    from groove import host, processes, terminal
+
+    count, begun = options.devices or None, time.perf_counter()
+    if not processes.first():
+        return host.train(folder, lambda rows: None, device_count=count)
+    with terminal.Progress(settings) as show, host.unless_unused(folder):
+        sinks = [show.update, *_sinks(options, folder)]
+        result = host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count)
+    if result.finished:
+        show.announce(
+            f"trained {settings.meta_steps} meta-steps in {time.perf_counter() - begun:.0f} s; meeting held-out tasks"
+        )
+    return result
+
+
+def _finish(result) -> int:
     """Everything after the last meta-step: the rule, the curriculum, the held-out table, the report."""
-    from groove import host, protocols
+    from groove import host, protocols, terminal
     from groove.report import write
 
     rule, curricula = host.save_rule(result), host.save_curriculum(result)

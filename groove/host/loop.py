@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from groove import checkpoint, devices
+from groove import checkpoint, devices, processes
 from groove.base import Task
 from groove.build import Run
 from groove.config import Config, sources
@@ -59,9 +61,9 @@ def train(
     _announce_versions(folder, announce)
     with owned(folder):
         run = assembled(folder, new=not any((folder / "checkpoints").glob("step_*")))
-        check_space(run, folder)
+        processes.by_first(lambda: check_space(run, folder))
         loop = _Loop(run, folder, mesh_of(settings, device_count, announce))
-        with interruptible() as stopped:
+        with interruptible() as stopped, processes.together():
             state = loop.start(announce)
             while int(state.step) < settings.meta_steps and not stopped():
                 state = loop.chunk(state, sink, save_now=stopped)
@@ -85,6 +87,10 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
         announce(f"{count} of {available} devices share the run: its members, {settings.members}, divide no further")
     if any(members % count for members in settings.members):
         raise ValueError(f"devices must divide the members of every family, {settings.members}, got {count}.")
+    if count < available and not processes.alone():
+        raise ValueError(
+            f"all {available} devices of all processes must share a run, members {settings.members} let {count}."
+        )
     return devices.mesh(count)
 
 
@@ -105,7 +111,7 @@ class _Loop:
     def __init__(self, run: Run, folder: Path, mesh: Mesh):
         self.run, self.folder, self.mesh = run, folder, mesh
         trainer = shared(run.trainer, mesh)
-        self.init = jax.jit(trainer.init)
+        self.init = jax.jit(lambda seed: trainer.init(jax.random.key(seed)))
         self.run_chunk = jax.jit(trainer.chunk, donate_argnums=0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
         self.describe = jax.jit(lambda state: describe(run, trainer.tasks(state)))
@@ -116,16 +122,16 @@ class _Loop:
         return self.folder / "checkpoints"
 
     def start(self, announce: Callable[[str], None]) -> State:
-        key = jax.random.key(self.run.config.seed)
+        seed = np.uint32(self.run.config.seed)
         if self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*")):
-            step, state = checkpoint.restore(self.checkpoints, self.like(jax.eval_shape(self.init, key)))
+            step, state = checkpoint.restore(self.checkpoints, self.like(jax.eval_shape(self.init, seed)))
             announce(f"resuming {self.folder} at meta-step {step} of {self.run.config.meta_steps}")
             self.saved = step
-            cut_metrics(self.folder / "metrics.jsonl", step)
+            processes.by_first(lambda: cut_metrics(self.folder / "metrics.jsonl", step))
             return state
-        cut_metrics(self.folder / "metrics.jsonl", 0)
+        processes.by_first(lambda: cut_metrics(self.folder / "metrics.jsonl", 0))
         announce("compiling and filling the pool of tasks")
-        return self.refresh(self.init(key))
+        return self.refresh(self.init(seed))
 
     def chunk(self, state: State, sink: Sink, save_now: Callable[[], bool]) -> State:
         first, begun = int(state.step), time.perf_counter()
@@ -139,7 +145,7 @@ class _Loop:
             raise NotFinite(f"{what} of step {step} has values that are not finite; {kept} in {self.folder}.")
         state = self.refresh(state)
         rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
-        append_metrics(self.folder / "metrics.jsonl", rows)
+        processes.by_first(lambda: append_metrics(self.folder / "metrics.jsonl", rows))
         done = first // self.run.config.chunk + 1
         last = first + self.run.config.chunk >= self.run.config.meta_steps
         if last or done % self.run.config.checkpoint_every == 0 or save_now():
@@ -155,12 +161,14 @@ class _Loop:
         return jax.tree.map(lambda leaf, way: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=way), state, held)
 
     def collect(self, state: State) -> State:
-        """The state on one device."""
-        return state if self.mesh.size == 1 else jax.device_put(state, self.mesh.devices.flat[0])
+        """The state on one device, of every process."""
+        if self.mesh.size == 1:
+            return state
+        return processes.local(jax.jit(lambda state: state, out_shardings=NamedSharding(self.mesh, P()))(state))
 
     def save(self, state: State) -> None:
         if int(state.step) != self.saved:
-            self.checkpoints.mkdir(exist_ok=True)
+            processes.by_first(lambda: self.checkpoints.mkdir(exist_ok=True))
             self.saved = int(state.step)
             where = checkpoint.save(self.checkpoints, self.saved, state)
             assert where.exists()

@@ -2,13 +2,22 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from groove import processes
 
 
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process alone."""
+    """Holds a run folder for this process, or those that make one run with it, alone."""
+    with ExitStack() as stack:
+        processes.by_first(lambda: stack.enter_context(_locked(folder)))
+        yield
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     import fcntl
 
     with (folder / ".lock").open("w") as lock:
@@ -21,7 +30,10 @@ def owned(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a flag; the next one acts as it did before."""
+    """Turns the first SIGINT or SIGTERM into a flag; the next one acts as it did before.
+
+    Of several processes that make one run all learn of it: they have to ask at the same places.
+    """
     caught: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,10 +45,10 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     try:
         before = {kind: signal.signal(kind, note) for kind in kinds}
     except ValueError:  # not the main thread: signals are somebody else's
-        yield lambda: False
+        yield lambda: processes.any_of(False)
         return
     try:
-        yield lambda: bool(caught)
+        yield lambda: processes.any_of(bool(caught))
     finally:
         for kind in kinds:
             signal.signal(kind, before[kind])
