@@ -314,6 +314,14 @@ def test_damaged_configurations(text, tmp_path):
         config.load(path)
 
 
+def test_files_of_earlier_versions_lack_what_came_later():
+    early = dataclasses.asdict(Config())
+    assert early.pop("reproducible") is False
+    assert config.from_json(json.dumps(early)) == Config()
+    with pytest.raises(ValueError, match="fields of Config differ: .'seed'."):
+        config.from_json(json.dumps({name: value for name, value in early.items() if name != "seed"}))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"versions": {}}'])
 def test_files_that_are_no_configuration(content, tmp_path):
     path = tmp_path / "config.json"

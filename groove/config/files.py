@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Literal, Union, get_args, get_origin
 
 from groove.config.checks import check
@@ -33,6 +33,10 @@ def load(path: Path) -> Config:
         raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
 
 
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible",)})
+"""Fields that files of earlier versions lack: by default they mean what was so before. Read-only."""
+
+
 def from_json(text: str) -> Config:
     """A checked configuration from the JSON of its fields.
 
@@ -48,8 +52,9 @@ def from_json(text: str) -> Config:
 def _rebuild(kind, values):
     """A dataclass from nested dictionaries; lists become tuples."""
     parts = {f.name: f.type for f in dataclasses.fields(kind)}
-    if set(values) != set(parts):
-        raise TypeError(f"fields of {kind.__name__} differ: {sorted(set(values) ^ set(parts))}")
+    differ = (set(values) ^ set(parts)) - (set(LATER.get(kind.__name__, ())) - set(values))
+    if differ:
+        raise TypeError(f"fields of {kind.__name__} differ: {sorted(differ)}")
 
     def one(name, value):
         if dataclasses.is_dataclass(parts[name]):
