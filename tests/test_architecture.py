@@ -31,6 +31,7 @@ KNOW_FAMILIES = (
     "groove.curriculumfile", "groove.curate", "groove.evaluation",
 )  # fmt: skip
 TOUCH_FILES = (
+    "groove.processes",
     "groove.checkpoint",
     "groove.rulefile",
     "groove.config",

@@ -27,6 +27,8 @@ class TrainOptions:
     """Devices that share the run; 0 for as many as there are and can. It may go on with another number."""
     yes: bool = False
     """Start long runs without asking."""
+    debug: bool = False
+    """Of a number that is not finite, say which operation made it: twice the memory for agents, minutes when it happens."""
     tensorboard: bool = False
     """Log to FOLDER/tensorboard as well; needs the extra `tensorboard`."""
     wandb: bool = False
@@ -90,10 +92,12 @@ def _train(options: TrainOptions, settings: Config, folder: Path):
 
     count, begun = options.devices or None, time.perf_counter()
     if not processes.first():
-        return host.train(folder, lambda rows: None, device_count=count)
+        return host.train(folder, lambda rows: None, device_count=count, debug=options.debug)
     with terminal.Progress(settings) as show, host.unless_unused(folder):
         sinks = [show.update, *_sinks(options, folder)]
-        result = host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count)
+        result = host.train(
+            folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count, debug=options.debug
+        )
     if result.finished:
         show.announce(
             f"trained {settings.meta_steps} meta-steps in {time.perf_counter() - begun:.0f} s; meeting held-out tasks"

@@ -16,6 +16,7 @@ from groove import checkpoint, devices, processes
 from groove.base import Task
 from groove.build import Run
 from groove.config import Config, sources
+from groove.host import faults
 from groove.host.folder import assembled, check_space, open_folder, versions
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
@@ -39,7 +40,12 @@ class Result(NamedTuple):
 
 
 def train(
-    folder: Path, sink: Sink, *, announce: Callable[[str], None] = lambda text: None, device_count: int | None = None
+    folder: Path,
+    sink: Sink,
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    device_count: int | None = None,
+    debug: bool = False,
 ) -> Result:
     """Runs, or goes on with, the run of `folder` until it is done or interrupted.
 
@@ -51,6 +57,8 @@ def train(
         announce: Receives one-line messages for a person.
         device_count: How many devices share the run; by default as many as there are and can. A run may go on with another
             number.
+        debug: Whether to keep what is needed to say which operation was the first to make NaN: twice the memory for agents,
+            and minutes when it happens.
 
     Raises:
         ValueError: There are not as many devices, or they do not divide every family's members.
@@ -62,7 +70,7 @@ def train(
     with owned(folder):
         run = assembled(folder, new=not any((folder / "checkpoints").glob("step_*")))
         processes.by_first(lambda: check_space(run, folder))
-        loop = _Loop(run, folder, mesh_of(settings, device_count, announce))
+        loop = _Loop(run, folder, mesh_of(settings, device_count, announce), debug=debug)
         with interruptible() as stopped, processes.together():
             state = loop.start(announce)
             while int(state.step) < settings.meta_steps and not stopped():
@@ -108,11 +116,11 @@ def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
 class _Loop:
     """The compiled functions of a run, and the files that they feed."""
 
-    def __init__(self, run: Run, folder: Path, mesh: Mesh):
-        self.run, self.folder, self.mesh = run, folder, mesh
+    def __init__(self, run: Run, folder: Path, mesh: Mesh, *, debug: bool):
+        self.run, self.folder, self.mesh, self.debug = run, folder, mesh, debug
         trainer = shared(run.trainer, mesh)
         self.init = jax.jit(lambda seed: trainer.init(jax.random.key(seed)))
-        self.run_chunk = jax.jit(trainer.chunk, donate_argnums=0)
+        self.run_chunk = jax.jit(trainer.chunk, donate_argnums=() if debug else 0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
         self.describe = jax.jit(lambda state: describe(run, trainer.tasks(state)))
         self.saved = -1
@@ -134,15 +142,15 @@ class _Loop:
         return self.refresh(self.init(seed))
 
     def chunk(self, state: State, sink: Sink, save_now: Callable[[], bool]) -> State:
-        first, begun = int(state.step), time.perf_counter()
-        state, info = self.run_chunk(state)
+        first, begun, before = int(state.step), time.perf_counter(), state
+        state, info = self.run_chunk(before)
         seen = {**self.describe(state), **info}
         rows = table(first, jax.device_get(seen), self.run.config.chunk)
         bad = [row for row in rows if row["nonfinite"]]
         if bad:
             kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
-            what, step = culprits(bad[0]), bad[0]["step"]
-            raise NotFinite(f"{what} of step {step} has values that are not finite; {kept} in {self.folder}.")
+            what, step, said = culprits(bad[0]), bad[0]["step"], self.blamed(before, state)
+            raise NotFinite(f"{what} of step {step} has values that are not finite; {kept} in {self.folder}. {said}")
         state = self.refresh(state)
         rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
         processes.by_first(lambda: append_metrics(self.folder / "metrics.jsonl", rows))
@@ -152,6 +160,15 @@ class _Loop:
             self.save(state)
         sink(rows)
         return state
+
+    def blamed(self, before: State, after: State) -> str:
+        """Which leaves a chunk broke, and by which operation if a person wants to know."""
+        leaves = faults.broken(after)
+        said = f"NaN is in {leaves}." if leaves else "No leaf of theta or of the members holds NaN."
+        if not self.debug:
+            return f"{said} To learn where it came from, go on with --debug."
+        found = faults.origin(self.run.trainer.chunk, self.collect(before))
+        return f"{said} The first operation to make NaN: {found or 'none; it began with inf'}."
 
     def like(self, state: State) -> State:
         """A state as its devices hold it, without values."""
