@@ -119,9 +119,8 @@ def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None
     if operations(config) <= SMALL:
         return
     cost = estimate(config)
-    print(
-        f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on this machine.", flush=True
-    )
+    where = "this machine" if jax.local_device_count() == 1 else f"one of this machine's {jax.local_device_count()} devices"
+    print(f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on {where}.", flush=True)
     if not agreed and not ask("Start?"):
         raise ValueError(f"the run of {config.name} was not confirmed; start it with --yes, or make it smaller.")
 

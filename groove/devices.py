@@ -4,9 +4,9 @@ A program that is to run on several devices is made by `everywhere`. Inside of i
 one piece a device; everything else every device holds, and computes, whole. `own` and `gather` lead from the one to the
 other. Outside of such a program they do nothing, so that the same functions serve one device and many.
 
-Members are computed in blocks whose size does not depend on the number of devices, and sums over blocks are taken in order,
-by every device for itself. So the numbers do not depend on the number of devices either: rounding flips an action sooner
-or later, and then everything differs.
+Members are computed in blocks whose size is the same for 1, 2, 4 and 8 devices (`pieces`), and sums over blocks are taken in
+order, by every device for itself. So are the numbers, then: otherwise rounding flips an action sooner or later, and
+everything differs.
 """
 
 import math
@@ -44,15 +44,20 @@ def mesh(devices: int) -> Mesh:
     return Mesh(np.array(there[:devices]), (AXIS,))
 
 
-def usable(members: tuple[int, ...], available: int) -> int:
-    """The most devices that every family's members can be shared out to evenly.
+def usable(members: tuple[int, ...], available: int, *, block: int = 1) -> int:
+    """The most devices that every family's members can be shared out to evenly, in whole blocks.
 
     Example:
         >>> from groove import devices
-        >>> devices.usable((24, 8), 6)
-        4
+        >>> devices.usable((24, 8), 6), devices.usable((24, 8), 6, block=4)
+        (4, 2)
     """
-    return max(count for count in range(1, available + 1) if all(size % count == 0 for size in members))
+    return max(count for count in range(1, available + 1) if count == 1 or fit(members, count, block=block))
+
+
+def fit(members: tuple[int, ...], count: int, *, block: int = 1) -> bool:
+    """Whether every family's members can be shared out evenly to so many devices, in whole blocks."""
+    return all(size % (count * block) == 0 for size in members)
 
 
 def pieces(members: int, devices: int) -> int:
@@ -120,6 +125,15 @@ def gather(tree: Tree) -> Tree:
     return jax.tree.map(lambda rows: jax.lax.all_gather(rows, AXIS, tiled=True), tree)
 
 
+def by_one(function: Callable[[], Result]) -> Result:
+    """What one of the devices computes, for all: of calls to the host, which need not come out the same everywhere."""
+    if count() == 1:
+        return function()
+    shapes = jax.eval_shape(function)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.psum(jax.lax.cond(jax.lax.axis_index(AXIS) == 0, function, lambda: nothing), AXIS)
+
+
 def blockwise(function: Callable[[Tree], Result], rows: Tree, *, block: int) -> Result:
     """`jax.vmap(function)` of rows [B, ...], whole on every device, in blocks that the devices take in turn.
 
@@ -133,9 +147,8 @@ def blockwise(function: Callable[[Tree], Result], rows: Tree, *, block: int) -> 
     size, shared = jax.tree.leaves(rows)[0].shape[0], count()
     turns = math.ceil(math.ceil(size / block) / shared)
     number = jnp.arange(turns, dtype=jnp.int32) * shared + (jax.lax.axis_index(AXIS) if shared > 1 else 0)
-    place = (
-        number[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]
-    ) % size  # those beyond the end are done twice
+    beyond = number[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]
+    place = beyond % size  # what lies beyond the end is done twice, by devices that would wait
 
     def one(places):
         return jax.vmap(function)(jax.tree.map(lambda leaf: leaf[places], rows))

@@ -45,8 +45,13 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
         raise ValueError(f"--process must be below --processes, {count}, got {index}.")
     try:
         jax.distributed.initialize(
-            coordinator or None, count or None, index if index >= 0 else None, heartbeat_timeout_seconds=HEARTBEAT
+            coordinator or None,
+            count or None,
+            index if index >= 0 else None,
+            heartbeat_timeout_seconds=HEARTBEAT,
+            shutdown_timeout_seconds=HEARTBEAT,
         )
+        barrier("begin")  # now, since connections are not waited for as long as the first process may later take alone
     except ValueError as error:
         raise ValueError(
             "--distributed found no cluster that it knows (Slurm, Open MPI, Kubernetes); name --coordinator HOST:PORT, "
@@ -56,16 +61,21 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
         raise Lost(f"the processes of the run did not find each other: {error}") from error
 
 
+def joined() -> bool:
+    """Whether this process has joined others, and not left them."""
+    return jax.distributed.is_initialized()
+
+
 def leave() -> None:
     """Ends the work together, when all have come so far; what follows each does alone."""
-    if jax.distributed.is_initialized():
+    if joined():
         barrier("end")
         jax.distributed.shutdown()
 
 
 def abandon(code: int) -> None:
     """Ends this process at once where there are others: an orderly end would wait for those that may be dead."""
-    if jax.distributed.is_initialized():
+    if joined():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -129,7 +139,7 @@ def together() -> Iterator[None]:
             raise
         raise Lost(
             "this process ends, since another one of the run failed, was killed or cannot be reached; what was saved goes "
-            f"on with --resume, with as many processes as you like. JAX says: {error}"
+            f"on with --resume. JAX says: {error}"
         ) from error
 
 

@@ -59,6 +59,9 @@ def trained(folder: Path, settings: Config, *device_counts: int) -> None:
 
 def main(method: str, folder: Path) -> None:
     """What a process with four devices does for a test."""
+    if method == "parts":
+        (folder / "parts.json").write_text(json.dumps(parts()))
+        return
     for count in (1, 2, 4):
         trained(folder / str(count), settings(method), count)
     if method == "gradient":
@@ -66,6 +69,24 @@ def main(method: str, folder: Path) -> None:
         trained(folder / "moved", settings(method), 4, 2, 4)
     if method == "evolution":
         trained(folder / "moved", settings(method), 2, 1, 4)
+
+
+def parts() -> dict[str, object]:
+    """Four devices: what each owns, all gather, take in turns, and one of them asks the host for."""
+    asked = []
+
+    def host_side(x):
+        asked.append(float(x))
+        return np.float32(2 * x)
+
+    def function(rows):
+        mine = devices.own(rows)
+        called = devices.by_one(lambda: jax.pure_callback(host_side, jax.ShapeDtypeStruct((), jnp.float32), rows[1]))
+        return devices.gather(mine * mine), devices.blockwise(lambda x: 3 * x, rows[:7], block=2), called
+
+    together = devices.everywhere(devices.mesh(4), function, (devices.P(),), devices.P())
+    squares, thrice, called = jax.jit(together)(jnp.arange(8.0))
+    return {"squares": squares.tolist(), "thrice": thrice.tolist(), "called": float(called), "asked": asked}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -121,9 +142,29 @@ def test_a_run_goes_on_with_another_number_of_devices(shared, method):
     assert metrics(folder / "moved") == metrics(folder / "2")
 
 
+def test_the_parts(shared):
+    found = json.loads((shared("parts") / "parts.json").read_text())
+    assert found["squares"] == [n * n for n in range(8)]
+    assert found["thrice"] == [3 * n for n in range(7)]
+    assert found["called"] == 2.0 and found["asked"] == [1.0]
+
+
+def test_devices_without_work_and_blocks_that_do_not_fit_are_named():
+    said: list[str] = []
+    small = settings("gradient")
+    wide = dataclasses.replace(small, meta=dataclasses.replace(small.meta, block=8))
+    with pytest.raises(ValueError, match=r"share members \(8,\) in blocks of 8 \(meta.block\), got 2"):
+        host.loop.mesh_of(wide, 2, said.append)
+    evolved = settings("evolution")
+    few = dataclasses.replace(evolved, evolution=dataclasses.replace(evolved.evolution, block=4))
+    with pytest.raises(ValueError, match="as many as JAX sees"):
+        host.loop.mesh_of(few, 4, said.append)
+    assert said == ["4 devices share 2 blocks of lives, so that some have no work: make evolution.block smaller"]
+
+
 def test_devices_that_members_cannot_be_shared_out_to_are_refused(tmp_path):
     host.create(settings("gradient"), tmp_path / "run")
-    with pytest.raises(ValueError, match=r"devices must divide the members of every family, \(8,\), got 3"):
+    with pytest.raises(ValueError, match=r"that they can share members \(8,\) evenly, got 3"):
         host.train(tmp_path / "run", lambda rows: None, device_count=3)
     with pytest.raises(ValueError, match=f"between 1 and {len(jax.devices())}"):
         host.train(tmp_path / "run", lambda rows: None, device_count=MEMBERS)
@@ -134,6 +175,7 @@ def test_devices_that_members_cannot_be_shared_out_to_are_refused(tmp_path):
 )
 def test_usable(members, available, want):
     assert devices.usable(members, available) == want
+    assert devices.usable(members, available, block=1000) == 1
 
 
 def test_pieces_do_not_depend_on_the_number_of_devices():

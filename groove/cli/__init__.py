@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 from groove import config, processes
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except (OSError, RuntimeError) as error:
         return _fail(error, 1)
+    except Exception:
+        if processes.joined():
+            traceback.print_exc()
+            processes.abandon(1)
+        raise
     except KeyboardInterrupt:
         return _fail(RuntimeError("interrupted; what was saved goes on with --resume FOLDER"), 130)
 

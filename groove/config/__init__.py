@@ -1,6 +1,6 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
-from groove.config.checks import DEEP_GA, MIXTURE, check, population, whole_lives
+from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, population, whole_lives
 from groove.config.files import from_json, load, save
 from groove.config.names import (
     ANTAGONISTS,
@@ -59,6 +59,7 @@ __all__ = [
     "Meta",
     "Plugged",
     "Rule",
+    "blocks_of_lives",
     "check",
     "check_choice",
     "check_family",

@@ -65,6 +65,13 @@ def population(config: Config) -> int:
     return config.evolution.population or 2 * sum(config.members)
 
 
+def blocks_of_lives(config: Config) -> int:
+    """Into how many blocks evolution over whole lives cuts the family that has most: devices beyond them have no work."""
+    kind = strategies.KINDS.get(config.evolution.strategy)
+    couples = max(config.members) * (1 if kind is not None and kind.mirrored else population(config) // 2)
+    return couples // config.evolution.block
+
+
 def _check_rule(config: Config) -> None:
     tokens = config.life.environments * config.life.steps
     if config.rule.kind == "lpo" and config.rule.epochs * config.rule.minibatches == 1:
@@ -115,6 +122,8 @@ def _check_idle(config: Config) -> None:
     """
     if config.name not in (Config.name, *PRESETS):
         return
+    if config.reproducible and config.meta.method == "evolution":
+        raise ValueError("reproducible has no effect here: evolution's numbers never depend on the number of devices.")
     began = PRESETS.get(config.name, Config())
     for part, field, remedy in _idle(config):
         value = getattr(getattr(config, part), field)

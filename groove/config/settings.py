@@ -297,7 +297,7 @@ class Config:
     checkpoint_every: int = 10
     """Chunks between checkpoints."""
     reproducible: bool = False
-    """Let one device compute a meta-gradient in the blocks that several would: the same numbers, in more time. Evolution's
+    """Let one device compute a meta-gradient in the blocks that 2, 4 or 8 would: the same numbers, in more time. Evolution's
     never depend on the number of devices."""
     grids: Grids = field(default_factory=Grids)
     bandits: Bandits = field(default_factory=Bandits)

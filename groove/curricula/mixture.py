@@ -1,11 +1,13 @@
 """ALP-GMM: a Gaussian mixture that follows absolute learning progress (Portelas et al. 2020, arXiv 1910.07224)."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from groove import devices
 from groove.base import Curriculum, Outcome, Score, Task
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
 from levels.base import Generator
@@ -173,14 +175,15 @@ def _refit(key: jax.Array, state: Progress, window: int) -> Progress:
     """Fits the mixture to the last `window` reports, on the host."""
     row = (state.reported - window + jnp.arange(window, dtype=jnp.int32)) % state.progress.size
     most = state.mixture.odds.size
-    found = jax.pure_callback(
+    on_host = functools.partial(
+        jax.pure_callback,
         lambda vectors, progress, seed: fit(np.asarray(vectors), np.asarray(progress), int(seed), most=most),
         tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in state.mixture),
         state.vector[row],
         state.progress[row],
         jax.random.randint(key, (), 0, 2**31 - 1),
     )
-    return state._replace(mixture=Gaussians(*found), fitted=state.reported)
+    return state._replace(mixture=Gaussians(*devices.by_one(on_host)), fitted=state.reported)
 
 
 def _nearest(state: Progress, vector: jax.Array) -> jax.Array:

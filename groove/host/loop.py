@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from groove import checkpoint, devices, processes
 from groove.base import Task
 from groove.build import Run
-from groove.config import Config, sources
+from groove.config import Config, blocks_of_lives, sources, whole_lives
 from groove.host import faults
 from groove.host.folder import assembled, check_space, open_folder, versions
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
@@ -89,12 +89,18 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
         wanted: How many; by default as many as there are and can.
         announce: Is told where not all can.
     """
-    available = len(jax.devices())
-    count = wanted or devices.usable(settings.members, available)
+    available, whole, field = len(jax.devices()), whole_lives(settings), "evolution.block"
+    block = 1 if whole else settings.evolution.block
+    if settings.meta.method == "gradient":
+        block, field = settings.meta.block or 1, "meta.block"
+    count = wanted or devices.usable(settings.members, available, block=block)
+    evenly = f"in blocks of {block} ({field})" if block > 1 else "evenly"
     if wanted is None and count < available:
-        announce(f"{count} of {available} devices share the run: its members, {settings.members}, divide no further")
-    if any(members % count for members in settings.members):
-        raise ValueError(f"devices must divide the members of every family, {settings.members}, got {count}.")
+        announce(f"{count} of {available} devices share the run: no more can share members {settings.members} {evenly}")
+    if count > 1 and not devices.fit(settings.members, count, block=block):
+        raise ValueError(f"devices must be so many that they can share members {settings.members} {evenly}, got {count}.")
+    if whole and count > (blocks := blocks_of_lives(settings)):
+        announce(f"{count} devices share {blocks} blocks of lives, so that some have no work: make {field} smaller")
     if count < available and not processes.alone():
         raise ValueError(
             f"all {available} devices of all processes must share a run, members {settings.members} let {count}."

@@ -1,5 +1,6 @@
 """Charts of rules beside one another."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -33,15 +34,16 @@ def _line(place: int) -> str:
 
 def _intervals(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     names, rules = list(evaluation.AGGREGATES), list(sums)
-    figure, grid = canvases(8.6, 0.75 + 0.24 * len(rules), 1, len(names))
-    for axes, name in zip(grid, names, strict=True):
+    columns = 2  # so that they can be read on a phone
+    figure, grid = canvases(5.4, 0.6 + math.ceil(len(names) / columns) * (0.45 + 0.2 * len(rules)), 2, columns)
+    for number, (axes, name) in enumerate(zip(grid, names, strict=True)):
         for place, rule in enumerate(rules):
             low, point, high = sums[rule].aggregates[name]
             ink = _ink(place)
             axes.plot([low, high], [place, place], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
             axes.plot([point], [place], marker="o", color=ink, markersize=4.5)
         axes.set_ylim(len(rules) - 0.5, -0.5)
-        axes.set_yticks(range(len(rules)), rules if axes is grid[0] else [""] * len(rules))
+        axes.set_yticks(range(len(rules)), rules if number % columns == 0 else [""] * len(rules))
         axes.tick_params(axis="y", length=0)
         axes.set_title(name, fontsize=8.5, loc="left", color=INK)
     figure.supxlabel("score (optimality gap: lower is better)", fontsize=8, color=GREY)
