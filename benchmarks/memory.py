@@ -7,18 +7,8 @@ are no arguments, temporaries), and `bytes_with_blocks_of_64`, with mini-batches
 import dataclasses
 import json
 
-import jax
-
-from groove.build import build
-from groove.config import GROOVE, Config
-
-
-def compiled_bytes(config: Config) -> int:
-    trainer = build(config).trainer
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
-    analysis = jax.jit(trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
-    fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
-    return analysis.argument_size_in_bytes + fresh + analysis.temp_size_in_bytes
+from groove.config import GROOVE
+from groove.cost import compiled_bytes
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """What a run will cost on this machine: time to a factor of two or three, memory to two, before anything is compiled."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -103,6 +104,62 @@ def memory(config: Config) -> float:
     seen = max(copies * _row(config, name) + 2 * NUMBER * _activations(config, name) for name in config.families)
     candidates = 4 * _theta(config) * (thetas(config) if config.meta.method == "evolution" else 1)
     return at_once * kept * _tokens(config) * (NUMBER * gates + seen) + NUMBER * candidates + _agents(config, at_once)
+
+
+def compiled_bytes(config: Config) -> int:
+    """What XLA allocates for a chunk of a run on one device: arguments, results that are no arguments, temporaries.
+
+    It compiles the chunk. Of the curriculum that has no more than tasks in play: buffers are small beside agents.
+    """
+    plain = dataclasses.replace(config.curriculum, kind="uniform", score="uniform", antagonist="a2c", files=())
+    trainer = build.build(dataclasses.replace(config, start="", curriculum=plain)).trainer
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    analysis = jax.jit(trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
+    if analysis is None:
+        raise ValueError("memory cannot be limited here: this backend does not say what a compiled program needs.")
+    fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.argument_size_in_bytes + fresh + analysis.temp_size_in_bytes
+
+
+def fitted(config: Config, budget: float, *, announce: Callable[[str], None] = lambda text: None) -> Config:
+    """The configuration with the largest blocks whose compiled program needs no more than so many bytes.
+
+    Blocks change no equation: gradients are summed over them, lives do not meet. They are halved until one fits, each is
+    compiled.
+
+    Args:
+        config: Of the run.
+        budget: Bytes, on one device.
+        announce: Is told what each block needs.
+
+    Raises:
+        ValueError: Not even blocks of one member fit.
+    """
+    needed = 0
+    for candidate in _in_blocks(config):
+        needed = compiled_bytes(candidate)
+        block = candidate.meta.block if config.meta.method == "gradient" else candidate.evolution.block
+        announce(f"blocks of {block or 'all'} members need {needed / 2**30:.2f} GiB of {budget / 2**30:.2f} GiB")
+        if needed <= budget:
+            return candidate
+    raise ValueError(f"memory must be at least {needed / 2**30:.2f} GiB for this run, got {budget / 2**30:.2f} GiB.")
+
+
+def _in_blocks(config: Config) -> Iterator[Config]:
+    """The configuration, and with its blocks halved again and again."""
+    yield config
+    if config.meta.method == "gradient":
+        block = config.meta.block or math.gcd(*config.members)
+        if not config.meta.block and len(set(config.members)) > 1:
+            yield dataclasses.replace(config, meta=dataclasses.replace(config.meta, block=block))
+        while block % 2 == 0:
+            block //= 2
+            yield dataclasses.replace(config, meta=dataclasses.replace(config.meta, block=block))
+        return
+    block = config.evolution.block
+    while block % 2 == 0:
+        block //= 2
+        yield dataclasses.replace(config, evolution=dataclasses.replace(config.evolution, block=block))
 
 
 def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:

@@ -91,6 +91,31 @@ def test_memory_of_lpo_is_that_of_the_compiled_program_within_a_factor_of_two(fa
     assert estimated / 2 < compiled.temp_size_in_bytes + compiled.argument_size_in_bytes < 2 * estimated
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gradient", "evolution"])
+def test_the_largest_blocks_that_fit_a_budget(method: str):
+    """Half a block needs less; the budget of the smaller one takes it, one below refuses all."""
+    small = config.smoke(config.preset("quick" if method == "gradient" else "ta-lpg-small"))
+    small = dataclasses.replace(
+        small,
+        name="custom",
+        families=("bernoulli-bandit",),
+        members=(4,),
+        rule=config.Rule(width=64),
+        life=dataclasses.replace(small.life, environments=16),
+        evolution=dataclasses.replace(small.evolution, block=4),
+    )
+    said: list[str] = []
+    assert cost.fitted(small, 2.0**40, announce=said.append) == small
+    whole = cost.compiled_bytes(small)
+    halved = cost.fitted(small, whole - 1, announce=said.append)
+    assert (halved.meta.block if method == "gradient" else halved.evolution.block) == 2
+    assert cost.compiled_bytes(halved) < whole
+    assert [line.split()[2] for line in said] == (["all", "all", "2"] if method == "gradient" else ["4", "4", "2"])
+    with pytest.raises(ValueError, match="memory must be at least 0.00 GiB for this run, got 0.00 GiB"):
+        cost.fitted(small, 1.0)
+
+
 def test_a_row_of_a_rollout_by_hand():
     """Two observations and times, action and reward in four bytes each, two flags, and the words of action, step, reset."""
     invaders = "gymnax:SpaceInvaders-MinAtar"

@@ -27,6 +27,8 @@ class TrainOptions:
     """Devices that share the run; 0 for as many as there are and can. It may go on with another number."""
     yes: bool = False
     """Start long runs without asking."""
+    memory: float = 0.0
+    """GiB that a device may use: lives are computed in the largest blocks that fit, found by compiling; 0 for no limit."""
     debug: bool = False
     """Of a number that is not finite, say which operation made it: twice the memory for agents, minutes when it happens."""
     tensorboard: bool = False
@@ -80,8 +82,10 @@ def _join(words: list[str]) -> None:
 def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
     """Asks before long runs, and makes the folder."""
     from groove import host, terminal
-    from groove.cost import confirm
+    from groove.cost import confirm, fitted
 
+    if options.memory:
+        settings = fitted(settings, options.memory * 2**30, announce=lambda text: print(text, flush=True))
     confirm(settings, agreed=options.yes, ask=terminal.ask)
     host.create(settings, folder, announce=lambda text: print(text, flush=True), trusted=options.trust)
 
@@ -147,6 +151,10 @@ def _parse(words: list[str]):
     settings = config.check(options.run)
     if stored and settings != stored:
         raise ValueError(f"{resumed} was written by another configuration: {_difference(stored, settings)}.")
+    if options.memory < 0 or (options.memory and options.resume):
+        raise ValueError(
+            "--memory must be positive, and cannot change a run that goes on: its blocks are part of its numbers."
+        )
     if options.resume and options.output:
         raise ValueError("--resume and --output exclude each other: a run goes on in its own folder.")
     return options, settings, options.resume or options.output or _free_folder(settings)
