@@ -44,7 +44,7 @@ HORIZONS = (5, 10, 30, 100, 300)
 TRAINED = (10, 30, 100)
 TASKS, AGENTS = 64, 4
 TUNING_SEED, CHOICE_SEED, JUDGEMENT_SEED = 31_007, 777, 90_211
-RATES, ENTROPIES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0), (0.0, 0.003, 0.01, 0.03)
+RATES, ENTROPIES = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0), (0.0, 0.003, 0.01, 0.03, 0.1)
 
 BASE = Config(
     name="horizons",
@@ -198,9 +198,37 @@ def summary(base: Path) -> dict[str, object]:
         "beats_tuned_a2c": beats,
         "beats_it_at_every_trained_lifetime": [name for name, won in beats.items() if all(won[h] for h in TRAINED)],
         "means_by_meta_seed": by_seed,
+        "differences": differences(by_seed),
         "a2c": chosen,
         "mean_optimum": optimum(),
     }
+
+
+COMPARED = (
+    ("lpg-evolution", "tuned A2C"),
+    ("ta-lpg-evolution", "tuned A2C"),
+    ("ta-lpg-gradient", "tuned A2C"),
+    ("ta-lpg-refined", "tuned A2C"),
+    ("ta-lpg-evolution", "lpg-evolution"),
+    ("ta-lpg-refined", "ta-lpg-gradient"),
+)
+
+
+def differences(means: Mapping[str, Mapping[int, list[float]]]) -> dict[str, dict[int, dict[str, float]]]:
+    """How far mean returns lie apart, with 95 % bootstrap intervals over meta-seeds, which are drawn for each method apart."""
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for one, other in COMPARED:
+        if one in means and other in means:
+            rows = {h: (np.array(means[one][h]), np.array(means[other][h])) for h in HORIZONS}
+            found[f"{one} - {other}"] = {h: _difference(*pair) for h, pair in rows.items()}
+    return found
+
+
+def _difference(one: np.ndarray, other: np.ndarray, resamples: int = 10_000) -> dict[str, float]:
+    random = np.random.default_rng(0)
+    drawn = [random.choice(values, (resamples, len(values))).mean(1) for values in (one, other)]
+    low, high = np.percentile(drawn[0] - drawn[1], (2.5, 97.5))
+    return {"low": round(float(low), 4), "point": round(float(one.mean() - other.mean()), 4), "high": round(float(high), 4)}
 
 
 def main(base: Path, methods: list[str]) -> None:

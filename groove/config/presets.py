@@ -100,12 +100,13 @@ TA_LPO_SMALL = dataclasses.replace(
     LPO_SMALL,
     name="ta-lpo-small",
     meta_steps=800,
-    rule=dataclasses.replace(LPO_SMALL.rule, horizon="fraction", drift_width=8),
+    rule=dataclasses.replace(LPO_SMALL.rule, horizon="fraction", drift_width=8, ppo_start=True),
     life=dataclasses.replace(LPO_SMALL.life, updates=(10, 100)),
     evolution=dataclasses.replace(LPO_SMALL.evolution, sigma=0.15, rate=0.007, decay=0.999),
 )
 """TA-LPO for two cores: `lpo-small` that knows n / N, on lives of 10 to 100 updates. Its net is narrow and its candidates
-lie far apart, so that a generation tells more of where to go; its rate is low, since one alone tells little."""
+lie far apart, so that a generation tells more of where to go; its rate is low, since one alone tells little. It starts from
+PPO's drift: from a newborn net evolution first unlearns the drift, and where that is 0 everywhere nothing tells it more."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}

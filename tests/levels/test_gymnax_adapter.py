@@ -408,6 +408,17 @@ def test_rollouts_of_gymnax_run_a_family(loose_ranks):
     np.testing.assert_allclose(total[:, 0], (reward * before_end).sum(axis=1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_rollouts_of_gymnax_take_every_family(name, loose_ranks):
+    """Also those that show the time: shapes alone, the numbers are those of the blind one above."""
+    family = MADE[name]
+    wrapper = RolloutWrapper(env=to_gymnax(family))
+    shown = family.environment.spec.observation
+    assert wrapper.input_shape == (shown.shape if isinstance(shown, Array) else ())
+    rows = jax.eval_shape(wrapper.batch_rollout, jax.random.split(KEY, 5), None)
+    assert all(leaf.shape[:2] == (5, wrapper.num_env_steps) for leaf in jax.tree.leaves(rows[:5]))
+
+
 def test_a_registered_family_comes_back(registered, loose_ranks):
     family = MADE["gridworld-blind"]
     registered("Ours-test", lambda: to_gymnax(family))

@@ -17,6 +17,11 @@ class Timed(NamedTuple):
     observation: jax.Array
     time: jax.Array  # f32[]; steps taken in this episode times TIME_SCALE
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the observation, as gymnax's rollout wrapper asks."""
+        return self.observation.shape
+
 
 @flax.struct.dataclass
 class LevelParams(environment.EnvParams):
