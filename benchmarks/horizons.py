@@ -215,7 +215,7 @@ COMPARED = (
 
 
 def differences(means: Mapping[str, Mapping[int, list[float]]]) -> dict[str, dict[int, dict[str, float]]]:
-    """How far mean returns lie apart, with 95 % bootstrap intervals over meta-seeds, which are drawn for each method apart."""
+    """How far mean returns lie apart, with 95 % bootstrap intervals over meta-seeds, drawn for each method apart."""
     found: dict[str, dict[int, dict[str, float]]] = {}
     for one, other in COMPARED:
         if one in means and other in means:
