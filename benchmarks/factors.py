@@ -50,6 +50,8 @@ METHODS: Mapping[str, Config] = {
     "sigma-0.05": evolved(sigma=0.05),
     "sigma-0.2": evolved(sigma=0.2),
     "sampled-returns": dataclasses.replace(START, curriculum=SAMPLED),
+    "rewards-of-the-life": evolved(fitness="reward"),
+    "raw-fitness": evolved(shaping="raw"),
     "twice-the-population": dataclasses.replace(START, members=(64,), meta_steps=GENERATIONS // 2, chunk=10),
     "faster-agents": dataclasses.replace(START, grids=dataclasses.replace(START.grids, actor_rate=80.0)),
     "gradient": dataclasses.replace(GRADIENT, meta_steps=400),

@@ -37,6 +37,10 @@ def settings(method: str, **changes: object) -> Config:
     )
     if method == "persistent":
         return dataclasses.replace(found, evolution=dataclasses.replace(found.evolution, lives="persistent", shaping="raw"))
+    if method == "snes":
+        rule = dataclasses.replace(found.rule, kind="lpo", horizon="fraction")
+        evolution = config.Evolution(strategy="SNES", population=4, block=4)
+        return dataclasses.replace(found, rule=rule, evolution=evolution, meta_steps=4)
     return found
 
 
@@ -115,13 +119,15 @@ def shared(tmp_path_factory):
 def test_evolution_does_not_depend_on_the_number_of_devices(shared, method):
     folder = shared(method)
     rows = metrics(folder / "1")
-    assert len(rows) == 6 and len({row["theta_step"] for row in rows}) == 6
+    assert len(rows) == settings(method).meta_steps == len({row["theta_step"] for row in rows})
     assert metrics(folder / "2") == rows
     assert metrics(folder / "4") == rows
 
 
-def test_gradients_of_two_and_four_devices_are_the_same_and_those_of_one_are_close(shared):
-    folder = shared("gradient")
+@pytest.mark.parametrize("method", ["gradient", "snes"])
+def test_two_and_four_devices_are_the_same_and_one_is_close(shared, method):
+    """One sums gradients otherwise, and takes other means where all candidates share all tasks."""
+    folder = shared(method)
     one, two = metrics(folder / "1"), metrics(folder / "2")
     assert metrics(folder / "4") == two
     assert any(row["bernoulli-bandit/finished"] for row in one)

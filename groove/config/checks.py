@@ -123,7 +123,7 @@ def _check_idle(config: Config) -> None:
     if config.name not in (Config.name, *PRESETS):
         return
     if config.reproducible and config.meta.method == "evolution":
-        raise ValueError("reproducible has no effect here: evolution's numbers never depend on the number of devices.")
+        raise ValueError("reproducible has no effect here: evolution always computes in the same blocks.")
     began = PRESETS.get(config.name, Config())
     for part, field, remedy in _idle(config):
         value = getattr(getattr(config, part), field)

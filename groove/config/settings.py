@@ -298,7 +298,7 @@ class Config:
     """Chunks between checkpoints."""
     reproducible: bool = False
     """Let one device compute a meta-gradient in the blocks that 2, 4 or 8 would: the same numbers, in more time. Evolution's
-    never depend on the number of devices."""
+    by mirrored pairs never depend on the number of devices."""
     grids: Grids = field(default_factory=Grids)
     bandits: Bandits = field(default_factory=Bandits)
     chains: Chains = field(default_factory=Chains)
