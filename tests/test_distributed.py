@@ -99,15 +99,21 @@ def test_a_run_begun_alone_goes_on_with_two(undisturbed, tmp_path):
         (("127.0.0.1:1", 2, -1), "belong together"),
         (("", 2, 0), "belong together"),
         (("127.0.0.1:1", 2, 2), "--process must be below --processes, 2, got 2"),
-        (("", 0, -1), "found no cluster"),
     ],
 )
-def test_processes_that_cannot_be_found_are_refused(arguments, says, monkeypatch):
-    for name in list(os.environ):
-        if name.startswith(("SLURM", "OMPI", "KUBERNETES", "TPU")):
-            monkeypatch.delenv(name)
+def test_processes_that_cannot_be_found_are_refused(arguments, says):
     with pytest.raises(ValueError, match=says):
         processes.join(*arguments)
+
+
+def test_where_there_is_no_cluster_it_must_be_named():
+    """In a process of its own: JAX looks for others only before it computes anything."""
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "KUBERNETES", "TPU"))
+    }
+    command = [sys.executable, "-c", "from groove import processes; processes.join()"]
+    found = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=300)
+    assert found.returncode != 0 and "ValueError: --distributed found no cluster that it knows" in found.stderr
 
 
 def test_alone_there_is_nobody_to_wait_for():
