@@ -124,8 +124,8 @@ def compiled_bytes(config: Config) -> int:
 def fitted(config: Config, budget: float, *, announce: Callable[[str], None] = lambda text: None) -> Config:
     """The configuration with the largest blocks whose compiled program needs no more than so many bytes.
 
-    Blocks change no equation: gradients are summed over them, lives do not meet. They are halved until one fits, each is
-    compiled.
+    Blocks change no equation: gradients are summed over them, lives do not meet. They get smaller, by
+    half or more, until one fits; each is compiled.
 
     Args:
         config: Of the run.
@@ -146,20 +146,23 @@ def fitted(config: Config, budget: float, *, announce: Callable[[str], None] = l
 
 
 def _in_blocks(config: Config) -> Iterator[Config]:
-    """The configuration, and with its blocks halved again and again."""
+    """The configuration, and with smaller and smaller blocks, down to single members."""
     yield config
-    if config.meta.method == "gradient":
-        block = config.meta.block or math.gcd(*config.members)
-        if not config.meta.block and len(set(config.members)) > 1:
-            yield dataclasses.replace(config, meta=dataclasses.replace(config.meta, block=block))
-        while block % 2 == 0:
-            block //= 2
-            yield dataclasses.replace(config, meta=dataclasses.replace(config.meta, block=block))
+    if config.meta.method != "gradient":
+        for block in _smaller(config.evolution.block):
+            yield dataclasses.replace(config, evolution=dataclasses.replace(config.evolution, block=block))
         return
-    block = config.evolution.block
-    while block % 2 == 0:
-        block //= 2
-        yield dataclasses.replace(config, evolution=dataclasses.replace(config.evolution, block=block))
+    common = math.gcd(*config.members)
+    first = (common,) if not config.meta.block and common < max(config.members) else ()
+    for block in (*first, *_smaller(config.meta.block or common)):
+        yield dataclasses.replace(config, meta=dataclasses.replace(config.meta, block=block))
+
+
+def _smaller(block: int) -> Iterator[int]:
+    """Divisors of a block, each at most half of the one before, down to 1."""
+    while block > 1:
+        block = next(size for size in range(block // 2, 0, -1) if block % size == 0)
+        yield block
 
 
 def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:

@@ -16,8 +16,6 @@ import numpy as np
 
 HEARTBEAT = 60
 """Seconds after which a process that gave no sign of life counts as dead, and the others end with an error."""
-
-
 _STATUS = re.compile(r"(UNKNOWN|UNAVAILABLE|INTERNAL|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): ")
 
 
@@ -30,7 +28,8 @@ def join(coordinator: str = "", count: int = 0, index: int = -1) -> None:
 
     Args:
         coordinator: HOST:PORT of the first process, reachable by all. By default JAX finds it, and the rest, itself: under
-            Slurm, Open MPI, Kubernetes and on TPU pods.
+            Slurm, Open MPI, on TPU pods, and under Kubernetes with the package `kubernetes`, where a pod may read pods and
+            jobs.
         count: Number of processes.
         index: Of this one, from 0.
 

@@ -1,5 +1,7 @@
 """The command line: bad input is one line before any work, and the whole of `groove train` runs."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 import groove
-from groove import cli, config, host
+from groove import cli, config, host, processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,6 +114,56 @@ def test_a_full_disk_is_met_before_work(tmp_path, monkeypatch):
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     assert cli.main(["train", "--output", str(tmp_path / "other")]) == 1
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--distributed"], "--distributed needs --output FOLDER or --resume FOLDER"),
+        (["--distributed", "--output", "x", "--processes", "two"], "must be whole numbers, got two and -1"),
+        (["--distributed", "--output", "x", "--processes", "2"], "belong together"),
+        (["--memory", "-1"], "--memory must be positive"),
+    ],
+)
+def test_processes_and_memory_are_checked_first(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    assert cli.main(["train", "quick", *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_words_of_distributed_reach_jax(tmp_path, monkeypatch, capsys):
+    """As numbers, before anything else is done."""
+    joined = []
+
+    def join(*arguments):
+        joined.append(arguments)
+        raise processes.Lost("nobody came")
+
+    monkeypatch.setattr(processes, "join", join)
+    words = ["--coordinator", "127.0.0.1:9", "--processes=2", "--process", "1", "--output", str(tmp_path / "run")]
+    assert cli.main(["train", "quick", "--distributed", *words]) == 1
+    assert joined == [("127.0.0.1:9", 2, 1)] and "nobody came" in capsys.readouterr().err
+
+
+def test_a_limit_of_memory_decides_the_blocks_of_the_run(tmp_path, monkeypatch):
+    """The run's own configuration has them, so that it goes on with them."""
+    asked = []
+
+    def fitted(settings, budget, announce):
+        asked.append(budget)
+        return dataclasses.replace(settings, meta=dataclasses.replace(settings.meta, block=1))
+
+    def stop(*arguments, **options):
+        raise RuntimeError("far enough")
+
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    monkeypatch.setattr("groove.cost.fitted", fitted)
+    monkeypatch.setattr(host, "train", stop)
+    monkeypatch.setattr(host, "unless_unused", lambda folder: contextlib.nullcontext())
+    assert cli.main(["train", "quick", "--memory", "2", "--output", str(tmp_path / "run")]) == 1
+    assert asked == [2 * 2**30] and host.open_folder(tmp_path / "run").meta.block == 1
 
 
 def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsys):

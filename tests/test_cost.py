@@ -116,6 +116,23 @@ def test_the_largest_blocks_that_fit_a_budget(method: str):
         cost.fitted(small, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("members", "block", "want"),
+    [
+        ((512,), 0, [0, 256, 128, 64, 32, 16, 8, 4, 2, 1]),
+        ((24, 8), 0, [0, 8, 4, 2, 1]),
+        ((15,), 0, [0, 5, 1]),
+        ((6,), 3, [3, 1]),
+    ],
+)
+def test_blocks_get_smaller_down_to_single_members(members, block, want):
+    """Each divides every family's batch."""
+    settings = resized(dataclasses.replace(config.LPG, members=members, families=BIG.families[: len(members)]), block=block)
+    assert [candidate.meta.block for candidate in cost._in_blocks(settings)] == want
+    evolved = dataclasses.replace(config.TA_LPG, evolution=dataclasses.replace(config.TA_LPG.evolution, block=6))
+    assert [candidate.evolution.block for candidate in cost._in_blocks(evolved)] == [6, 3, 1]
+
+
 def test_a_row_of_a_rollout_by_hand():
     """Two observations and times, action and reward in four bytes each, two flags, and the words of action, step, reset."""
     invaders = "gymnax:SpaceInvaders-MinAtar"

@@ -37,7 +37,7 @@ class TrainOptions:
     """Log to Weights & Biases as well; needs the extra `wandb`."""
     distributed: bool = False
     """Make one run with other processes, on this machine or others: start the same command once for each, with an --output
-    or --resume that all of them see. Slurm, Open MPI and Kubernetes are detected; elsewhere say the next three."""
+    or --resume that all of them see. Slurm and Open MPI are detected; elsewhere say the next three."""
     coordinator: str = ""
     """HOST:PORT of the first process."""
     processes: int = 0
@@ -59,10 +59,12 @@ def run(words: list[str]) -> int:
         processes.by_first(lambda: _create(options, settings, folder))
     result = _train(options, settings, folder)
     processes.leave()
+    if not processes.first():
+        return 0 if result.finished else 130
     if not result.finished:
         print(f"interrupted and saved at meta-step {int(result.state.step)}; go on with: groove train --resume {folder}")
         return 130
-    return _finish(result) if processes.first() else 0
+    return _finish(result)
 
 
 def _join(words: list[str]) -> None:

@@ -106,7 +106,7 @@ TA_LPO_SMALL = dataclasses.replace(
 )
 """TA-LPO for two cores: `lpo-small` that knows n / N, on lives of 10 to 100 updates. Its net is narrow and its candidates
 lie far apart, so that a generation tells more of where to go; its rate is low, since one alone tells little. It starts from
-PPO's drift: from a newborn net evolution first unlearns the drift, and where that is 0 everywhere nothing tells it more."""
+PPO's drift: from a newborn net evolution mostly shrank the drift, and learned nothing on grids."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
