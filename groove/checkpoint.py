@@ -7,11 +7,13 @@ every file and the path, shape and dtype of every leaf. It is written under anot
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -178,8 +180,30 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _write_arrays(path: Path, leaves: tuple[Leaf, ...], state: chex.ArrayTree) -> None:
     """Stores leaves by number: orbax takes neither typed keys in every place nor empty arrays."""
     stored = {str(i): _raw(leaf) for i, leaf in enumerate(jax.tree.leaves(state)) if 0 not in leaves[i].shape}
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _system_errors(path), ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(path, stored or {"none": jnp.zeros(1)})
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """Makes an OSError of orbax's ValueErrors about files, as of a full disk."""
+    try:
+        yield
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of what orbax's threads and tasks print, page by page, of an error that it raises as well."""
+    text = record.getMessage()
+    return "_SignalingThread.run() raised" not in text and not ("was never retrieved" in text and "orbax" in text)
+
+
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).addFilter(_is_news)
 
 
 def _read_arrays(path: Path, leaves: tuple[Leaf, ...], like: Tree) -> Tree:

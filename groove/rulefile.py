@@ -52,7 +52,7 @@ def shipped() -> list[str]:
 
 
 def save_rule(path: str | Path, theta: chex.ArrayTree, metadata: Mapping[str, str]) -> None:
-    """Writes theta and its metadata, whole or not at all.
+    """Writes theta and its metadata, whole or not at all; the same ones always make the same bytes.
 
     Args:
         path: The file, replaced if it exists; its folder must exist.
@@ -80,7 +80,7 @@ def save_rule(path: str | Path, theta: chex.ArrayTree, metadata: Mapping[str, st
     if (bad := _not_finite(tensors)) is not None:
         raise ValueError(f"theta must be finite, {bad or 'its only leaf'} is not.")
     header = {**metadata, "format": _FORMAT, "sha256": _digest(tensors, metadata)}
-    _replace(Path(path), safetensors.flax.save(tensors, header))
+    _replace(Path(path), _in_order(safetensors.flax.save(tensors, header)))
 
 
 def load_rule_file(path: str | Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
@@ -132,6 +132,20 @@ def unflatten(like: Tree, flat: Mapping[str, jax.Array]) -> Tree:
             have = "nothing" if found is None else f"{found.dtype}{list(found.shape)}"
             raise ValueError(f"theta must have {leaf}, the file has {have} there.")
     return jax.tree.unflatten(jax.tree.structure(like), [flat[leaf.path] for leaf in wanted])
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata sorted, which safetensors writes in another order every time.
+
+    Such a file is the length of its header (u64, little-endian), the header, JSON padded with spaces to a multiple of eight
+    bytes, and the data, whose places the header counts from its own end.
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    written += b" " * (-len(written) % 8)
+    return len(written).to_bytes(8, "little") + written + content[end:]
 
 
 def _not_finite(tensors: Mapping[str, jax.Array]) -> str | None:

@@ -177,7 +177,7 @@ def ask(question: str) -> bool:
     Raises:
         ValueError: There is nobody to ask.
     """
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"nobody is at the terminal to answer {question!r}; agree beforehand with --yes.")
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

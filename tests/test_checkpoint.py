@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -183,6 +185,27 @@ def test_a_failing_write_keeps_what_was_there(three: Path, monkeypatch: pytest.M
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert checkpoint.restore(three, make())[0] == 30
+
+
+REFUSED = """
+import resource, sys
+import jax
+from groove import checkpoint
+noise = {str(number): jax.random.bits(jax.random.key(number), (2**18,)) for number in range(8)}
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    checkpoint.save(sys.argv[1], 40, noise)
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_what_the_system_refuses_is_an_os_error(three: Path):
+    """Orbax says ValueError, and its threads print pages. In a process of its own, where no file may exceed 64 KiB."""
+    found = subprocess.run([sys.executable, "-c", REFUSED, str(three)], capture_output=True, text=True, timeout=300)
+    assert found.stdout == "File too large\n", found.stderr
+    assert "_SignalingThread" not in found.stderr and "Task exception" not in found.stderr
+    assert checkpoint.restore(three, make())[0] == 30
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import chaos
 from groove import config, host, rulefile
 
 ROOT = Path(__file__).parents[1]
@@ -37,11 +39,18 @@ sys.exit(0 if result.finished else 130)
 )
 
 
-def start(folder: Path, preset: str = "quick") -> subprocess.Popen:
-    """A process with the threads and compiler flags of users, not those of the tests."""
+def users() -> dict[str, str]:
+    """An environment with the threads and compiler flags of users, not those of the tests."""
     ours = ("XLA_FLAGS", "NPROC", "OMP_NUM_THREADS")
-    environment = {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, str(folder), preset], cwd=ROOT, env=environment)
+    return {name: value for name, value in os.environ.items() if name not in ours} | {"PYTHONPATH": str(ROOT)}
+
+
+def command(folder: Path, preset: str = "quick") -> list[str]:
+    return [sys.executable, "-c", TRAIN, str(folder), preset]
+
+
+def start(folder: Path, preset: str = "quick") -> subprocess.Popen:
+    return subprocess.Popen(command(folder, preset), cwd=ROOT, env=users())
 
 
 def rows(folder: Path) -> list[dict]:
@@ -127,6 +136,22 @@ def test_ctrl_c_saves_and_a_damaged_checkpoint_is_skipped(undisturbed, tmp_path)
     victim.write_bytes(victim.read_bytes()[:-7])
     assert start(folder).wait(timeout=600) == 0
     assert equal(folder, undisturbed)
+
+
+@pytest.mark.slow
+def test_signals_full_disks_and_flipped_bits_change_nothing(undisturbed, tmp_path):
+    """The short form of `python -m benchmarks.chaos`: one run, in turn disturbed in ways that no test above has."""
+    with chaos.small_disk(tmp_path / "disk") as disk:
+        folder, log = tmp_path / "disk" / "run", tmp_path / "log"
+        run = chaos.Subject(folder, command, users(), log, chunk=2, most_chunks=3, disk=disk)
+        chance = random.Random(0)
+        assert chaos.terminate(run, chance) == 130
+        assert chaos.fill_disk(run, chance) not in (0, 130)
+        assert chaos.flip(run, chance) == -signal.SIGKILL
+        assert len(rows(folder)) < STEPS
+        chaos.finish(run)
+        assert "Skipped the checkpoint" in log.read_text()
+        assert equal(folder, undisturbed) and chaos.same_states(folder, undisturbed)
 
 
 def test_a_run_goes_on_only_in_its_own_folder(tmp_path):

@@ -49,6 +49,16 @@ def test_round_trip(file: Path, like: Theta):
     assert [path.name for path in file.parent.iterdir()] == ["rule.safetensors"]
 
 
+def test_the_same_rule_is_the_same_bytes(tmp_path: Path):
+    """The library that writes them puts metadata in another order every time."""
+    about = METADATA | {str(number): "" for number in range(9)}
+    for number in range(5):
+        save_rule(tmp_path / str(number), make(), about)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    save_rule(tmp_path / "other", make(), dict(reversed(about.items())))
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "0").read_bytes()
+
+
 @pytest.mark.parametrize("theta", [(), jnp.float32(2.0)])
 def test_thetas_of_one_leaf_or_none(tmp_path: Path, theta):
     save_rule(tmp_path / "rule", theta, {})

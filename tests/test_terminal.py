@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import re
 import sys
 from types import SimpleNamespace
 
 import pytest
 
 from groove import config, terminal
+from groove.cli.progress import Counter
 from groove.host import Metrics
 from groove.protocols import Row
 from groove.statistics import Interval
@@ -63,12 +65,36 @@ def test_lines_fit_a_narrow_terminal(screen: Screen):
     assert all(len(line) <= 40 for line in progress._picture().plain.split("\n"))
 
 
+def drawn(screen: Screen) -> list[str]:
+    """What was shown, line by line, without the terminal's control codes."""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()))
+
+
+def test_long_names_are_wrapped_at_the_width(screen: Screen):
+    """Progress, the table and a counter, with the longest numbers; nothing is left to the terminal's own wrapping."""
+    long = dataclasses.replace(RUN, name="ta-lpg-small", meta_steps=100_000)
+    ended = {f"{name}/{what}": -12.345 for name in RUN.families for what in ("return", "score", "finished")}
+    with terminal.Progress(long) as progress:
+        progress._begun -= 50_000
+        progress.update([{"step": 2000, **{name: abs(value) for name, value in ended.items()}, "chunk_seconds": 900.0}])
+    terminal.print_table([row._replace(interval=Interval(-12.5, -12.345, -12.123)) for row in ROWS], "a caption " * 9)
+    with Counter("tasks of the longest name") as counter:
+        for done in (1, 2000):
+            counter.update(done, 10_000)
+    lines = drawn(screen)
+    assert any(line.startswith("ta-lpg-small 2000/100000") for line in lines) and "a caption" in "".join(lines)
+    assert any("bernoulli-bandit return" in line for line in lines)
+    assert max(map(len, lines)) <= 40
+
+
 @pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
 def test_a_terminal_can_ask_for_plain_lines(screen: Screen, monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.setenv(name, "1")
     with terminal.Progress(RUN) as progress:
         progress.update(chunk(100))
     terminal.print_table(ROWS, "caption")
+    with Counter("tasks") as counter:
+        counter.update(1, 2)
     assert "\x1b" not in screen.getvalue() and "meta-step 100/400" in screen.getvalue()
 
 

@@ -1,5 +1,6 @@
 """The command `groove`. Commands are modules of this folder; each takes its words and returns an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -27,6 +28,7 @@ presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-smal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _open_streams()
     if not {"", os.getcwd()} & set(sys.path):  # so that package.module:object may name what lies here
         sys.path.append(os.getcwd())
     commands: dict[str, Callable[[list[str]], int]] = {
@@ -53,6 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     except KeyboardInterrupt:
         return _fail(RuntimeError("interrupted; what was saved goes on with --resume FOLDER"), 130)
+
+
+def _open_streams() -> None:
+    """Lets output go on that is closed, or cannot show every character."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _fail(error: Exception, code: int) -> int:

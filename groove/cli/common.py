@@ -90,10 +90,7 @@ def cache() -> None:
     """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
     import jax
 
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groove" / "jax"
-        try:
-            base.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            return
-        jax.config.update("jax_compilation_cache_dir", str(base))
+    from groove.host import user_cache
+
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := user_cache("jax")) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the user's cache, which may not be there."""
 
+import os
 from pathlib import Path
 
 
@@ -13,3 +14,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     if part.write_bytes(content) == len(content):
         part.replace(path)
+
+
+def user_cache(name: str) -> Path | None:
+    """A folder in the user's cache, made if need be; None where there can be none."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groove" / name
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # read-only; a user without a home
+        return None
+    return folder if os.access(folder, os.W_OK) else None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from groove import build, curriculumfile, rulefile
 from groove.build import Latents
 from groove.config import Config, generator_of, is_plugged
 from groove.curricula.latent import Latent, settings_of, shape, train
+from groove.host.files import user_cache
 from levels import plugins
 from levels.base import Family, Generator
 from levels.dataset import columns
@@ -94,12 +94,7 @@ def fingerprint(generator: Generator) -> str:
 
 def _folder() -> Path:
     """The user's cache, or a temporary folder where that cannot be written."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groove" / "latent"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir()) / "groove-latent"
-    return base if os.access(base, os.W_OK) else Path(tempfile.gettempdir()) / "groove-latent"
+    return user_cache("latent") or Path(tempfile.gettempdir()) / "groove-latent"
 
 
 def of_folder(config: Config, folder: Path) -> dict[str, Path]:

@@ -8,9 +8,17 @@ from pathlib import Path
 from groove import processes
 
 
+class InUse(ValueError):
+    """Another process runs in the folder."""
+
+
 @contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process, or those that make one run with it, alone."""
+    """Holds a run folder for this process, or those that make one run with it, alone.
+
+    Raises:
+        InUse: Another one has it.
+    """
     with ExitStack() as stack:
         processes.by_first(lambda: stack.enter_context(_locked(folder)))
         yield
@@ -24,7 +32,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{folder} is being run by another process.") from None
+            raise InUse(f"{folder} is being run by another process.") from None
         yield
 
 
