@@ -165,20 +165,21 @@ def _smaller(block: int) -> Iterator[int]:
         yield block
 
 
-def confirm(config: Config, *, agreed: bool, ask: Callable[[str], bool]) -> None:
+def confirm(config: Config, *, runs: int = 1, agreed: bool, ask: Callable[[str], bool]) -> None:
     """Says what a run will cost, unless it is small on any machine, and asks whether to start it.
 
     Args:
         config: Of the run.
+        runs: How many such runs are made side by side.
         agreed: Whether to start it without asking.
         ask: `(question) -> whether the answer was yes`.
 
     Raises:
         ValueError: The answer was no.
     """
-    if operations(config) <= SMALL:
+    if runs * operations(config) <= SMALL:
         return
-    cost = estimate(config)
+    cost = Cost(*(runs * number for number in estimate(config)))
     where = "this machine" if jax.local_device_count() == 1 else f"one of this machine's {jax.local_device_count()} devices"
     print(f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on {where}.", flush=True)
     if not agreed and not ask("Start?"):

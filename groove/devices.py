@@ -32,8 +32,8 @@ PIECES = 8
 """Into so many blocks a family's members are cut where several devices share them and nothing else was asked for."""
 
 
-def mesh(devices: int) -> Mesh:
-    """A mesh of the first `devices` of all devices.
+def mesh(devices: int, axis: str = AXIS) -> Mesh:
+    """A mesh of the first `devices` of all devices, along one axis.
 
     Raises:
         ValueError: There are not as many.
@@ -41,7 +41,7 @@ def mesh(devices: int) -> Mesh:
     there = jax.devices()
     if not 1 <= devices <= len(there):
         raise ValueError(f"devices must be between 1 and {len(there)}, as many as JAX sees, got {devices}.")
-    return Mesh(np.array(there[:devices]), (AXIS,))
+    return Mesh(np.array(there[:devices]), (axis,))
 
 
 def usable(members: tuple[int, ...], available: int, *, block: int = 1) -> int:
@@ -122,7 +122,20 @@ def gather(tree: Tree) -> Tree:
     """The rows of all devices, in order: [B / devices, ...] to [B, ...]."""
     if count() == 1:
         return tree
-    return jax.tree.map(lambda rows: jax.lax.all_gather(rows, AXIS, tiled=True), tree)
+    return jax.tree.map(lambda rows: rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:]), _of_all(tree))
+
+
+def _of_all(tree: Tree) -> Tree:
+    """The leaves of all devices, [...] to [devices, ...]: a collective for each dtype, not for each leaf, since all wait."""
+    leaves, structure = jax.tree.flatten(tree)
+    found = list(leaves)
+    for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
+        places = [place for place, leaf in enumerate(leaves) if leaf.dtype == dtype]
+        every = jax.lax.all_gather(jnp.concatenate([leaves[place].ravel() for place in places]), AXIS)
+        ends = np.cumsum([leaves[place].size for place in places])[:-1]
+        for place, part in zip(places, jnp.split(every, ends, axis=1), strict=True):
+            found[place] = part.reshape(every.shape[0], *leaves[place].shape)
+    return jax.tree.unflatten(structure, found)
 
 
 def by_one(function: Callable[[], Result]) -> Result:
@@ -154,9 +167,9 @@ def blockwise(function: Callable[[Tree], Result], rows: Tree, *, block: int) -> 
         return jax.vmap(function)(jax.tree.map(lambda leaf: leaf[places], rows))
 
     results = jax.lax.map(one, place)
+    everyone = _of_all(results) if shared > 1 else jax.tree.map(lambda leaf: leaf[None], results)
 
-    def in_order(leaf):
-        everyone = jax.lax.all_gather(leaf, AXIS, axis=1) if shared > 1 else leaf[:, None]
-        return everyone.reshape(turns * shared * block, *leaf.shape[2:])[:size]
+    def in_order(leaf):  # [devices, turns, block, ...]
+        return jnp.swapaxes(leaf, 0, 1).reshape(turns * shared * block, *leaf.shape[3:])[:size]
 
-    return jax.tree.map(in_order, results)
+    return jax.tree.map(in_order, everyone)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import chex
 import jax
 import numpy as np
-from scipy import stats
 
 from groove.curriculumfile import Rows
 from groove.statistics import Interval
@@ -99,6 +98,8 @@ def rank_correlation(pairs: np.ndarray, *, seed: int = 0, repetitions: int = 100
 
 
 def _correlation(pairs: np.ndarray) -> float:
+    from scipy import stats  # takes half a second to import
+
     ranks = stats.rankdata(pairs, axis=0)
     centred = ranks - ranks.mean(axis=0)
     scale = np.sqrt(np.prod(np.sum(centred**2, axis=0)))

@@ -53,6 +53,10 @@ class Trainer(NamedTuple):
 
 SPECS = State._make([P(), P(), P(), P(), P(devices.AXIS)])
 """How several devices hold a state."""
+RUNS = "runs"
+"""The axis of the mesh where several devices share out runs that differ in their seed."""
+SEPARATE = State._make([None, 0, 0, 0, 0])
+"""The axes of runs side by side: all of them have done as many meta-steps, the rest of each is its own."""
 
 
 def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
@@ -118,15 +122,52 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
         run: Whose numbers of members the number of devices divides.
         place: Made by `devices.mesh`.
     """
-    if place.size == 1:
-        return run
+    return run if place.size == 1 else _placed(run, place, SPECS, P())
 
-    chunk = devices.everywhere(place, run.chunk, (SPECS,), (SPECS, P()))
-    refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
+
+def side_by_side(run: Trainer, place: Mesh) -> Trainer:
+    """Runs that differ in their seed, in one program: all that comes in and goes out has a leading axis [R].
+
+    All but `State.step`. Each device of the mesh computes some of the runs, alone.
+
+    Args:
+        run: One of them.
+        place: Made by `devices.mesh` with the axis `RUNS`; its size must divide R.
+    """
+    many = Trainer(
+        init=jax.vmap(run.init, out_axes=SEPARATE),
+        chunk=jax.vmap(run.chunk, (SEPARATE,), (SEPARATE, 0)),
+        refresh=jax.vmap(run.refresh, (SEPARATE,), SEPARATE),
+        theta=jax.vmap(run.theta, (SEPARATE,)),
+        tasks=jax.vmap(run.tasks, (SEPARATE,)),
+    )
+    return many if place.size == 1 else _placed(many, place, spread(), P(RUNS))
+
+
+def spread() -> State:
+    """How several devices hold runs side by side."""
+    return State._make(P() if axis is None else P(RUNS) for axis in SEPARATE)
+
+
+def one_of(states: State, place: int) -> State:
+    """The state of one of several runs side by side."""
+    return states._replace(
+        **{
+            name: jax.tree.map(lambda leaf: leaf[place], getattr(states, name))
+            for name, axis in SEPARATE._asdict().items()
+            if axis is not None
+        }
+    )
+
+
+def _placed(run: Trainer, place: Mesh, specs: State, results: P) -> Trainer:
+    """Its functions as programs of all devices of a mesh, which hold states, and what comes of them, as is said."""
+    chunk = devices.everywhere(place, run.chunk, (specs,), (specs, results))
+    refresh = devices.everywhere(place, run.refresh, (specs,), specs)
 
     def held(state):
         """In one way after every function: each other way is another compilation of the next."""
-        return jax.lax.with_sharding_constraint(state, devices.shardings(place, SPECS, state))
+        return jax.lax.with_sharding_constraint(state, devices.shardings(place, specs, state))
 
     def held_chunk(state):
         state, info = chunk(state)
@@ -137,7 +178,7 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
         chunk=held_chunk,
         refresh=lambda state: held(refresh(state)),
         theta=run.theta,
-        tasks=devices.everywhere(place, run.tasks, (SPECS,), P()),
+        tasks=devices.everywhere(place, run.tasks, (specs,), results),
     )
 
 

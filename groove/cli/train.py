@@ -1,7 +1,9 @@
 """`groove train`: everything from flags to report."""
 
 import dataclasses
+import functools
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +25,8 @@ class TrainOptions:
     """Folder of the run; by default runs/PRESET-SEED, with a number behind it if that exists."""
     resume: Path | None = None
     """Continue the run in this folder."""
+    seeds: int = 1
+    """Runs of so many seeds, from `seed` on, side by side in one program; --output holds their folders."""
     devices: int = 0
     """Devices that share the run; 0 for as many as there are and can. It may go on with another number."""
     yes: bool = False
@@ -57,14 +61,17 @@ def run(words: list[str]) -> int:
     cache()
     if options.resume is None:
         processes.by_first(lambda: _create(options, settings, folder))
-    result = _train(options, settings, folder)
+    results = _train(options, settings, folder)
     processes.leave()
     if not processes.first():
-        return 0 if result.finished else 130
-    if not result.finished:
-        print(f"interrupted and saved at meta-step {int(result.state.step)}; go on with: groove train --resume {folder}")
+        return 0 if results[0].finished else 130
+    if not results[0].finished:
+        step = int(results[0].state.step)
+        print(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}")
         return 130
-    return _finish(result)
+    for result in results:
+        _finish(result, named=len(results) > 1)
+    return 0
 
 
 def _join(words: list[str]) -> None:
@@ -87,35 +94,70 @@ def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
     from groove.cost import confirm, fitted
 
     if options.memory:
-        settings = fitted(settings, options.memory * 2**30, announce=lambda text: print(text, flush=True))
-    confirm(settings, agreed=options.yes, ask=terminal.ask)
-    host.create(settings, folder, announce=lambda text: print(text, flush=True), trusted=options.trust)
+        settings = fitted(settings, options.memory * 2**30 / options.seeds, announce=_say)
+    confirm(settings, runs=options.seeds, agreed=options.yes, ask=terminal.ask)
+    if options.seeds > 1:
+        host.create_together(settings, folder, options.seeds, announce=_say, trusted=options.trust)
+    else:
+        host.create(settings, folder, announce=_say, trusted=options.trust)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _train(options: TrainOptions, settings: Config, folder: Path):
-    """The run itself; of several processes the first shows and logs how it gets on."""
+    """The runs themselves; of several processes the first shows and logs how they get on."""
     from groove import host, processes, terminal
 
-    count, begun = options.devices or None, time.perf_counter()
+    folders, begun = host.folders_of(folder), time.perf_counter()
+    count, debug = options.devices or None, options.debug
     if not processes.first():
-        return host.train(folder, lambda rows: None, device_count=count, debug=options.debug)
-    with terminal.Progress(settings) as show, host.unless_unused(folder):
-        sinks = [show.update, *_sinks(options, folder)]
-        result = host.train(
-            folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count, debug=options.debug
-        )
-    if result.finished:
-        show.announce(
-            f"trained {settings.meta_steps} meta-steps in {time.perf_counter() - begun:.0f} s; meeting held-out tasks"
-        )
-    return result
+        return [host.train(folder, lambda rows: None, device_count=count, debug=debug)]
+    with ExitStack() as stack:
+        show = stack.enter_context(terminal.Progress(settings))
+        for new in () if options.resume else dict.fromkeys((folder, *folders)):
+            stack.enter_context(host.unless_unused(new))
+        logs = [_sinks(options, own) for own in folders]
+        if folders == (folder,):
+            sinks = [show.update, *logs[0]]
+            results = [
+                host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count, debug=debug)
+            ]
+        else:
+            show.announce(f"{len(folders)} runs side by side in {folder}; shown are their means")
+            together = _Together(show.update, logs)
+            results = host.train_together(folder, together.sinks, announce=show.announce, device_count=count, debug=debug)
+    if results[0].finished:
+        seconds = time.perf_counter() - begun
+        show.announce(f"trained {settings.meta_steps} meta-steps in {seconds:.0f} s; meeting held-out tasks")
+    return results
 
 
-def _finish(result) -> int:
+class _Together:
+    """Sinks of runs side by side: each logs its own, and when all have, their means are shown."""
+
+    def __init__(self, show, logs):
+        self.show, self.rows, self.count = show, [], len(logs)
+        self.sinks = [functools.partial(self._take, own) for own in logs]
+
+    def _take(self, own, rows) -> None:
+        from groove import host
+
+        _each(own, rows)
+        self.rows.append(rows)
+        if len(self.rows) == self.count:
+            self.show(host.averaged(self.rows))
+            self.rows = []
+
+
+def _finish(result, *, named: bool) -> None:
     """Everything after the last meta-step: the rule, the curriculum, the held-out table, the report."""
     from groove import host, protocols, terminal
     from groove.report import write
 
+    if named:
+        print(f"seed {result.run.config.seed}")
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
     terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
     picture = host.draw_walk(result)
@@ -128,7 +170,6 @@ def _finish(result) -> int:
     if picture:
         print(f"walk        {picture}")
     print(f"report      {page}")
-    return 0
 
 
 def _each(sinks, rows) -> None:
@@ -141,7 +182,7 @@ def _parse(words: list[str]):
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = value_of("--resume", words)
-    stored = host.open_folder(Path(resumed)) if resumed else None
+    stored = host.open_folder(host.folders_of(Path(resumed))[0]) if resumed else None
     files = _begin_with(words)
     default = stored or _fitted(smoke(config.preset(name or "quick")), files, trusted(words))
     if stored and name and name != stored.name:
@@ -157,9 +198,21 @@ def _parse(words: list[str]):
         raise ValueError(
             "--memory must be positive, and cannot change a run that goes on: its blocks are part of its numbers."
         )
+    _check_seeds(options)
     if options.resume and options.output:
         raise ValueError("--resume and --output exclude each other: a run goes on in its own folder.")
     return options, settings, options.resume or options.output or _free_folder(settings)
+
+
+def _check_seeds(options: TrainOptions) -> None:
+    from groove import host
+
+    if options.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
+    if options.seeds > 1 and options.distributed:
+        raise ValueError("--seeds and --distributed exclude each other: give each job a --seed of its own.")
+    if options.resume and options.seeds not in (1, runs := len(host.folders_of(options.resume))):
+        raise ValueError(f"{options.resume} is a folder of {runs} runs, not of {options.seeds}.")
 
 
 def _begin_with(words: list[str]) -> list[str]:

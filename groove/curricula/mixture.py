@@ -182,6 +182,7 @@ def _refit(key: jax.Array, state: Progress, window: int) -> Progress:
         state.vector[row],
         state.progress[row],
         jax.random.randint(key, (), 0, 2**31 - 1),
+        vmap_method="sequential",
     )
     return state._replace(mixture=Gaussians(*devices.by_one(on_host)), fitted=state.reported)
 

@@ -1,6 +1,6 @@
 """The host's side of a run: its folder, its loop, its logs. What the device does is `groove.trainer`'s."""
 
-from groove.host.files import write_bytes, write_text
+from groove.host.files import user_cache, write_bytes, write_text
 from groove.host.folder import (
     ANTAGONIST,
     RULE,
@@ -10,15 +10,17 @@ from groove.host.folder import (
     check_space,
     check_start,
     create,
+    create_together,
+    folders_of,
     open_folder,
     rule_file,
     theta_of,
     unless_unused,
     versions,
 )
-from groove.host.loop import NotFinite, Result, describe, train
-from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, read_metrics, table
-from groove.host.process import interruptible, owned
+from groove.host.loop import NotFinite, Result, describe, train, train_together
+from groove.host.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
+from groove.host.process import InUse, interruptible, owned
 from groove.host.results import draw_walk, evaluate, plain, save_curriculum, save_rule, save_schedules
 
 __all__ = [
@@ -26,19 +28,23 @@ __all__ = [
     "RULE",
     "SCHEDULES",
     "START",
+    "InUse",
     "Metrics",
     "NotFinite",
     "Result",
     "Sink",
     "append_metrics",
     "assembled",
+    "averaged",
     "check_space",
     "check_start",
     "create",
+    "create_together",
     "cut_metrics",
     "describe",
     "draw_walk",
     "evaluate",
+    "folders_of",
     "interruptible",
     "open_folder",
     "owned",
@@ -51,7 +57,9 @@ __all__ = [
     "table",
     "theta_of",
     "train",
+    "train_together",
     "unless_unused",
+    "user_cache",
     "versions",
     "write_bytes",
     "write_text",

@@ -1,6 +1,8 @@
 """The folder of a run: how it is made, what must fit before anything is computed."""
 
+import dataclasses
 import functools
+import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,8 +17,9 @@ from groove.base import Theta
 from groove.build import Inputs, Run, Saved, architecture, build, family, learned_rule
 from groove.config import Config, is_file
 from groove.host import latents, tasks
-from groove.host.files import write_bytes
+from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
+from groove.host.process import InUse
 from groove.library import load_rule, needed
 
 RULE = rulefile.RULE
@@ -24,6 +27,8 @@ START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
 """Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
 rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
+TOGETHER = "runs.json"
+"""Names the folders of runs side by side, in the folder that holds them."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -75,8 +80,7 @@ def create(
     inputs = Inputs(saved=_saved(settings, rival, may), latents=latents.found(known))
     assert build(settings, inputs).parts  # what families and scores lack is said now
     begun = tasks.check_files(settings)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
+    _check_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.start:
         write_bytes(folder / START, start.read_bytes())
@@ -87,6 +91,57 @@ def create(
     for name, path in known.items():
         write_bytes(latents.file_of(folder, name), path.read_bytes())
     config.save(settings, folder / "config.json", versions())
+
+
+def create_together(
+    settings: Config,
+    folder: Path,
+    seeds: int,
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    trusted: tuple[str, ...] = (),
+) -> None:
+    """Makes a folder with the folders `seed-0`, ... of runs that differ in their seeds, which follow `settings.seed`.
+
+    Args:
+        settings: Of the first run.
+        folder: New, or empty.
+        seeds: How many runs, at least 2.
+        announce: As of `create`.
+        trusted: As of `create`.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: As of `create`.
+    """
+    if seeds < 2:
+        raise ValueError(f"seeds must be at least 2 for runs side by side, got {seeds}.")
+    _check_new(folder)
+    several = [dataclasses.replace(settings, seed=settings.seed + i) for i in range(seeds)]
+    names = [f"seed-{one.seed}" for one in map(config.check, several)]
+    for one, name in zip(several, names, strict=True):
+        create(one, folder / name, announce=announce, trusted=trusted)
+    write_text(folder / TOGETHER, json.dumps({"folders": names}) + "\n")
+
+
+def folders_of(folder: Path) -> tuple[Path, ...]:
+    """The folders of runs side by side; the folder itself where it is that of one run.
+
+    Raises:
+        ValueError: What it says of its runs is damaged.
+    """
+    if not (folder / TOGETHER).is_file():
+        return (folder,)
+    try:
+        names = json.loads((folder / TOGETHER).read_text(encoding="utf-8"))["folders"]
+        assert len(names) > 1 and all(isinstance(name, str) and Path(name).name == name for name in names)
+    except (ValueError, TypeError, KeyError, AssertionError) as error:
+        raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.") from error
+    return tuple(folder / name for name in names)
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
 
 
 def rule_file(path: str) -> Path:
@@ -178,10 +233,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def check_space(run: Run, folder: Path) -> None:
-    """Raises an OSError unless the disk has room for the checkpoints that a run keeps, and one more."""
+def check_space(run: Run, folder: Path, *, runs: int = 1) -> None:
+    """Raises an OSError unless the disk has room for the checkpoints that runs like this keep, and one more of each."""
     state = jax.eval_shape(run.trainer.init, jax.random.key(0))
-    size = sum(math.prod(leaf.shape) * max(leaf.dtype.itemsize, 4) for leaf in jax.tree.leaves(state))
+    size = runs * sum(math.prod(leaf.shape) * max(leaf.dtype.itemsize, 4) for leaf in jax.tree.leaves(state))
     needed, free = 4 * size + 2**24, shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(f"{folder} needs {needed / 2**20:.0f} MiB of disk for checkpoints, {free / 2**20:.0f} MiB are free.")
@@ -189,11 +244,13 @@ def check_space(run: Run, folder: Path) -> None:
 
 @contextmanager
 def unless_unused(folder: Path) -> Iterator[None]:
-    """Removes a run folder again if what is done with it fails before anything was learned."""
+    """Removes a new run folder again if its run fails before anything was learned, unless another process runs in it."""
     try:
         yield
+    except InUse:
+        raise
     except Exception:
-        early = {"config.json", START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard"}
+        early = {"config.json", TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard"}
         found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
         if found <= early and not any(read_metrics(folder / "metrics.jsonl")):
             shutil.rmtree(folder)

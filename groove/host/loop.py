@@ -2,7 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +19,10 @@ from groove.base import Task
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
 from groove.host import faults
-from groove.host.folder import assembled, check_space, open_folder, versions
+from groove.host.folder import assembled, check_space, folders_of, open_folder, versions
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
-from groove.trainer import SPECS, State, shared
+from groove.trainer import RUNS, SPECS, State, one_of, shared, side_by_side, spread
 
 LOOKED_AT = 64
 """Levels of a family whose optimum is computed after every chunk: some milliseconds each at paper scale."""
@@ -61,24 +63,70 @@ def train(
             and minutes when it happens.
 
     Raises:
-        ValueError: There are not as many devices, or they do not divide every family's members.
+        ValueError: There are not as many devices, or they do not divide every family's members; or the folder is one of
+            runs side by side that are not done.
         NotFinite: A meta-gradient, a fitness or theta was not finite; the last good checkpoint is kept.
         OSError: The disk is full or not writable.
     """
     settings = open_folder(folder)
+    _check_alone(folder)
     _announce_versions(folder, announce)
     with owned(folder):
-        run = assembled(folder, new=not any((folder / "checkpoints").glob("step_*")))
+        run = _assembled(folder, folder)
         processes.by_first(lambda: check_space(run, folder))
-        loop = _Loop(run, folder, mesh_of(settings, device_count, announce), debug=debug)
-        with interruptible() as stopped, processes.together():
-            state = loop.start(announce)
-            while int(state.step) < settings.meta_steps and not stopped():
-                state = loop.chunk(state, sink, save_now=stopped)
-        if stopped():
-            loop.save(state)
-        state = loop.collect(state)
-    return Result(run, folder, state, int(state.step) >= settings.meta_steps)
+        loop = _Loop(run, folder, (folder,), mesh_of(settings, device_count, announce), debug=debug)
+        return loop.train((sink,), announce)[0]
+
+
+def train_together(
+    folder: Path,
+    sinks: Sequence[Sink],
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    device_count: int | None = None,
+    debug: bool = False,
+) -> list[Result]:
+    """Runs, or goes on with, several runs that differ in their seed, as one program.
+
+    Args:
+        folder: Made by `create_together`. The runs have folders of their own in it, in which their results lie; until they
+            are done, what is saved of all of them lies in `folder`.
+        sinks: One for each run; otherwise as of `train`.
+        announce: As of `train`.
+        device_count: How many devices share out the runs; by default as many as can. It must divide their number.
+        debug: As of `train`.
+
+    Raises:
+        ValueError: There are not as many devices, or they do not divide the number of runs.
+        NotFinite: As of `train`, of any run.
+        OSError: The disk is full or not writable.
+    """
+    folders = folders_of(folder)
+    count = device_count or devices.usable((len(folders),), len(jax.devices()))
+    if not processes.alone():
+        raise ValueError("several seeds are one process's work; give each process a seed of its own.")
+    if not devices.fit((len(folders),), count):
+        raise ValueError(f"devices must divide the number of runs, got {count} and {len(folders)}.")
+    _announce_versions(folders[0], announce)
+    with ExitStack() as stack:
+        for held in (folder, *folders):
+            stack.enter_context(owned(held))
+        run = _assembled(folders[0], folder)
+        check_space(run, folder, runs=len(folders))
+        return _Loop(run, folder, folders, devices.mesh(count, RUNS), debug=debug).train(sinks, announce)
+
+
+def _check_alone(folder: Path) -> None:
+    """Raises a ValueError for one of several runs side by side that are not done: what is saved of it lies elsewhere."""
+    if (folder / "checkpoints").is_dir():
+        return
+    beside = folder.resolve().parent
+    if folder.resolve() in folders_of(beside):
+        raise ValueError(f"{folder} is one of several runs, which go on together: groove train --resume {beside}")
+
+
+def _assembled(folder: Path, saved: Path) -> Run:
+    return assembled(folder, new=not any((saved / "checkpoints").glob("step_*")))
 
 
 def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None]) -> Mesh:
@@ -120,67 +168,129 @@ def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
 
 
 class _Loop:
-    """The compiled functions of a run, and the files that they feed."""
+    """The compiled functions of a run, or of several side by side, and the files that they feed."""
 
-    def __init__(self, run: Run, folder: Path, mesh: Mesh, *, debug: bool):
-        self.run, self.folder, self.mesh, self.debug = run, folder, mesh, debug
-        trainer = shared(run.trainer, mesh)
-        self.init = jax.jit(lambda seed: trainer.init(jax.random.key(seed)))
+    def __init__(self, run: Run, home: Path, folders: Sequence[Path], mesh: Mesh, *, debug: bool):
+        """Args: home: Where checkpoints are; folders: of each run, `home` itself where there is one."""
+        self.run, self.home, self.folders, self.mesh, self.debug = run, home, folders, mesh, debug
+        self.alone = tuple(folders) == (home,)
+        self.settings = [open_folder(folder) for folder in folders]
+        trainer = shared(run.trainer, mesh) if self.alone else side_by_side(run.trainer, mesh)
+        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
         self.run_chunk = jax.jit(trainer.chunk, donate_argnums=() if debug else 0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
-        self.describe = jax.jit(lambda state: describe(run, trainer.tasks(state)))
+        self.describe = jax.jit(lambda state: self.each(lambda tasks: describe(run, tasks))(trainer.tasks(state)))
         self.saved = -1
+
+    def train(self, sinks: Sequence[Sink], announce: Callable[[str], None]) -> list[Result]:
+        """Until the runs are done, or interrupted and saved."""
+        total = self.run.config.meta_steps
+        with interruptible() as stopped, processes.together():
+            state = self.start(announce)
+            while int(state.step) < total and not stopped():
+                state = self.chunk(state, sinks, save_now=stopped)
+        if stopped():
+            self.save(state)
+        state, finished = self.collect(state), int(state.step) >= total
+        results = [
+            Result(self.run._replace(config=settings), folder, self.of_run(state, i), finished)
+            for i, (settings, folder) in enumerate(zip(self.settings, self.folders, strict=True))
+        ]
+        if finished and not self.alone:
+            for result in results:
+                assert checkpoint.save(result.folder / "checkpoints", total, result.state).exists()
+        return results
+
+    def each(self, function: Callable) -> Callable:
+        """A function of a run's values, for all runs."""
+        return function if self.alone else jax.vmap(function)
+
+    def of_run(self, state: State, place: int) -> State:
+        """One run's state."""
+        return state if self.alone else one_of(state, place)
 
     @property
     def checkpoints(self) -> Path:
-        return self.folder / "checkpoints"
+        return self.home / "checkpoints"
 
     def start(self, announce: Callable[[str], None]) -> State:
-        seed = np.uint32(self.run.config.seed)
+        seeds = np.array([settings.seed for settings in self.settings], np.uint32)
+        seeds = seeds[0] if self.alone else seeds
+        like = self.like(jax.eval_shape(self.init, seeds))
         if self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*")):
-            step, state = checkpoint.restore(self.checkpoints, self.like(jax.eval_shape(self.init, seed)))
-            announce(f"resuming {self.folder} at meta-step {step} of {self.run.config.meta_steps}")
+            step, state = checkpoint.restore(self.checkpoints, like)
+            announce(f"resuming {self.home} at meta-step {step} of {self.run.config.meta_steps}")
             self.saved = step
-            processes.by_first(lambda: cut_metrics(self.folder / "metrics.jsonl", step))
+            processes.by_first(lambda: self.cut(step))
+            self.compile(like)
             return state
-        processes.by_first(lambda: cut_metrics(self.folder / "metrics.jsonl", 0))
+        processes.by_first(lambda: self.cut(0))
         announce("compiling and filling the pool of tasks")
-        return self.refresh(self.init(seed))
+        self.compile(like)
+        return self.refresh(self.init(seeds))
 
-    def chunk(self, state: State, sink: Sink, save_now: Callable[[], bool]) -> State:
+    def compile(self, like: State) -> None:
+        """Compiles what a chunk needs side by side: XLA's compiler keeps less than two threads busy."""
+        with ThreadPoolExecutor() as pool:
+            started = [pool.submit(f.lower(like).compile) for f in (self.refresh, self.run_chunk, self.describe)]
+            assert all(one.result() for one in started)
+
+    def cut(self, step: int) -> None:
+        for folder in self.folders:
+            cut_metrics(folder / "metrics.jsonl", step)
+
+    def chunk(self, state: State, sinks: Sequence[Sink], save_now: Callable[[], bool]) -> State:
         first, begun, before = int(state.step), time.perf_counter(), state
         state, info = self.run_chunk(before)
-        seen = {**self.describe(state), **info}
-        rows = table(first, jax.device_get(seen), self.run.config.chunk)
-        bad = [row for row in rows if row["nonfinite"]]
-        if bad:
-            kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
-            what, step, said = culprits(bad[0]), bad[0]["step"], self.blamed(before, state)
-            raise NotFinite(f"{what} of step {step} has values that are not finite; {kept} in {self.folder}. {said}")
+        rows = self.rows(first, jax.device_get({**self.describe(state), **info}))
+        for place, own in enumerate(rows):
+            self.check(own, place, before, state)
         state = self.refresh(state)
-        rows[-1] = {**rows[-1], "chunk_seconds": time.perf_counter() - begun}
-        processes.by_first(lambda: append_metrics(self.folder / "metrics.jsonl", rows))
+        seconds = time.perf_counter() - begun
+        for own in rows:
+            own[-1] = {**own[-1], "chunk_seconds": seconds}
+        processes.by_first(lambda: self.append(rows))
         done = first // self.run.config.chunk + 1
         last = first + self.run.config.chunk >= self.run.config.meta_steps
         if last or done % self.run.config.checkpoint_every == 0 or save_now():
             self.save(state)
-        sink(rows)
+        for sink, own in zip(sinks, rows, strict=True):
+            sink(own)
         return state
 
-    def blamed(self, before: State, after: State) -> str:
+    def rows(self, first: int, seen: Mapping[str, np.ndarray]) -> list[list[Metrics]]:
+        """The metrics of a chunk's meta-steps, of each run."""
+        own = [{name: value if self.alone else value[i] for name, value in seen.items()} for i in range(len(self.folders))]
+        return [table(first, values, self.run.config.chunk) for values in own]
+
+    def append(self, rows: Sequence[Sequence[Metrics]]) -> None:
+        for folder, own in zip(self.folders, rows, strict=True):
+            append_metrics(folder / "metrics.jsonl", own)
+
+    def check(self, rows: Sequence[Metrics], place: int, before: State, after: State) -> None:
+        """Raises NotFinite if a run's metrics count numbers that are not finite."""
+        bad = next((row for row in rows if row["nonfinite"]), None)
+        if bad is None:
+            return
+        kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
+        said = self.blamed(place, before, after)
+        where = self.folders[place]
+        raise NotFinite(f"{culprits(bad)} of step {bad['step']} has values that are not finite; {kept} in {where}. {said}")
+
+    def blamed(self, place: int, before: State, after: State) -> str:
         """Which leaves a chunk broke, and by which operation if a person wants to know."""
-        leaves = faults.broken(after)
+        leaves = faults.broken(self.of_run(after, place))
         said = f"NaN is in {leaves}." if leaves else "No leaf of theta or of the members holds NaN."
         if not self.debug:
             return f"{said} To learn where it came from, go on with --debug."
-        found = faults.origin(self.run.trainer.chunk, self.collect(before))
+        found = faults.origin(self.run.trainer.chunk, self.of_run(self.collect(before), place))
         return f"{said} The first operation to make NaN: {found or 'none; it began with inf'}."
 
     def like(self, state: State) -> State:
         """A state as its devices hold it, without values."""
         if self.mesh.size == 1:
             return state
-        held = devices.shardings(self.mesh, SPECS, state)
+        held = devices.shardings(self.mesh, SPECS if self.alone else spread(), state)
         return jax.tree.map(lambda leaf, way: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=way), state, held)
 
     def collect(self, state: State) -> State:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ def table(first: int, info: Mapping[str, np.ndarray], steps: int) -> list[Metric
     return [{"step": first + i + 1, **{name: number(info[name], i) for name in sorted(info)}} for i in range(steps)]
 
 
-def append_metrics(path: Path, rows: list[Metrics]) -> None:
+def append_metrics(path: Path, rows: Sequence[Metrics]) -> None:
     """Adds rows to a file of JSON lines and forces them to the disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
@@ -45,3 +45,16 @@ def cut_metrics(path: Path, step: int) -> None:
     """Drops the rows after a meta-step, as they will be written again."""
     rows = [row for row in read_metrics(path) if (row["step"] or 0) <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def averaged(rows: Sequence[Sequence[Metrics]]) -> list[Metrics]:
+    """The means over runs side by side of the metrics of each meta-step; of counts, and steps, too.
+
+    Args:
+        rows: Of each run, those of the same meta-steps.
+    """
+    means: list[Metrics] = []
+    for step in zip(*rows, strict=True):
+        known = {name: [row[name] for row in step if row.get(name) is not None] for name in step[0]}
+        means.append({name: sum(values) / len(values) if values else None for name, values in known.items()})
+    return means

@@ -1,0 +1,162 @@
+"""Runs of several seeds side by side: each is the run of its seed, in a folder of its own, and all go on together."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from groove import cli, config, cost, host
+from groove.config import Config
+
+STEPS, CHUNK = 6, 2
+
+
+def settings(**changes: object) -> Config:
+    """The smallest run with replayed regret, whose lives end in the course of a chunk."""
+    small = config.smoke(config.preset("quick"))
+    curriculum = dataclasses.replace(small.curriculum, kind="prioritised", score="regret", minimal_fill=0.1, capacity=16)
+    some = {"families": ("bernoulli-bandit",), "members": (4,), "meta_steps": STEPS, "chunk": CHUNK, "checkpoint_every": 1}
+    return dataclasses.replace(small, name="custom", curriculum=curriculum, **{**some, **changes})
+
+
+def stop(rows) -> None:
+    raise KeyboardInterrupt
+
+
+def nothing(rows) -> None:
+    """Sees metrics and does nothing."""
+
+
+def rows_of(folder: Path) -> list[dict]:
+    found = host.read_metrics(folder / "metrics.jsonl")
+    return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> tuple[Path, list[host.Result]]:
+    folder = tmp_path_factory.mktemp("together") / "three"
+    host.create_together(settings(seed=5), folder, 3)
+    return folder, host.train_together(folder, [nothing] * 3)
+
+
+def test_each_is_the_run_of_its_seed(three, tmp_path):
+    folder, results = three
+    assert [result.run.config.seed for result in results] == [5, 6, 7]
+    assert [result.folder for result in results] == [folder / f"seed-{seed}" for seed in (5, 6, 7)]
+    host.create(settings(seed=6), tmp_path / "alone")
+    alone = host.train(tmp_path / "alone", nothing)
+    beside, by_itself = rows_of(results[1].folder), rows_of(alone.folder)
+    assert len(beside) == len(by_itself) == STEPS
+    for name in by_itself[0]:
+        ours, theirs = ([row[name] for row in rows[:3]] for rows in (beside, by_itself))
+        known = [(a, b) for a, b in zip(ours, theirs, strict=True) if b is not None]
+        assert [a is None for a in ours] == [b is None for b in theirs], name
+        if known:
+            np.testing.assert_allclose(*zip(*known, strict=True), rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_they_differ(three):
+    thetas = [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(r.run.trainer.theta(r.state))]) for r in three[1]]
+    assert not np.array_equal(thetas[0], thetas[1]) and not np.array_equal(thetas[1], thetas[2])
+
+
+def test_interrupted_they_go_on_bit_for_bit(three, tmp_path):
+    host.create_together(settings(seed=5), tmp_path / "again", 3)
+    with pytest.raises(KeyboardInterrupt):
+        host.train_together(tmp_path / "again", [nothing, nothing, stop])
+    with pytest.raises(ValueError, match="go on together"):
+        host.train(tmp_path / "again" / "seed-6", nothing)
+    results = host.train_together(tmp_path / "again", [nothing] * 3)
+    for one, other in zip(results, three[1], strict=True):
+        assert rows_of(one.folder) == rows_of(other.folder)
+        assert host.save_rule(one).read_bytes() == host.save_rule(other).read_bytes()
+
+
+def test_done_each_is_a_run_like_any_other(three):
+    folder = three[0] / "seed-7"
+    result = host.train(folder, nothing)
+    assert result.finished and int(result.state.step) == STEPS
+    assert host.save_rule(result).exists()
+
+
+def test_what_is_not_finite_is_said_of_its_run(tmp_path):
+    host.create_together(settings(meta=dataclasses.replace(settings().meta, rate=float("1e38"))), tmp_path / "bad", 2)
+    with pytest.raises(host.NotFinite, match="seed-0"):
+        host.train_together(tmp_path / "bad", [nothing] * 2)
+
+
+def test_means_are_shown():
+    rows = host.averaged([[{"step": 1, "a": 1.0, "b": None, "c": None}], [{"step": 1, "a": 3.0, "b": 4.0, "c": None}]])
+    assert rows == [{"step": 1, "a": 2.0, "b": 4.0, "c": None}]
+
+
+def test_a_list_of_runs_is_checked(tmp_path):
+    (tmp_path / "runs.json").write_text('{"folders": ["../elsewhere", "seed-1"]}')
+    with pytest.raises(ValueError, match=r"runs\.json does not name"):
+        host.folders_of(tmp_path)
+    assert host.folders_of(tmp_path / "none") == (tmp_path / "none",)
+    with pytest.raises(ValueError, match="at least 2"):
+        host.create_together(settings(), tmp_path / "one", 1)
+
+
+def test_cost_is_that_of_all(monkeypatch, capsys):
+    monkeypatch.setattr(cost, "operations", lambda config: cost.SMALL * 0.4)
+    monkeypatch.setattr(cost, "estimate", lambda config: cost.Cost(1.0, 2.0**30))
+    cost.confirm(settings(), runs=2, agreed=False, ask=lambda question: False)
+    cost.confirm(settings(), runs=3, agreed=True, ask=lambda question: False)
+    assert "about 3.0 hours and 3.0 GiB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seeds", "0"], "--seeds must be at least 1"),
+        (["--seeds", "2", "--seed", str(2**32 - 2)], "seed must be between"),
+        (["--seeds", "3", "--devices", "2"], "devices must"),
+    ],
+)
+def test_bad_words_are_refused_and_leave_nothing(words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    assert cli.main(["train", "quick", "--output", str(tmp_path / "run"), *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_makes_runs_and_goes_on_with_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GROOVE_SMOKE", "1")
+    folder = tmp_path / "runs"
+    words = ["--families", "bernoulli-bandit", "--members", "2"]
+    assert cli.main(["train", "quick", "--seeds", "2", "--output", str(folder), *words]) == 0
+    said = capsys.readouterr().out
+    assert "seed 0" in said and "seed 1" in said and "2 runs side by side" in said
+    assert all((folder / f"seed-{seed}" / "report.html").is_file() for seed in (0, 1))
+    assert cli.main(["train", "--resume", str(folder), "--seeds", "3"]) == 2
+    assert "is a folder of 2 runs" in capsys.readouterr().err
+    assert cli.main(["train", "--resume", str(folder)]) == 0
+
+
+def main(folder: Path) -> None:
+    """What a process with two devices does: two runs, shared out."""
+    host.create_together(settings(seed=5), folder, 2)
+    assert all(result.finished for result in host.train_together(folder, [nothing] * 2, device_count=2))
+
+
+def test_devices_share_out_the_runs(three, tmp_path):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    words = [sys.executable, "-m", "tests.test_together", str(tmp_path / "two")]
+    assert subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, cwd=Path(__file__).parents[1]).returncode == 0
+    for seed in (5, 6):
+        ours, theirs = rows_of(tmp_path / "two" / f"seed-{seed}"), rows_of(three[0] / f"seed-{seed}")
+        for a, b in zip(ours[:3], theirs[:3], strict=True):
+            assert a.keys() == b.keys()
+            known = {name: value for name, value in b.items() if value is not None}
+            np.testing.assert_allclose([a[name] for name in known], list(known.values()), rtol=1e-3, atol=1e-5)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
