@@ -14,6 +14,7 @@ from groove import cli, evaluate, evaluation, protocols, rules
 from groove.evaluation import results, work
 from groove.lifetime import exact, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
+from groove.report import results as pages
 from levels.bandit import bernoulli_bandit
 from levels.suites import SUITES, chapters
 
@@ -383,3 +384,14 @@ def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
     assert f"rate {chosen.rate:<8g} entropy {chosen.entropy:g}" in capsys.readouterr().out
     assert cli.main(["tune", "a2x", "--output", str(path)]) == 2
     assert "unknown rule 'a2x'" in capsys.readouterr().err
+
+
+def test_readme_has_the_figures_of_the_committed_results():
+    root = Path(__file__).parents[1]
+    (standing,) = evaluation.standings(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
+    assert standing.hashes == tuple(protocols.hashes("grid-unseen", "small")), "the suite or its protocol has changed since"
+    assert len(standing.tasks) == 64 and all(entry.tuned or entry.learned for entry in standing.entries)
+    _, head, rows = pages.lines(standing)
+    said = (root / "README.md").read_text(encoding="utf-8")
+    for row in (head, *rows):
+        assert "| " + " | ".join(row).rstrip() + " |" in said
