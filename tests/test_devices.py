@@ -16,6 +16,8 @@ from groove import config, devices, host
 from groove.config import Config, preset
 
 MEMBERS = 8
+COMPILED: list[str] = []
+"""A word for every program that this process compiled, or found compiled."""
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
 """Between one device, which computes a whole batch at once, and several: over the first three steps."""
 
@@ -44,12 +46,18 @@ def settings(method: str, **changes: object) -> Config:
     return found
 
 
+def note(event: str, duration: float, **about: object) -> None:
+    if event.endswith("backend_compile_duration"):
+        COMPILED.append(event)
+
+
 def trained(folder: Path, settings: Config, *device_counts: int) -> None:
     """A run that changes its number of devices after every chunk, as long as there are others to change to."""
     host.create(settings, folder)
-    left = list(device_counts)
+    left, compiled = list(device_counts), []
 
     def sink(rows):
+        compiled.append(len(COMPILED))
         if len(left) > 1:
             raise KeyboardInterrupt
 
@@ -59,10 +67,12 @@ def trained(folder: Path, settings: Config, *device_counts: int) -> None:
         except KeyboardInterrupt:
             assert len(left) > 1
         left = left[1:]
+    (folder / "compiled.json").write_text(json.dumps(compiled))
 
 
 def main(method: str, folder: Path) -> None:
     """What a process with four devices does for a test."""
+    jax.monitoring.register_event_duration_secs_listener(note)
     if method == "parts":
         (folder / "parts.json").write_text(json.dumps(parts()))
         return
@@ -85,11 +95,15 @@ def parts() -> dict[str, object]:
     def function(rows):
         mine = devices.own(rows)
         called = devices.by_one(lambda: jax.pure_callback(host_side, jax.ShapeDtypeStruct((), jnp.float32), rows[1]))
-        return devices.gather(mine * mine), devices.blockwise(lambda x: 3 * x, rows[:7], block=2), called
+        kinds = {"flag": mine > 2, "one": mine[:1].astype(jnp.int32), "pair": jnp.stack([mine, -mine], axis=1)}
+        kinds["none"] = jnp.zeros((2, 0), jnp.float32)
+        thrice = devices.blockwise(lambda x: (3 * x, x.astype(jnp.int32)), rows[:7], block=2)
+        return devices.gather(mine * mine), thrice, called, devices.gather(kinds)
 
     together = devices.everywhere(devices.mesh(4), function, (devices.P(),), devices.P())
-    squares, thrice, called = jax.jit(together)(jnp.arange(8.0))
-    return {"squares": squares.tolist(), "thrice": thrice.tolist(), "called": float(called), "asked": asked}
+    squares, (thrice, once), called, kinds = jax.jit(together)(jnp.arange(8.0))
+    found = {"squares": squares, "thrice": thrice, "once": once, **kinds}
+    return {**{name: rows.tolist() for name, rows in found.items()}, "called": float(called), "asked": asked}
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
@@ -146,13 +160,18 @@ def test_gradients_are_those_of_several_devices_on_one_that_is_told_to(tmp_path)
     assert any(row["bernoulli-bandit/finished"] for row in one)
     for name in ("4", "reproducible"):
         assert metrics(folder / name) == two
+    for name in ("1", "2", "4"):
+        after_chunks = json.loads((folder / name / "compiled.json").read_text())
+        assert len(after_chunks) == 3 and after_chunks[0] == after_chunks[2], "something was compiled again"
     assert_close_at_first(one, two)
 
 
 def test_the_parts(tmp_path):
     found = json.loads((shared("parts", tmp_path) / "parts.json").read_text())
     assert found["squares"] == [n * n for n in range(8)]
-    assert found["thrice"] == [3 * n for n in range(7)]
+    assert found["thrice"] == [3 * n for n in range(7)] and found["once"] == list(range(7))
+    assert found["flag"] == [n > 2 for n in range(8)] and found["one"] == [0, 2, 4, 6]
+    assert found["pair"] == [[n, -n] for n in range(8)] and found["none"] == [[]] * 8
     assert found["called"] == 2.0 and found["asked"] == [1.0]
 
 
