@@ -84,10 +84,19 @@ def test_done_each_is_a_run_like_any_other(three):
     assert host.save_rule(result).exists()
 
 
-def test_what_is_not_finite_is_said_of_its_run(tmp_path):
-    host.create_together(settings(meta=dataclasses.replace(settings().meta, rate=float("1e38"))), tmp_path / "bad", 2)
-    with pytest.raises(host.NotFinite, match="seed-0"):
-        host.train_together(tmp_path / "bad", [nothing] * 2)
+def test_what_is_not_finite_is_said_of_its_run(three, tmp_path, monkeypatch):
+    """As if the second run had made it, so that nothing is compiled for this test."""
+    calls = []
+
+    def table(first, info, steps):
+        calls.append(first)
+        return [{**row, "nonfinite": int(len(calls) == 2)} for row in host.table(first, info, steps)]
+
+    host.create_together(settings(seed=5), tmp_path / "bad", 3)
+    monkeypatch.setattr(host.loop, "table", table)
+    with pytest.raises(host.NotFinite, match=r"of step 1 .* in .*seed-6\. No leaf"):
+        host.train_together(tmp_path / "bad", [nothing] * 3)
+    assert len(calls) == 3 and not any(rows_of(tmp_path / "bad" / f"seed-{seed}") for seed in (5, 6, 7))
 
 
 def test_means_are_shown():
@@ -127,6 +136,7 @@ def test_bad_words_are_refused_and_leave_nothing(words, says, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_command_makes_runs_and_goes_on_with_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     folder = tmp_path / "runs"
@@ -146,6 +156,7 @@ def main(folder: Path) -> None:
     assert all(result.finished for result in host.train_together(folder, [nothing] * 2, device_count=2))
 
 
+@pytest.mark.slow
 def test_devices_share_out_the_runs(three, tmp_path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     words = [sys.executable, "-m", "tests.test_together", str(tmp_path / "two")]
