@@ -144,6 +144,7 @@ def kill_while_compiling(run: Subject, chance: random.Random) -> int:
 
 def kill_while_saving(run: Subject, chance: random.Random) -> int:
     """Ends it while the folder is there in which it writes a checkpoint."""
+    shutil.rmtree(run.folder / "checkpoints" / ".unfinished", ignore_errors=True)  # of an earlier kill
     process = start_and_wait(run, chance.randint(1, run.most_chunks))
     if not wait_for(process, lambda: half_written(run.folder)):
         raise RuntimeError(f"the run ended with {process.returncode} before its next checkpoint.")
@@ -156,7 +157,7 @@ def fill_disk(run: Subject, chance: random.Random) -> int:
     process = start_at_random(run, chance)
     if run.disk is None:  # the next metrics do not fit
         most = (run.folder / "metrics.jsonl").stat().st_size + chance.randrange(2000)
-        assert resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
         return process.wait(timeout=PATIENCE)
     ballast, left = run.disk / "ballast", chance.randrange(size_of(newest(run.folder)[0]))
 

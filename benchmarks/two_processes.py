@@ -23,13 +23,15 @@ from groove.build import build
 from groove.config import Config
 from groove.trainer import shared
 
+FIRST, SECOND = (sorted(os.sched_getaffinity(0)) * 2)[:2]
+"""Two of the cores that this process may use; the same one twice where it may use no other."""
 Start = tuple[int, tuple[tuple[int, ...], ...]]
 """Devices of each process, and the cores of each."""
 STARTS: Mapping[str, Start] = {
-    "one_thread": (1, ((0,),)),
-    "one_process": (1, ((0, 1),)),
-    "one_process_two_devices": (2, ((0, 1),)),
-    "two_processes": (1, ((0,), (1,))),
+    "one_thread": (1, ((FIRST,),)),
+    "one_process": (1, ((FIRST, SECOND),)),
+    "one_process_two_devices": (2, ((FIRST, SECOND),)),
+    "two_processes": (1, ((FIRST,), (SECOND,))),
 }
 """How the run is started. XLA computes with as many threads as a process may use cores."""
 

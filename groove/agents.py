@@ -12,6 +12,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from levels.base import Array, Discrete, Spec, in_one_batch
@@ -111,7 +112,7 @@ def check_not_negative(values: Mapping[str, float | jax.Array]) -> None:
 
 def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
     """The numbers of `jax.nn.initializers.lecun_normal()(key, shape)`, in a form that compiles fast under vmap."""
-    deviation = math.sqrt(1.0 / shape[0]) / 0.87962566103423978  # which truncation makes as small as it should be
+    deviation = np.sqrt(np.float32(1.0 / shape[0])) / np.float32(0.87962566103423978)  # which truncation makes smaller
     row = in_one_batch(lambda key: jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype), key)
     return row.reshape(shape) * jnp.asarray(deviation, dtype)
 

@@ -198,7 +198,7 @@ def _system_errors(path: Path) -> Iterator[None]:
 
 def _is_news(record: logging.LogRecord) -> bool:
     """False of what orbax's threads and tasks print, page by page, of an error that it raises as well."""
-    text = record.getMessage()
+    text = f"{record.msg} {record.args}"
     return "_SignalingThread.run() raised" not in text and not ("was never retrieved" in text and "orbax" in text)
 
 

@@ -45,7 +45,8 @@ def wandb(folder: Path) -> Sink:
     """
     client = _extra("wandb")
     name = folder.resolve().name
-    run = client.init(project="groove", name=name, id=_identifier(folder / "wandb-id"), dir=str(folder), resume="allow")
+    own = {"name": name, "id": _identifier(folder / "wandb-id"), "dir": str(folder)}
+    run = client.init(project="groove", resume="allow", reinit="create_new", **own)  # beside those of other seeds
 
     def sink(rows: list[Metrics]) -> None:
         for row in rows:

@@ -202,10 +202,19 @@ def _blank(title: str) -> Table:
     return Table(title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
+class _Console(Console):
+    """Goes on in silence when whoever read what it prints has left: rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Lets all that is still printed go nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def console() -> Console:
     """Standard output, without colours or control characters unless a person looks at it."""
     watched = _watched()
-    return Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)
+    return _Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)
 
 
 def _watched() -> bool:

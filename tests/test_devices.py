@@ -162,7 +162,7 @@ def test_gradients_are_those_of_several_devices_on_one_that_is_told_to(tmp_path)
         assert metrics(folder / name) == two
     for name in ("1", "2", "4"):
         after_chunks = json.loads((folder / name / "compiled.json").read_text())
-        assert len(after_chunks) == 3 and after_chunks[0] == after_chunks[2], "something was compiled again"
+        assert len(after_chunks) == 3 and 0 < after_chunks[0] == after_chunks[2], "something was compiled again"
     assert_close_at_first(one, two)
 
 

@@ -51,6 +51,7 @@ def test_wandb_goes_on_with_the_same_run(wandb, tmp_path: Path):
     first, again, other = (arguments["id"] for arguments, _ in wandb)
     assert first == again != other
     assert all(arguments["resume"] == "allow" for arguments, _ in wandb)
+    assert all(arguments["reinit"] == "create_new" for arguments, _ in wandb), "else it gives the run that is open"
 
 
 @pytest.mark.parametrize(("sink", "name"), [(logs.tensorboard, "tensorboard"), (logs.wandb, "wandb")])

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -182,3 +183,22 @@ def test_nobody_to_ask_is_an_error(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(("seconds", "want"), [(0, "0:00"), (59.6, "1:00"), (3599.6, "1:00:00"), (90061, "25:01:01")])
 def test_clock(seconds: float, want: str):
     assert terminal.clock(seconds) == want
+
+
+def test_a_reader_that_leaves_ends_nothing():
+    """As `groove train | head -1` does."""
+    code = """
+import sys
+from groove import terminal
+output = terminal.console()
+for number in range(3000):
+    output.print("x" * 70)
+print("more of it", flush=True)
+sys.stderr.write("came to its end")
+"""
+    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None and run.stderr is not None
+    assert run.stdout.readline() == "x" * 70 + "\n"
+    run.stdout.close()
+    assert run.stderr.read().endswith("came to its end") and run.wait() == 0
+    run.stderr.close()

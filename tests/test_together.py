@@ -84,19 +84,43 @@ def test_done_each_is_a_run_like_any_other(three):
     assert host.save_rule(result).exists()
 
 
-def test_what_is_not_finite_is_said_of_its_run(three, tmp_path, monkeypatch):
-    """As if the second run had made it, so that nothing is compiled for this test."""
+def test_one_that_is_not_finite_stops_all_and_the_others_go_on_alone(three, tmp_path, monkeypatch):
+    """As if the second run had made NaN in the second chunk, so that nothing is compiled for this test."""
     calls = []
 
     def table(first, info, steps):
         calls.append(first)
-        return [{**row, "nonfinite": int(len(calls) == 2)} for row in host.table(first, info, steps)]
+        return [{**row, "nonfinite": int(len(calls) == 5)} for row in host.table(first, info, steps)]
 
-    host.create_together(settings(seed=5), tmp_path / "bad", 3)
-    monkeypatch.setattr(host.loop, "table", table)
-    with pytest.raises(host.NotFinite, match=r"of step 1 .* in .*seed-6\. No leaf"):
-        host.train_together(tmp_path / "bad", [nothing] * 3)
-    assert len(calls) == 3 and not any(rows_of(tmp_path / "bad" / f"seed-{seed}") for seed in (5, 6, 7))
+    folder = tmp_path / "bad"
+    host.create_together(settings(seed=5), folder, 3)
+    with monkeypatch.context() as patched, pytest.raises(host.NotFinite) as raised:
+        patched.setattr(host.loop, "table", table)
+        host.train_together(folder, [nothing] * 3)
+    assert f"of step 3 has values that are not finite; the checkpoint of step 2 is kept in {folder}." in str(raised.value)
+    assert f"It is the run in {folder / 'seed-6'}. The others may go on, each alone" in str(raised.value)
+    with pytest.raises(ValueError, match="go on together"):
+        host.train(folder / "seed-6", nothing)
+    assert host.train(folder / "seed-7", nothing).finished
+    assert [row["step"] for row in rows_of(folder / "seed-7")] == [1, 2, 3, 4, 5, 6]
+    assert rows_of(folder / "seed-7")[:2] == rows_of(three[0] / "seed-7")[:2]
+
+
+def test_a_new_folder_is_removed_with_all_runs_or_none(tmp_path):
+    for learned in (False, True):
+        folder = tmp_path / str(learned)
+        host.create_together(settings(seed=5), folder, 2)
+        with pytest.raises(OSError, match="full"), host.unless_unused(folder):
+            host.append_metrics(folder / "seed-5" / "metrics.jsonl", [{"step": 1}] if learned else [])
+            raise OSError("full")
+        assert (folder / "seed-6" / "config.json").exists() == learned == folder.exists()
+
+
+def test_curricula_to_begin_with_are_refused(tmp_path):
+    begun = dataclasses.replace(settings().curriculum, files=("grids.parquet",))
+    with pytest.raises(ValueError, match="start them apart"):
+        host.create_together(settings(curriculum=begun), tmp_path / "run", 2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_means_are_shown():

@@ -59,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _open_streams() -> None:
     """Lets output go on that is closed, or cannot show every character."""
+    for number in (0, 1, 2):  # or the next file to be opened gets the number, and what others print into it
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:

@@ -90,11 +90,14 @@ def _join(words: list[str]) -> None:
 
 def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
     """Asks before long runs, and makes the folder."""
-    from groove import host, terminal
+    import jax
+
+    from groove import devices, host, terminal
     from groove.cost import confirm, fitted
 
     if options.memory:
-        settings = fitted(settings, options.memory * 2**30 / options.seeds, announce=_say)
+        beside = options.seeds // (options.devices or devices.usable((options.seeds,), jax.device_count()))
+        settings = fitted(settings, options.memory * 2**30 / max(1, beside), announce=_say)
     confirm(settings, runs=options.seeds, agreed=options.yes, ask=terminal.ask)
     if options.seeds > 1:
         host.create_together(settings, folder, options.seeds, announce=_say, trusted=options.trust)
@@ -116,8 +119,8 @@ def _train(options: TrainOptions, settings: Config, folder: Path):
         return [host.train(folder, lambda rows: None, device_count=count, debug=debug)]
     with ExitStack() as stack:
         show = stack.enter_context(terminal.Progress(settings))
-        for new in () if options.resume else dict.fromkeys((folder, *folders)):
-            stack.enter_context(host.unless_unused(new))
+        if not options.resume:
+            stack.enter_context(host.unless_unused(folder))
         logs = [_sinks(options, own) for own in folders]
         if folders == (folder,):
             sinks = [show.update, *logs[0]]

@@ -131,11 +131,11 @@ def mixture(
 
     def refresh(key, state):
         due = state.reported - state.fitted >= window
-        state = jax.lax.cond(due, lambda: again(key, state), lambda: state)
+        state = jax.lax.cond(due, lambda: again(key, state, due), lambda: state)
         return state._replace(pool=tasks.refresh(state.pool, state.mixture))
 
-    def again(key, state):
-        return _refit(key, state, window)._replace(pool=tasks.drop(state.pool))
+    def again(key, state, due):
+        return _refit(key, state, window, due)._replace(pool=tasks.drop(state.pool))
 
     def propose(key, state, needed):
         fed, new = tasks.take(state.pool, needed)
@@ -171,14 +171,22 @@ def _remember(state: Progress, tasks: Task, score: jax.Array, outcomes: Outcome,
     )
 
 
-def _refit(key: jax.Array, state: Progress, window: int) -> Progress:
-    """Fits the mixture to the last `window` reports, on the host."""
+def _refit(key: jax.Array, state: Progress, window: int, due: jax.Array) -> Progress:
+    """Fits the mixture to the last `window` reports, on the host; not if it is not due, as where runs are batched."""
     row = (state.reported - window + jnp.arange(window, dtype=jnp.int32)) % state.progress.size
     most = state.mixture.odds.size
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in state.mixture)
+
+    def fit_if_due(due, vectors, progress, seed):
+        if not due:
+            return tuple(np.zeros(leaf.shape, leaf.dtype) for leaf in shapes)
+        return fit(np.asarray(vectors), np.asarray(progress), int(seed), most=most)
+
     on_host = functools.partial(
         jax.pure_callback,
-        lambda vectors, progress, seed: fit(np.asarray(vectors), np.asarray(progress), int(seed), most=most),
-        tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in state.mixture),
+        fit_if_due,
+        shapes,
+        due,
         state.vector[row],
         state.progress[row],
         jax.random.randint(key, (), 0, 2**31 - 1),

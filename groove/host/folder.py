@@ -115,6 +115,10 @@ def create_together(
     """
     if seeds < 2:
         raise ValueError(f"seeds must be at least 2 for runs side by side, got {seeds}.")
+    if settings.curriculum.files:
+        raise ValueError(
+            "runs side by side cannot begin with curricula, whose references would be shared: start them apart."
+        )
     _check_new(folder)
     several = [dataclasses.replace(settings, seed=settings.seed + i) for i in range(seeds)]
     names = [f"seed-{one.seed}" for one in map(config.check, several)]
@@ -133,9 +137,11 @@ def folders_of(folder: Path) -> tuple[Path, ...]:
         return (folder,)
     try:
         names = json.loads((folder / TOGETHER).read_text(encoding="utf-8"))["folders"]
-        assert len(names) > 1 and all(isinstance(name, str) and Path(name).name == name for name in names)
-    except (ValueError, TypeError, KeyError, AssertionError) as error:
+        good = len(names) > 1 and all(isinstance(name, str) and Path(name).name == name for name in names)
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.") from error
+    if not good:
+        raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.")
     return tuple(folder / name for name in names)
 
 
@@ -244,14 +250,24 @@ def check_space(run: Run, folder: Path, *, runs: int = 1) -> None:
 
 @contextmanager
 def unless_unused(folder: Path) -> Iterator[None]:
-    """Removes a new run folder again if its run fails before anything was learned, unless another process runs in it."""
+    """Removes a new run folder again if its run fails before anything was learned, unless another process runs in it.
+
+    The folder of runs side by side as well, with all of theirs or none.
+    """
     try:
         yield
     except InUse:
         raise
     except Exception:
-        early = {"config.json", TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard"}
-        found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
-        if found <= early and not any(read_metrics(folder / "metrics.jsonl")):
+        folders = folders_of(folder)
+        members = {own.name for own in folders if own != folder}
+        if _unused(folder, members) and all(_unused(own, members) for own in folders):
             shutil.rmtree(folder)
         raise
+
+
+def _unused(folder: Path, members: set[str]) -> bool:
+    """Whether nothing was learned in a folder, and nothing lies there but what a run begins with, and members."""
+    early = {"config.json", TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard", *members}
+    found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
+    return found <= early and not any(read_metrics(folder / "metrics.jsonl"))

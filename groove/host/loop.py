@@ -19,7 +19,7 @@ from groove.base import Task
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
 from groove.host import faults
-from groove.host.folder import assembled, check_space, folders_of, open_folder, versions
+from groove.host.folder import TOGETHER, assembled, check_space, folders_of, open_folder, versions
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible, owned
 from groove.trainer import RUNS, SPECS, State, one_of, shared, side_by_side, spread
@@ -105,6 +105,10 @@ def train_together(
     count = device_count or devices.usable((len(folders),), len(jax.devices()))
     if not processes.alone():
         raise ValueError("several seeds are one process's work; give each process a seed of its own.")
+    if (idle := len(jax.devices()) - count) > 0 and device_count is None:
+        announce(
+            f"{count} devices share out {len(folders)} runs, {idle} have no work: so many must divide the number of runs"
+        )
     if not devices.fit((len(folders),), count):
         raise ValueError(f"devices must divide the number of runs, got {count} and {len(folders)}.")
     _announce_versions(folders[0], announce)
@@ -118,15 +122,20 @@ def train_together(
 
 def _check_alone(folder: Path) -> None:
     """Raises a ValueError for one of several runs side by side that are not done: what is saved of it lies elsewhere."""
-    if (folder / "checkpoints").is_dir():
-        return
     beside = folder.resolve().parent
+    if not (beside / TOGETHER).is_file() or _begun(folder):
+        return
     if folder.resolve() in folders_of(beside):
         raise ValueError(f"{folder} is one of several runs, which go on together: groove train --resume {beside}")
 
 
 def _assembled(folder: Path, saved: Path) -> Run:
-    return assembled(folder, new=not any((saved / "checkpoints").glob("step_*")))
+    return assembled(folder, new=not _begun(saved))
+
+
+def _begun(folder: Path) -> bool:
+    """Whether there is a checkpoint."""
+    return any((folder / "checkpoints").glob("step_*"))
 
 
 def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None]) -> Mesh:
@@ -197,9 +206,14 @@ class _Loop:
             for i, (settings, folder) in enumerate(zip(self.settings, self.folders, strict=True))
         ]
         if finished and not self.alone:
-            for result in results:
-                assert checkpoint.save(result.folder / "checkpoints", total, result.state).exists()
+            self.part(state)
         return results
+
+    def part(self, states: State, *, but: int = -1) -> None:
+        """Gives each of several runs a checkpoint of its own, so that it may go on alone; or all but one of them."""
+        for place, folder in enumerate(self.folders):
+            if place != but:
+                checkpoint.save(folder / "checkpoints", int(states.step), one_of(states, place))
 
     def each(self, function: Callable) -> Callable:
         """A function of a run's values, for all runs."""
@@ -217,12 +231,13 @@ class _Loop:
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         seeds = seeds[0] if self.alone else seeds
         like = self.like(jax.eval_shape(self.init, seeds))
-        if self.checkpoints.is_dir() and any(self.checkpoints.glob("step_*")):
+        if _begun(self.home):
             step, state = checkpoint.restore(self.checkpoints, like)
             announce(f"resuming {self.home} at meta-step {step} of {self.run.config.meta_steps}")
             self.saved = step
             processes.by_first(lambda: self.cut(step))
-            self.compile(like)
+            if step < self.run.config.meta_steps:
+                self.compile(like)
             return state
         processes.by_first(lambda: self.cut(0))
         announce("compiling and filling the pool of tasks")
@@ -233,7 +248,8 @@ class _Loop:
         """Compiles what a chunk needs side by side: XLA's compiler keeps less than two threads busy."""
         with ThreadPoolExecutor() as pool:
             started = [pool.submit(f.lower(like).compile) for f in (self.refresh, self.run_chunk, self.describe)]
-            assert all(one.result() for one in started)
+            for one in started:
+                one.result()  # raises what the compiler did
 
     def cut(self, step: int) -> None:
         for folder in self.folders:
@@ -274,8 +290,19 @@ class _Loop:
             return
         kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
         said = self.blamed(place, before, after)
-        where = self.folders[place]
-        raise NotFinite(f"{culprits(bad)} of step {bad['step']} has values that are not finite; {kept} in {where}. {said}")
+        if not self.alone:
+            said = f"{said} It is the run in {self.folders[place]}. {self.spare(place)}"
+        what = f"{culprits(bad)} of step {bad['step']} has values that are not finite"
+        raise NotFinite(f"{what}; {kept} in {self.home}. {said}")
+
+    def spare(self, broken: int) -> str:
+        """Lets the other runs go on without a broken one, from the last checkpoint of all; says so."""
+        if self.saved < 0:
+            return "The others have learned nothing yet."
+        seeds = np.array([settings.seed for settings in self.settings], np.uint32)
+        states = checkpoint.restore(self.checkpoints, self.like(jax.eval_shape(self.init, seeds)))[1]
+        self.part(self.collect(states), but=broken)
+        return "The others may go on, each alone: groove train --resume with their folders."
 
     def blamed(self, place: int, before: State, after: State) -> str:
         """Which leaves a chunk broke, and by which operation if a person wants to know."""

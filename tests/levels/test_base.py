@@ -11,7 +11,13 @@ from levels.base import in_one_batch, words
 DRAWS = {
     "words": (lambda key: words(key, 4, 3, 2), lambda key: jax.random.bits(key, (4, 3, 2), jnp.uint32)),
     "no words": (lambda key: words(key, 0, 3), lambda key: jax.random.bits(key, (0, 3), jnp.uint32)),
-    "weights": (lambda key: lecun_normal(key, (7, 5)), lambda key: jax.nn.initializers.lecun_normal()(key, (7, 5))),
+    **{
+        f"weights of {rows} rows": (
+            lambda key, rows=rows: lecun_normal(key, (rows, 3)),
+            lambda key, rows=rows: jax.nn.initializers.lecun_normal()(key, (rows, 3)),
+        )
+        for rows in (2, 3, 7, 8, 17)
+    },
 }
 
 
