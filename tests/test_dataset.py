@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from levels import dataset
@@ -132,12 +132,22 @@ def test_another_family_is_refused(file: Path):
         dataset.load(file, LIKE, family="bandit")
 
 
+def could_write(table: pa.Table, path: Path) -> bool:
+    """Writes a table, unless it has what some versions of pyarrow can read but not write: nothing, in place of a list."""
+    try:
+        pq.write_table(table, path)
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
+
+
 def rewrite(file: Path, name: str, values: list, nullable: bool = False) -> None:
     """Changes a column behind the back of the hash."""
     table = pq.read_table(file)
     place = table.column_names.index(name)
     field = table.schema.field(name).with_nullable(nullable)
-    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), file)
+    if not could_write(table.set_column(place, field, pa.array(values, field.type)), file):
+        pytest.skip("this version of pyarrow writes no such file")
 
 
 @pytest.mark.parametrize(
@@ -383,7 +393,7 @@ def test_mutated_tables_are_refused(grids: Path, data):
     }
     changed = changes[data.draw(st.sampled_from(sorted(changes)))]()
     path = grids.with_name("table")
-    pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+    assume(could_write(changed.replace_schema_metadata(table.schema.metadata), path))
     if pq.read_table(path).equals(table, check_metadata=True):
         return
     with pytest.raises(ValueError, match=str(path)):

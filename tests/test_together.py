@@ -119,7 +119,7 @@ def test_a_new_folder_is_removed_with_all_runs_or_none(tmp_path):
 def test_curricula_to_begin_with_are_refused(tmp_path):
     begun = dataclasses.replace(settings().curriculum, files=("grids.parquet",))
     with pytest.raises(ValueError, match="start them apart"):
-        host.create_together(settings(curriculum=begun), tmp_path / "run", 2)
+        host.create_together(dataclasses.replace(settings(), curriculum=begun), tmp_path / "run", 2)
     assert not (tmp_path / "run").exists()
 
 
