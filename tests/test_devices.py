@@ -180,11 +180,11 @@ def test_devices_without_work_and_blocks_that_do_not_fit_are_named():
     small = settings("gradient")
     wide = dataclasses.replace(small, meta=dataclasses.replace(small.meta, block=8))
     with pytest.raises(ValueError, match=r"share members \(8,\) in blocks of 8 \(meta.block\), got 2"):
-        host.loop.mesh_of(wide, 2, said.append)
+        host.training.mesh_of(wide, 2, said.append)
     evolved = settings("evolution")
     few = dataclasses.replace(evolved, evolution=dataclasses.replace(evolved.evolution, block=4))
     with pytest.raises(ValueError, match="as many as JAX sees"):
-        host.loop.mesh_of(few, 4, said.append)
+        host.training.mesh_of(few, 4, said.append)
     assert said == ["4 devices share 2 blocks of lives, so that some have no work: make evolution.block smaller"]
 
 

@@ -18,10 +18,11 @@ from groove.host.folder import (
     unless_unused,
     versions,
 )
-from groove.host.loop import NotFinite, Result, describe, train, train_together
+from groove.host.loop import NotFinite, Result, describe
 from groove.host.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
 from groove.host.process import InUse, interruptible, owned
 from groove.host.results import draw_walk, evaluate, plain, save_curriculum, save_rule, save_schedules
+from groove.host.training import train, train_together
 
 __all__ = [
     "ANTAGONIST",

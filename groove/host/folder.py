@@ -145,6 +145,11 @@ def folders_of(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in names)
 
 
+def begun(folder: Path) -> bool:
+    """Whether there is a checkpoint."""
+    return any((folder / "checkpoints").glob("step_*"))
+
+
 def _check_new(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")

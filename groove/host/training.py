@@ -1,0 +1,148 @@
+"""Runs from their start, or from where they stood, to their end: which devices take part, and who may begin."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from groove import devices, processes
+from groove.build import Run
+from groove.config import Config, blocks_of_lives, sources, whole_lives
+from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, versions
+from groove.host.loop import Loop, Result
+from groove.host.metrics import Sink
+from groove.host.process import owned
+from groove.trainer import RUNS
+
+
+def train(
+    folder: Path,
+    sink: Sink,
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    device_count: int | None = None,
+    debug: bool = False,
+) -> Result:
+    """Runs, or goes on with, the run of `folder` until it is done or interrupted.
+
+    The first Ctrl-C (or SIGTERM) ends the run after the current chunk, saved; a second one ends it at once.
+
+    Args:
+        folder: Made by `create`. What its newest good checkpoint holds is not done again.
+        sink: Receives metrics; rows that were logged before the checkpoint are not sent again.
+        announce: Receives one-line messages for a person.
+        device_count: How many devices share the run; by default as many as there are and can. A run may go on with another
+            number.
+        debug: Whether to keep what is needed to say which operation was the first to make NaN: twice the memory for agents,
+            and minutes when it happens.
+
+    Raises:
+        ValueError: There are not as many devices, or they do not divide every family's members; or the folder is one of
+            runs side by side that are not done.
+        NotFinite: A meta-gradient, a fitness or theta was not finite; the last good checkpoint is kept.
+        OSError: The disk is full or not writable.
+    """
+    settings = open_folder(folder)
+    _check_alone(folder)
+    _announce_versions(folder, announce)
+    with owned(folder):
+        run = _assembled(folder, folder)
+        processes.by_first(lambda: check_space(run, folder))
+        loop = Loop(run, folder, (folder,), mesh_of(settings, device_count, announce), debug=debug)
+        return loop.train((sink,), announce)[0]
+
+
+def train_together(
+    folder: Path,
+    sinks: Sequence[Sink],
+    *,
+    announce: Callable[[str], None] = lambda text: None,
+    device_count: int | None = None,
+    debug: bool = False,
+) -> list[Result]:
+    """Runs, or goes on with, several runs that differ in their seed, as one program.
+
+    Args:
+        folder: Made by `create_together`. The runs have folders of their own in it, in which their results lie; until they
+            are done, what is saved of all of them lies in `folder`.
+        sinks: One for each run; otherwise as of `train`.
+        announce: As of `train`.
+        device_count: How many devices share out the runs; by default as many as can. It must divide their number.
+        debug: As of `train`.
+
+    Raises:
+        ValueError: There are not as many devices, or they do not divide the number of runs.
+        NotFinite: As of `train`, of any run.
+        OSError: The disk is full or not writable.
+    """
+    folders = folders_of(folder)
+    count = device_count or devices.usable((len(folders),), len(jax.devices()))
+    if not processes.alone():
+        raise ValueError("several seeds are one process's work; give each process a seed of its own.")
+    if (idle := len(jax.devices()) - count) > 0 and device_count is None:
+        announce(
+            f"{count} devices share out {len(folders)} runs, {idle} have no work: their number must divide that of runs"
+        )
+    if not devices.fit((len(folders),), count):
+        raise ValueError(f"devices must divide the number of runs, got {count} and {len(folders)}.")
+    _announce_versions(folders[0], announce)
+    with ExitStack() as stack:
+        for held in (folder, *folders):
+            stack.enter_context(owned(held))
+        run = _assembled(folders[0], folder)
+        check_space(run, folder, runs=len(folders))
+        return Loop(run, folder, folders, devices.mesh(count, RUNS), debug=debug).train(sinks, announce)
+
+
+def _check_alone(folder: Path) -> None:
+    """Raises a ValueError for one of several runs side by side that are not done: what is saved of it lies elsewhere."""
+    beside = folder.resolve().parent
+    if not (beside / TOGETHER).is_file() or begun(folder):
+        return
+    if folder.resolve() in folders_of(beside):
+        raise ValueError(f"{folder} is one of several runs, which go on together: groove train --resume {beside}")
+
+
+def _assembled(folder: Path, saved: Path) -> Run:
+    return assembled(folder, new=not begun(saved))
+
+
+def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None]) -> Mesh:
+    """The devices that share a run.
+
+    Args:
+        settings: Of the run.
+        wanted: How many; by default as many as there are and can.
+        announce: Is told where not all can.
+    """
+    available, whole, field = len(jax.devices()), whole_lives(settings), "evolution.block"
+    block = 1 if whole else settings.evolution.block
+    if settings.meta.method == "gradient":
+        block, field = settings.meta.block or 1, "meta.block"
+    count = wanted or devices.usable(settings.members, available, block=block)
+    evenly = f"in blocks of {block} ({field})" if block > 1 else "evenly"
+    if wanted is None and count < available:
+        announce(f"{count} of {available} devices share the run: no more can share members {settings.members} {evenly}")
+    if count > 1 and not devices.fit(settings.members, count, block=block):
+        raise ValueError(f"devices must be so many that they can share members {settings.members} {evenly}, got {count}.")
+    if whole and count > (blocks := blocks_of_lives(settings)):
+        announce(f"{count} devices share {blocks} blocks of lives, so that some have no work: make {field} smaller")
+    if count < available and not processes.alone():
+        raise ValueError(
+            f"all {available} devices of all processes must share a run, members {settings.members} let {count}."
+        )
+    return devices.mesh(count)
+
+
+def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
+    """Says which packages are not those that the run began with: then it may not go on bit for bit."""
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    before, now = stored.get("versions", {}), versions()
+    for group, parts in sources(open_folder(folder)).items():
+        before, now = {**stored.get("plugins", {}).get(group, {}), **before}, {**parts, **now}
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        announce(f"other versions than the run began with, so numbers may differ: {', '.join(changed)}")
