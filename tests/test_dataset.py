@@ -141,6 +141,14 @@ def could_write(table: pa.Table, path: Path) -> bool:
     return True
 
 
+def says(path: Path, table: pa.Table) -> bool:
+    """Whether a file holds a table; some versions of pyarrow write what they cannot read: nothing, in place of a list."""
+    try:
+        return pq.read_table(path).equals(table, check_metadata=True)
+    except pa.ArrowInvalid:
+        return False
+
+
 def rewrite(file: Path, name: str, values: list, nullable: bool = False) -> None:
     """Changes a column behind the back of the hash."""
     table = pq.read_table(file)
@@ -394,7 +402,7 @@ def test_mutated_tables_are_refused(grids: Path, data):
     changed = changes[data.draw(st.sampled_from(sorted(changes)))]()
     path = grids.with_name("table")
     assume(could_write(changed.replace_schema_metadata(table.schema.metadata), path))
-    if pq.read_table(path).equals(table, check_metadata=True):
+    if says(path, table):
         return
     with pytest.raises(ValueError, match=str(path)):
         dataset.load(path)
