@@ -86,11 +86,18 @@ def smoke_scale(scale: str) -> str:
     return SCALES[0] if os.environ.get("GROOVE_SMOKE") else known
 
 
-def cache() -> None:
-    """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
+def cache() -> Path | None:
+    """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one.
+
+    Returns:
+        Where programs may be kept as they were traced, beside it; None where the user wants or can have no cache.
+    """
     import jax
 
     from groove.host import user_cache
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := user_cache("jax")) is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    compiled = jax.config.values["jax_compilation_cache_dir"]
+    wanted = compiled and "://" not in compiled and jax.config.values["jax_enable_compilation_cache"]
+    return Path(compiled) / "traced" if wanted else None

@@ -58,10 +58,10 @@ def run(words: list[str]) -> int:
 
     _join(words)
     options, settings, folder = _parse(words)
-    cache()
+    programs = cache()
     if options.resume is None:
         processes.by_first(lambda: _create(options, settings, folder))
-    results = _train(options, settings, folder)
+    results = _train(options, settings, folder, programs)
     processes.leave()
     if not processes.first():
         return 0 if results[0].finished else 130
@@ -109,14 +109,15 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _train(options: TrainOptions, settings: Config, folder: Path):
+def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path | None):
     """The runs themselves; of several processes the first shows and logs how they get on."""
     from groove import host, processes, terminal
 
     folders, begun = host.folders_of(folder), time.perf_counter()
     count, debug = options.devices or None, options.debug
+    train = functools.partial(host.train, folder, device_count=count, debug=debug, programs=programs)
     if not processes.first():
-        return [host.train(folder, lambda rows: None, device_count=count, debug=debug)]
+        return [train(lambda rows: None)]
     with ExitStack() as stack:
         show = stack.enter_context(terminal.Progress(settings))
         if not options.resume:
@@ -124,13 +125,13 @@ def _train(options: TrainOptions, settings: Config, folder: Path):
         logs = [_sinks(options, own) for own in folders]
         if folders == (folder,):
             sinks = [show.update, *logs[0]]
-            results = [
-                host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, device_count=count, debug=debug)
-            ]
+            results = [train(lambda rows: _each(sinks, rows), announce=show.announce)]
         else:
             show.announce(f"{len(folders)} runs side by side in {folder}; shown are their means")
             together = _Together(show.update, logs)
-            results = host.train_together(folder, together.sinks, announce=show.announce, device_count=count, debug=debug)
+            results = host.train_together(
+                folder, together.sinks, announce=show.announce, device_count=count, debug=debug, programs=programs
+            )
     if results[0].finished:
         seconds = time.perf_counter() - begun
         show.announce(f"trained {settings.meta_steps} meta-steps in {seconds:.0f} s; meeting held-out tasks")

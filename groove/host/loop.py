@@ -14,12 +14,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from groove import checkpoint, devices, processes
-from groove.base import Task
+from groove.base import Info, Task
 from groove.build import Run
-from groove.host import faults
+from groove.host import faults, traced
 from groove.host.folder import begun, open_folder
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible
+from groove.host.traced import Program
 from groove.trainer import SPECS, State, one_of, shared, side_by_side, spread
 
 LOOKED_AT = 64
@@ -42,8 +43,11 @@ class Result(NamedTuple):
 class Loop:
     """The compiled functions of a run, or of several side by side, and the files that they feed."""
 
-    def __init__(self, run: Run, home: Path, folders: Sequence[Path], mesh: Mesh, *, debug: bool):
-        """Args: home: Where checkpoints are; folders: of each run, `home` itself where there is one."""
+    def __init__(
+        self, run: Run, home: Path, folders: Sequence[Path], mesh: Mesh, *, debug: bool, programs: Path | None = None
+    ):
+        """Args: home: Where checkpoints are; folders: of each run, `home` where there is one; programs: their place."""
+        self.programs = programs
         self.run, self.home, self.folders, self.mesh, self.debug = run, home, folders, mesh, debug
         self.alone = tuple(folders) == (home,)
         self.settings = [open_folder(folder) for folder in folders]
@@ -51,9 +55,9 @@ class Loop:
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else side_by_side(run.trainer, mesh)
         self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
-        self.run_chunk = jax.jit(trainer.chunk, donate_argnums=() if debug else 0)
-        self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
-        self.describe = jax.jit(lambda state: self.each(lambda tasks: describe(run, tasks))(trainer.tasks(state)))
+        self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug)
+        self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True)
+        self.describe = Program(lambda state: (None, self.described(trainer.tasks(state))), "describe", donate=False)
         self.saved = -1
 
     def train(self, sinks: Sequence[Sink], announce: Callable[[str], None]) -> list[Result]:
@@ -84,6 +88,10 @@ class Loop:
         """A function of a run's values, for all runs."""
         return function if self.alone else jax.vmap(function)
 
+    def described(self, tasks: tuple[Task, ...]) -> Info:
+        """What is logged of the tasks being lived on, of all runs."""
+        return self.each(functools.partial(describe, self.run))(tasks)
+
     def of_run(self, state: State, place: int) -> State:
         """One run's state."""
         return state if self.alone else one_of(state, place)
@@ -101,23 +109,34 @@ class Loop:
             self.saved = step
             processes.by_first(lambda: self.cut(step))
             if step < self.run.config.meta_steps:
-                self.compile()
+                return self.compile(lambda: state)
             return state
         processes.by_first(lambda: self.cut(0))
         announce("compiling and filling the pool of tasks")
-        self.compile()
-        return self.refresh(self.init(self.seeds))
+        return self.compile(lambda: self.refresh(self.init(self.seeds))[0])
 
     def restore(self) -> tuple[int, State]:
         """The newest good checkpoint: its meta-step, and the state."""
         return checkpoint.restore(self.checkpoints, self.like)
 
-    def compile(self) -> None:
-        """Compiles what a chunk needs side by side: XLA's compiler keeps less than two threads busy."""
-        with ThreadPoolExecutor() as pool:
-            started = [pool.submit(f.lower(self.like).compile) for f in (self.refresh, self.run_chunk, self.describe)]
-            for one in started:
+    def compile(self, begin: Callable[[], State]) -> State:
+        """Compiles what a chunk needs, side by side: XLA's compiler keeps less than two threads busy. Begins meanwhile.
+
+        Args:
+            begin: Needs no programs but `init` and `refresh`; the result is its.
+        """
+        place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
+
+        def first(compile_refresh: Callable[[], None]) -> State:
+            compile_refresh()
+            return begin()
+
+        with traced.no_collection(), ThreadPoolExecutor() as pool:
+            state = pool.submit(first, self.refresh.trace(self.like, place))
+            others = [pool.submit(one.trace(self.like, place)) for one in (self.run_chunk, self.describe)]
+            for one in others:
                 one.result()  # raises what the compiler did
+        return state.result()
 
     def cut(self, step: int) -> None:
         """Drops what was logged after a meta-step."""
@@ -128,10 +147,10 @@ class Loop:
         """The meta-steps of one chunk, checked, logged, saved if it is time, and shown; and the refresh behind them."""
         first, begun, before = int(state.step), time.perf_counter(), state
         state, info = self.run_chunk(before)
-        rows = self.rows(first, jax.device_get({**self.describe(state), **info}))
+        rows = self.rows(first, jax.device_get({**self.describe(state)[1], **info}))
         for place, own in enumerate(rows):
             self.check(own, place, before, state)
-        state = self.refresh(state)
+        state = self.refresh(state)[0]
         seconds = time.perf_counter() - begun
         for own in rows:
             own[-1] = {**own[-1], "chunk_seconds": seconds}

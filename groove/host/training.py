@@ -25,6 +25,7 @@ def train(
     announce: Callable[[str], None] = lambda text: None,
     device_count: int | None = None,
     debug: bool = False,
+    programs: Path | None = None,
 ) -> Result:
     """Runs, or goes on with, the run of `folder` until it is done or interrupted.
 
@@ -38,6 +39,7 @@ def train(
             number.
         debug: Whether to keep what is needed to say which operation was the first to make NaN: twice the memory for agents,
             and minutes when it happens.
+        programs: A folder in which what is traced is kept for the next start; None to trace at every start.
 
     Raises:
         ValueError: There are not as many devices, or they do not divide every family's members; or the folder is one of
@@ -51,7 +53,7 @@ def train(
     with owned(folder):
         run = _assembled(folder, folder)
         processes.by_first(lambda: check_space(run, folder))
-        loop = Loop(run, folder, (folder,), mesh_of(settings, device_count, announce), debug=debug)
+        loop = Loop(run, folder, (folder,), mesh_of(settings, device_count, announce), debug=debug, programs=programs)
         return loop.train((sink,), announce)[0]
 
 
@@ -62,6 +64,7 @@ def train_together(
     announce: Callable[[str], None] = lambda text: None,
     device_count: int | None = None,
     debug: bool = False,
+    programs: Path | None = None,
 ) -> list[Result]:
     """Runs, or goes on with, several runs that differ in their seed, as one program.
 
@@ -72,6 +75,7 @@ def train_together(
         announce: As of `train`.
         device_count: How many devices share out the runs; by default as many as can. It must divide their number.
         debug: As of `train`.
+        programs: As of `train`.
 
     Raises:
         ValueError: There are not as many devices, or they do not divide the number of runs.
@@ -94,7 +98,7 @@ def train_together(
             stack.enter_context(owned(held))
         run = _assembled(folders[0], folder)
         check_space(run, folder, runs=len(folders))
-        return Loop(run, folder, folders, devices.mesh(count, RUNS), debug=debug).train(sinks, announce)
+        return Loop(run, folder, folders, devices.mesh(count, RUNS), debug=debug, programs=programs).train(sinks, announce)
 
 
 def _check_alone(folder: Path) -> None:

@@ -1,0 +1,171 @@
+"""Programs of a run as JAX traced them, kept between starts: a second start spends most of its time tracing.
+
+What is kept is good while nothing has changed that it was traced from: the configurations but for their seeds, the shapes of
+the state, the devices, JAX's settings, and the files of all modules that Python had loaded once it was traced. Runs that a
+file or a plug-in has a part in are traced anew every time, for these may put numbers into programs that no module shows.
+"""
+
+import dataclasses
+import gc
+import hashlib
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import chex
+import jax
+from jax import export
+
+from groove import config
+from groove.base import Info
+from groove.config import Config, is_file
+from groove.host.files import write_bytes
+from groove.trainer import State
+
+KEPT = 128
+"""Programs kept, the last used: a start needs three, of at most a few megabytes."""
+Results: TypeAlias = tuple[chex.ArrayTree, Info]
+"""Of a program: the next state, or None, and what is logged."""
+
+
+class Shelf(NamedTuple):
+    """Where programs of one kind of run lie."""
+
+    folder: Path
+    about: str  # all that they depend on but for modules
+
+
+def follows_from_config(settings: Config) -> bool:
+    """Whether all that a run computes follows from its configuration and from modules: no file or plug-in is part of it."""
+    curriculum = settings.curriculum
+    files = settings.start or curriculum.files or is_file(curriculum.antagonist) or curriculum.kind == "clutr"
+    return not files and not any(config.plugged(settings))
+
+
+def shelf(folder: Path, settings: Sequence[Config], state: State) -> Shelf | None:
+    """Where the programs of runs side by side lie, or of one run; None if they are not to be kept.
+
+    Args:
+        folder: Of all programs.
+        settings: Of each run.
+        state: Without values.
+    """
+    if not all(map(follows_from_config, settings)):
+        return None
+    own = [dataclasses.asdict(dataclasses.replace(one, seed=0)) for one in settings]
+    devices = [str((device.platform, device.device_kind)) for device in jax.devices()]
+    shapes = str([(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)])
+    return Shelf(folder, json.dumps([own, devices, shapes, sys.prefix, __file__, str(sorted(jax.config.values.items()))]))
+
+
+class Program:
+    """A function of a state, compiled ahead of its first call, which an earlier start may have traced."""
+
+    def __init__(self, function: Callable[[State], Results], name: str, *, donate: bool):
+        """Args: name: Under which it is kept; donate: whether it may reuse the memory of its argument."""
+        self.name, self.donated = name, (0,) if donate else ()
+        self.function = jax.jit(function, donate_argnums=self.donated)
+        self.compiled: jax.stages.Compiled | None = None
+
+    def trace(self, state: State, place: Shelf | None) -> Callable[[], None]:
+        """Traces it for states like this one, unless a shelf has it. What comes back compiles it."""
+        kept = place and (_read(place, self.name) or self._export(state, place))
+        lowered = (self._called(kept, state) if kept else self.function).lower(state)
+
+        def compile_it() -> None:
+            self.compiled = lowered.compile()
+
+        return compile_it
+
+    def __call__(self, state: State) -> Results:
+        """Calls what was compiled."""
+        assert self.compiled is not None
+        return self.compiled(state)
+
+    def _export(self, state: State, place: Shelf) -> export.Exported | None:
+        """Traces it, for the shelf as well; None if it calls what JAX does not export, as some kernels of GPUs are."""
+        tree = jax.tree.structure(state)
+        opened = jax.jit(lambda *leaves: _opened(self.function(jax.tree.unflatten(tree, leaves))))
+        try:
+            kept = export.export(opened)(*jax.tree.leaves(state))
+        except ValueError:
+            return None
+        _write(place, self.name, kept)
+        return kept
+
+    def _called(self, kept: export.Exported, state: State) -> jax.stages.Wrapped:
+        tree = jax.tree.structure(state)
+        return jax.jit(lambda state: _closed(kept.call(*jax.tree.leaves(state)), tree), donate_argnums=self.donated)
+
+
+def _opened(results: Results) -> tuple[tuple[jax.Array, ...], Info]:
+    """With leaves in the place of the state, whose types are not JAX's."""
+    return tuple(jax.tree.leaves(results[0])), results[1]
+
+
+def _closed(results: tuple[tuple[jax.Array, ...], Info], tree: jax.tree_util.PyTreeDef) -> Results:
+    return (jax.tree.unflatten(tree, results[0]) if results[0] else None), results[1]
+
+
+def _path(place: Shelf, name: str) -> Path:
+    return place.folder / f"{name}-{hashlib.sha256(place.about.encode()).hexdigest()[:32]}.zip"
+
+
+def _read(place: Shelf, name: str) -> export.Exported | None:
+    """What an earlier start has traced; None if there is nothing, or nothing good."""
+    path = _path(place, name)
+    try:
+        with zipfile.ZipFile(path) as found:
+            modules = json.loads(found.read("modules"))
+            if found.read("about").decode() != place.about or modules["stamp"] != _stamp(modules["files"]):
+                return None
+            traced = export.deserialize(bytearray(found.read("program")))
+        os.utime(path)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return traced
+
+
+def _write(place: Shelf, name: str, traced: export.Exported) -> None:
+    files = sorted(
+        filter(os.path.isfile, {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())})
+    )
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("about", place.about)
+        made.writestr("modules", json.dumps({"files": files, "stamp": _stamp(files)}))
+        made.writestr("program", bytes(traced.serialize()))
+    try:
+        place.folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(_path(place, name), content.getvalue())
+        for old in sorted(place.folder.glob("*.zip"), key=lambda path: -path.stat().st_mtime)[KEPT:]:
+            old.unlink(missing_ok=True)
+    except OSError:  # no room, or another start was faster: the next one traces again
+        return
+
+
+def _stamp(files: Sequence[str]) -> str:
+    """A hash of times of change and sizes."""
+    total = hashlib.sha256()
+    for file in files:
+        found = os.stat(file)
+        total.update(f"{file} {found.st_mtime_ns} {found.st_size}\n".encode())
+    return total.hexdigest()
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keeps Python's collector from looking for garbage: tracing makes millions of objects that live on."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
