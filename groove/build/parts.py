@@ -22,6 +22,7 @@ from groove.config import (
     is_file,
     is_plugged,
 )
+from groove.ranges import Number
 from groove.rules import horizon
 from levels import FAMILIES
 from levels.base import Discrete, Family, Spec
@@ -182,12 +183,13 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
     return saved(spec)
 
 
-def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | None = None) -> Architecture:
+def architecture(config: Config, spec: Spec, name: str, *, actor_rate: Number | None = None) -> Architecture:
     """Agents for an environment of the family `name`: tabular where observations are discrete; of gymnax with Adam, too."""
     own, clip = sizes(config, name), config.life.clip
     if isinstance(own, Gymnax):
-        trained = agents.mlp(rate=actor_rate or own.rate, clip=clip)
+        trained = agents.mlp(rate=own.rate if actor_rate is None else actor_rate, clip=clip)
         return trained._replace(network=agents.for_spec(spec).network)
     if isinstance(spec.observation, Discrete):
-        return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
+        rate = own.actor_rate if actor_rate is None else actor_rate
+        return agents.tabular(actor_rate=rate, critic_rate=own.critic_rate, clip=clip)
     return agents.for_spec(spec, clip=clip, rate=own.rate) if isinstance(own, Plugged) else agents.for_spec(spec, clip=clip)
