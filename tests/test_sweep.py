@@ -17,6 +17,7 @@ import pytest
 from groove import build, cli, config, devices, host
 from groove.cli import train
 from groove.config import SWEPT, Config
+from groove.meta import strategies
 from groove.trainer import RUNS, State, Trainer, one_of
 from levels.chain import chain, chain_distractors
 from tests.test_together import nothing, rows_of, settings, stop
@@ -93,7 +94,6 @@ CASES: Mapping[str, Case] = {
     "novelty": Case(
         of(BANDIT, meta={"method": "evolution"}, evolution={"strategy": "SNES", "novelty": 0.5}), {"evolution.sigma": 0.3}
     ),
-    "fast": Case(of(BANDIT, meta={"method": "evolution"}, evolution={"strategy": "CR_FM_NES"}), {"evolution.sigma": 0.3}),
     "genetic": Case(of(BANDIT, meta={"method": "evolution"}, evolution={"strategy": "deep-ga"}), {"evolution.sigma": 0.3}),
     "pieces": Case(of(BANDIT, meta={"method": "evolution"}, evolution={"lives": "persistent", **QUICKLY}), EVOLUTION),
 }
@@ -135,6 +135,37 @@ def test_each_is_the_run_of_its_numbers(name: str):
         np.testing.assert_allclose(
             seen[what][1, :COMPARED], values[:COMPARED], rtol=1e-3, atol=1e-5, err_msg=what, equal_nan=True
         )
+
+
+def check_traced(run: build.Run, configs: list[Config]) -> None:
+    """Traces all that runs side by side do, and computes nothing."""
+    many, keys = build.beside(run, configs, devices.mesh(1, RUNS)), jax.random.split(jax.random.key(0), len(configs))
+    state = jax.eval_shape(many.init, keys)
+    for function in (many.refresh, many.chunk, many.theta, many.tasks):
+        assert jax.tree.leaves(jax.eval_shape(function, state))
+
+
+@pytest.mark.parametrize("name", strategies.KINDS)
+def test_every_strategy_takes_traced_numbers(name: str):
+    base = of(BANDIT, meta={"method": "evolution"}, evolution={"strategy": name})
+    rate = {"evolution.rate": 0.02} if strategies.KINDS[name].optimizer else {}
+    check_traced(build.build(base), [base, config.with_numbers(base, {"evolution.sigma": 0.3, **rate})])
+
+
+@pytest.mark.parametrize("kind", ["start", "antagonist", "autoencoder"])
+def test_runs_that_read_files_can_differ_in_numbers(kind: str, tmp_path: Path):
+    base = of(BANDIT)
+    if kind == "autoencoder":
+        base = changed(base, curriculum={"kind": "clutr"})
+    else:
+        host.create(base, tmp_path / "first")
+        run = host.assembled(tmp_path / "first")
+        state = jax.jit(run.trainer.init)(jax.random.key(0))
+        rule = str(host.save_rule(host.Result(run, tmp_path / "first", state, True)))
+        base = dataclasses.replace(base, start=rule) if kind == "start" else changed(base, curriculum={"antagonist": rule})
+    host.create_together(base, tmp_path / "run", 1, sweep={"meta.rate": (1e-3, 3e-3)})
+    folders = host.folders_of(tmp_path / "run")
+    check_traced(host.assembled(folders[0], new=True), [host.open_folder(folder) for folder in folders])
 
 
 def test_every_number_has_a_case():
