@@ -5,7 +5,7 @@ observations, convolutions for images, a multilayer perceptron for other arrays.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, TypeGuard
 
 import chex
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from groove.ranges import Number, check_positive
 from levels.base import Array, Discrete, Spec, in_one_batch
 
 Parameters: TypeAlias = chex.ArrayTree
@@ -77,7 +78,7 @@ def scaled(architecture: Architecture, scale: jax.Array) -> Architecture:
     return architecture._replace(actor=slower(architecture.actor), critic=slower(architecture.critic))
 
 
-def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
+def clip_by_global_norm(limit: Number) -> optax.GradientTransformation:
     """Scales gradients down to a global norm of `limit`, as `optax.clip_by_global_norm` does.
 
     Unlike optax's, it can be differentiated where the gradient is exactly zero, as meta-gradients demand: there the norm
@@ -92,22 +93,8 @@ def clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda parameters: optax.EmptyState(), update)
 
 
-def _clipped(limit: float, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+def _clipped(limit: Number, optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     return optax.chain(clip_by_global_norm(limit), optimizer)
-
-
-def check_positive(values: Mapping[str, float]) -> None:
-    """Raises a ValueError that names the first argument which is not positive and finite."""
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}.")
-
-
-def check_not_negative(values: Mapping[str, float | jax.Array]) -> None:
-    """Raises a ValueError that names the first argument below 0 or nan; numbers that are being traced pass."""
-    for name, value in values.items():
-        if not isinstance(value, jax.core.Tracer) and not value >= 0:
-            raise ValueError(f"{name} must be at least 0, got {value}.")
 
 
 def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: jax.typing.DTypeLike = jnp.float32) -> jax.Array:
@@ -117,7 +104,9 @@ def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: jax.typing.DType
     return row.reshape(shape) * jnp.asarray(deviation, dtype)
 
 
-def tabular(*, actor_rate: float = 40.0, critic_rate: float = 4.0, clip: float = 0.5, zeros: bool = False) -> Architecture:
+def tabular(
+    *, actor_rate: Number = 40.0, critic_rate: Number = 4.0, clip: Number = 0.5, zeros: bool = False
+) -> Architecture:
     """One row of parameters per discrete observation, plus time times a vector where the spec shows time. No bias.
 
     Learning rates and the clipping of the actor's and the critic's gradient are GROOVE's (Jackson et al. 2023); they
@@ -181,7 +170,7 @@ class _Layers(nn.Module):
 
 
 def _layered(
-    layers: Callable[[int], nn.Module], shape_of: Callable[[Spec], tuple[int, ...]], rate: float, clip: float
+    layers: Callable[[int], nn.Module], shape_of: Callable[[Spec], tuple[int, ...]], rate: Number, clip: Number
 ) -> Architecture:
     """Agents of `layers(outputs)` that observe arrays of `shape_of(spec)`, which may refuse a spec; Adam."""
 
@@ -201,7 +190,7 @@ def _layered(
     return Architecture(network, optimizer, optimizer)
 
 
-def mlp(*, widths: tuple[int, ...] = (64, 64), rate: float = 5e-4, clip: float = 0.5) -> Architecture:
+def mlp(*, widths: tuple[int, ...] = (64, 64), rate: Number = 5e-4, clip: Number = 0.5) -> Architecture:
     """A multilayer perceptron over the flattened observation, and the time where the spec shows it; Adam.
 
     Widths and learning rate are GROOVE's for Min-Atar (Jackson et al. 2023).
@@ -222,7 +211,7 @@ KERNEL = 3
 
 
 def convolutional(
-    *, channels: int = 16, kernel: int = KERNEL, widths: tuple[int, ...] = (128,), rate: float = 5e-4, clip: float = 0.5
+    *, channels: int = 16, kernel: int = KERNEL, widths: tuple[int, ...] = (128,), rate: Number = 5e-4, clip: Number = 0.5
 ) -> Architecture:
     """One convolution of stride 1 without padding, then dense layers, which see the time where the spec shows it; Adam.
 
@@ -267,7 +256,7 @@ def _is_image(shown: Discrete | Array, kernel: int) -> TypeGuard[Array]:
     return isinstance(shown, Array) and len(shown.shape) == 3 and min(shown.shape[:2]) >= kernel
 
 
-def for_spec(spec: Spec, *, rate: float = 5e-4, clip: float = 0.5) -> Architecture:
+def for_spec(spec: Spec, *, rate: Number = 5e-4, clip: Number = 0.5) -> Architecture:
     """The default architecture for an environment.
 
     `tabular()` for discrete observations, `convolutional()` for arrays [height, width, channels] of at least 3 x 3, `mlp()`

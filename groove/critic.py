@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from groove import agents, returns
 from groove.agents import Architecture, Learner
 from groove.base import Rollout
+from groove.ranges import Number
 from levels.base import Spec
 
 
@@ -28,7 +29,7 @@ class Critic(NamedTuple):
     value: Callable[[Learner, jax.Array, jax.Array], jax.Array]
 
 
-def critic(spec: Spec, architecture: Architecture, *, gamma: float = 0.99, lambda_: float = 0.95) -> Critic:
+def critic(spec: Spec, architecture: Architecture, *, gamma: Number = 0.99, lambda_: Number = 0.95) -> Critic:
     """A critic of `architecture`, its loss half the mean squared error over steps and environments."""
     network = architecture.network(spec, 1)
     apply = over_steps(network.apply)
@@ -76,7 +77,9 @@ class Transitions(Protocol):
         """bool[T, E]: the episode ended with this step, one way or the other."""
 
 
-def advantages(rollout: Transitions, value: jax.Array, next_value: jax.Array, *, gamma: float, lambda_: float) -> jax.Array:
+def advantages(
+    rollout: Transitions, value: jax.Array, next_value: jax.Array, *, gamma: Number, lambda_: Number
+) -> jax.Array:
     """GAE over the environments of a rollout: f32[T, E] values to f32[T, E] advantages, bootstrapping at truncations."""
     discount = gamma * (1.0 - rollout.terminated.astype(jnp.float32))
     continues = 1.0 - rollout.ended.astype(jnp.float32)

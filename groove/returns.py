@@ -7,6 +7,8 @@ terminated or was truncated): a truncated step bootstraps from its own next valu
 import jax
 import jax.numpy as jnp
 
+from groove.ranges import Number
+
 
 def discounted_returns(reward: jax.Array, discount: jax.Array, next_value: jax.Array, continues: jax.Array) -> jax.Array:
     """G_t = r_t + gamma_t (c_t G_{t+1} + (1 - c_t) v_{t+1}), with v_T after the last step.
@@ -53,7 +55,7 @@ def gae(
     next_value: jax.Array,
     continues: jax.Array,
     *,
-    lambda_: float,
+    lambda_: Number,
 ) -> jax.Array:
     """A_t = delta_t + gamma_t lambda c_t A_{t+1}, delta_t = r_t + gamma_t v_{t+1} - v_t.
 

@@ -14,6 +14,7 @@ from groove.agents import Learner
 from groove.base import Agent, Outcome, Signals, UpdateRule
 from groove.critic import Critic, advantages
 from groove.lifetime import Evaluate, act, choose
+from groove.ranges import Number
 from levels.base import Environment, Level, words
 
 
@@ -77,8 +78,8 @@ def observed(
     success: Callable[[Level, jax.Array], jax.Array] | None = None,
     episodes: int = 4,
     measure: Evaluate | None = None,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
     block: int = 25,
 ) -> Evaluate:
     """Measures watched agents, and what scores want to know of them, in the same episodes.
@@ -116,7 +117,7 @@ def observed(
     return evaluate
 
 
-def _signals(steps: _Steps, total: jax.Array, solved: jax.Array, *, gamma: float, lambda_: float) -> Signals:
+def _signals(steps: _Steps, total: jax.Array, solved: jax.Array, *, gamma: Number, lambda_: Number) -> Signals:
     """Means over the steps that were played."""
     advantage = advantages(steps, steps.value, steps.next_value, gamma=gamma, lambda_=lambda_)
     count = jnp.maximum(jnp.sum(steps.played, dtype=jnp.float32), 1.0)

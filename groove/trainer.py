@@ -1,7 +1,8 @@
 """One meta-step, from tasks to tasks, and chunks of them: where curricula, scores and meta-optimisers meet."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -54,7 +55,9 @@ class Trainer(NamedTuple):
 SPECS = State._make([P(), P(), P(), P(), P(devices.AXIS)])
 """How several devices hold a state."""
 RUNS = "runs"
-"""The axis of the mesh where several devices share out runs that differ in their seed."""
+"""The axis of the mesh where several devices share out runs that differ in their seeds and in numbers."""
+Numbers: TypeAlias = Mapping[str, jax.typing.ArrayLike]
+"""By name: f32[], those of a run, or f32[R] of several."""
 SEPARATE = State._make([None, 0, 0, 0, 0])
 """The axes of runs side by side: all of them have done as many meta-steps, the rest of each is its own."""
 
@@ -122,26 +125,40 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
         run: Whose numbers of members the number of devices divides.
         place: Made by `devices.mesh`.
     """
-    return run if place.size == 1 else _placed(run, place, SPECS, P())
+    if place.size == 1:
+        return run
+    chunk = devices.everywhere(place, run.chunk, (SPECS,), (SPECS, P()))
+    refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
+    tasks = devices.everywhere(place, run.tasks, (SPECS,), P())
+    return _held(run._replace(chunk=chunk, refresh=refresh, tasks=tasks), place, SPECS)
 
 
-def side_by_side(run: Trainer, place: Mesh) -> Trainer:
-    """Runs that differ in their seed, in one program: all that comes in and goes out has a leading axis [R].
+def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Mesh) -> Trainer:
+    """Runs that differ in their seeds and in numbers, in one program: what comes in and goes out has a leading axis [R].
 
     All but `State.step`. Each device of the mesh computes some of the runs, alone.
 
     Args:
-        run: One of them.
+        make: `(numbers f32[]) -> one of them`; numbers are traced, and decide neither what is computed nor its shapes.
+        numbers: f32[R] by name, those of all runs; none where only seeds differ.
         place: Made by `devices.mesh` with the axis `RUNS`; its size must divide R.
     """
+
+    def every(function, axes, specs):
+        """`(trainer, state) -> result` of all runs: `(states) -> results` with these axes, held by devices like that."""
+        mapped = jax.vmap(lambda own, state: function(make(own), state), (0, SEPARATE), axes)
+        if place.size > 1:
+            mapped = devices.everywhere(place, mapped, (P(RUNS), spread()), specs)
+        return partial(mapped, numbers)
+
     many = Trainer(
-        init=jax.vmap(run.init, out_axes=SEPARATE),
-        chunk=jax.vmap(run.chunk, (SEPARATE,), (SEPARATE, 0)),
-        refresh=jax.vmap(run.refresh, (SEPARATE,), SEPARATE),
-        theta=jax.vmap(run.theta, (SEPARATE,)),
-        tasks=jax.vmap(run.tasks, (SEPARATE,)),
+        init=partial(jax.vmap(lambda own, key: make(own).init(key), out_axes=SEPARATE), numbers),
+        chunk=every(lambda run, state: run.chunk(state), (SEPARATE, 0), (spread(), P(RUNS))),
+        refresh=every(lambda run, state: run.refresh(state), SEPARATE, spread()),
+        theta=every(lambda run, state: run.theta(state), 0, P(RUNS)),
+        tasks=every(lambda run, state: run.tasks(state), 0, P(RUNS)),
     )
-    return many if place.size == 1 else _placed(many, place, spread(), P(RUNS))
+    return many if place.size == 1 else _held(many, place, spread())
 
 
 def spread() -> State:
@@ -160,26 +177,17 @@ def one_of(states: State, place: int) -> State:
     )
 
 
-def _placed(run: Trainer, place: Mesh, specs: State, results: P) -> Trainer:
-    """Its functions as programs of all devices of a mesh, which hold states, and what comes of them, as is said."""
-    chunk = devices.everywhere(place, run.chunk, (specs,), (specs, results))
-    refresh = devices.everywhere(place, run.refresh, (specs,), specs)
+def _held(run: Trainer, place: Mesh, specs: State) -> Trainer:
+    """The same, but that devices hold a state in one way after every function: each other way is another compilation."""
 
     def held(state):
-        """In one way after every function: each other way is another compilation of the next."""
         return jax.lax.with_sharding_constraint(state, devices.shardings(place, specs, state))
 
-    def held_chunk(state):
-        state, info = chunk(state)
+    def chunk(state):
+        state, info = run.chunk(state)
         return held(state), info
 
-    return Trainer(
-        init=lambda key: held(run.init(key)),
-        chunk=held_chunk,
-        refresh=lambda state: held(refresh(state)),
-        theta=run.theta,
-        tasks=devices.everywhere(place, run.tasks, (specs,), results),
-    )
+    return run._replace(init=lambda key: held(run.init(key)), chunk=chunk, refresh=lambda state: held(run.refresh(state)))
 
 
 def _report(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Each module may import those of lower layers, and those of its own layer.
 LAYERS = (
     {"levels.base"},
-    {"groove.base", "groove.statistics"},
+    {"groove.base", "groove.statistics", "groove.ranges"},
     {"groove.devices", "groove.processes"},
     {"groove.agents", "groove.products", "groove.recurrent", "groove.returns", "groove.critic"},
     {"groove.rules", "groove.buffer", "groove.lifetime", "groove.signals"},

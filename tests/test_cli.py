@@ -213,5 +213,5 @@ def test_train_leaves_a_run_that_can_be_used(tmp_path):
 def test_help_explains_flags():
     done = groove_command("train", "--help", folder=ROOT)
     assert done.returncode == 0
-    for word in ("--seed", "--output", "--resume", "--meta.rate", "Adam's learning rate", "presets"):
+    for word in ("--seed", "--output", "--resume", "--sweep", "--meta.rate", "Adam's learning rate", "presets"):
         assert word.lower() in done.stdout.lower()

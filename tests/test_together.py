@@ -167,7 +167,7 @@ def test_the_command_makes_runs_and_goes_on_with_them(tmp_path, monkeypatch, cap
     words = ["--families", "bernoulli-bandit", "--members", "2"]
     assert cli.main(["train", "quick", "--seeds", "2", "--output", str(folder), *words]) == 0
     said = capsys.readouterr().out
-    assert "seed 0" in said and "seed 1" in said and "2 runs side by side" in said
+    assert "seed-0" in said and "seed-1" in said and "2 runs side by side" in said
     assert all((folder / f"seed-{seed}" / "report.html").is_file() for seed in (0, 1))
     assert cli.main(["train", "--resume", str(folder), "--seeds", "3"]) == 2
     assert "is a folder of 2 runs" in capsys.readouterr().err

@@ -1,7 +1,12 @@
 """From a configuration to the parts of a run: the one place where names become objects."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
 
 from groove.base import Score, Theta, UpdateRule
 from groove.build.learning import meta_optimizer, probe_tasks
@@ -9,12 +14,12 @@ from groove.build.parts import CELLS, HORIZONS, Saved, antagonist, architecture,
 from groove.build.plugged import check_rule
 from groove.build.plugged import rule as plugged_rule
 from groove.build.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
-from groove.config import Config
+from groove.config import Config, differing, with_numbers
 from groove.critic import critic
 from groove.curricula.latent import Latent
 from groove.lifetime import Lifetime
 from groove.meta import Stage
-from groove.trainer import Class, Trainer, trainer
+from groove.trainer import Class, Trainer, side_by_side, trainer
 from levels.base import Family
 
 __all__ = [
@@ -29,6 +34,7 @@ __all__ = [
     "Stored",
     "antagonist",
     "architecture",
+    "beside",
     "build",
     "check_rule",
     "check_rules",
@@ -40,6 +46,7 @@ __all__ = [
     "plugged_rule",
     "pool_size",
     "probe_tasks",
+    "remade",
     "rival",
     "score_of",
     "sizes",
@@ -81,6 +88,7 @@ class Run(NamedTuple):
     config: Config
     parts: tuple[Part, ...]
     trainer: Trainer
+    inputs: Inputs
 
 
 def build(config: Config, inputs: Inputs | None = None) -> Run:
@@ -95,7 +103,33 @@ def build(config: Config, inputs: Inputs | None = None) -> Run:
     parts = tuple(_part(config, name, members, inputs) for name, members in pairs)
     shares = tuple(part.share for part in parts)
     init = parts[0].rule.init if inputs.start is None else lambda key: inputs.start
-    return Run(config, parts, trainer(shares, meta_optimizer(config, parts), init, steps=config.chunk))
+    return Run(config, parts, trainer(shares, meta_optimizer(config, parts), init, steps=config.chunk), inputs)
+
+
+def remade(run: Run, config: Config) -> Run:
+    """The run of a configuration that differs from that of `run` in its seed, and in numbers that may be swept."""
+    if dataclasses.replace(config, seed=run.config.seed) == run.config:
+        return run._replace(config=config)
+    return build(config, run.inputs)
+
+
+def beside(run: Run, configs: Sequence[Config], place: Mesh) -> Trainer:
+    """Runs side by side, as `groove.trainer.side_by_side` says.
+
+    Args:
+        run: One of them.
+        configs: Of all of them, checked; they may differ in their seeds, and in numbers that may be swept.
+        place: The devices that share them out.
+
+    Raises:
+        ValueError: They differ in more.
+    """
+    numbers = {field: np.array(values, np.float32) for field, values in differing(configs).items()}
+
+    def make(own):
+        return build(with_numbers(run.config, own), run.inputs).trainer if own else run.trainer
+
+    return side_by_side(make, numbers, place)
 
 
 def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
@@ -108,6 +142,7 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
     rule, life = watch(config, kind, learned, value)
     score = score_of(config, kind, other)
     stored = inputs.given(kind, score) if inputs.given else None
-    found = inputs.latents(kind) if inputs.latents else None
+    with jax.ensure_compile_time_eval():  # a file's arrays are plain ones, also where numbers are traced
+        found = inputs.latents(kind) if inputs.latents else None
     share = Class(name, members, curriculum_of(config, kind, score, members, stored, found), score)
     return Part(kind, rule, life, antagonist(config, spec, name), Stage(rule, life, value), share)

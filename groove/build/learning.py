@@ -30,6 +30,7 @@ from groove.meta import (
     strategies,
     truncated,
 )
+from groove.ranges import Number, known
 from levels.base import Family
 
 PROBE_SEED = 60_521
@@ -88,7 +89,7 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
     settings = config.meta
     return gradient(
         tuple(part.stage for part in parts),
-        adam(settings.rate, clip=settings.clip or None, decay_steps=config.meta_steps if settings.decay else None),
+        adam(settings.rate, clip=_limit(settings.clip), decay_steps=config.meta_steps if settings.decay else None),
         updates=settings.updates,
         weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),
         per_life=settings.per_life,
@@ -96,6 +97,11 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
         block=settings.block or None,
         reproducible=config.reproducible,
     )
+
+
+def _limit(clip: Number) -> Number | None:
+    """The largest norm of a meta-gradient that a configuration allows: any, where it says 0."""
+    return clip or None if known(clip) else jnp.where(clip > 0, clip, jnp.inf)
 
 
 def _strategy(
@@ -108,9 +114,10 @@ def _strategy(
         strategy = strategies.named(settings.strategy, theta, population=size, sigma=settings.sigma, optimizer=optimizer)
     if not settings.novelty:
         return strategy
-    tasks = tuple(probe_tasks(config, part.family) for part in parts)
+    with jax.ensure_compile_time_eval():  # no traced number has a part in these
+        tasks = tuple(probe_tasks(config, part.family) for part in parts)
+        scales = tuple(_scale(part.family, own) for part, own in zip(parts, tasks, strict=True))
     lives, kinds = tuple(part.life for part in parts), tuple(part.rule for part in parts)
-    scales = tuple(_scale(part.family, own) for part, own in zip(parts, tasks, strict=True))
     behaviour = probes(lives, tasks, jax.random.key(PROBE_SEED), rules=kinds, scales=scales)
     return seeking(
         strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
+import jax
+
 from groove import agents, recurrent, rules
 from groove.agents import Architecture
 from groove.base import UpdateRule
@@ -22,6 +24,7 @@ from groove.config import (
     is_file,
     is_plugged,
 )
+from groove.ranges import Number
 from groove.rules import horizon
 from levels import FAMILIES
 from levels.base import Discrete, Family, Spec
@@ -179,15 +182,17 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
         )
     if saved is None:
         raise ValueError(f"curriculum.antagonist {config.curriculum.antagonist!r} is a file, and nobody has read it.")
-    return saved(spec)
+    with jax.ensure_compile_time_eval():  # a file's arrays are plain ones, also where numbers are traced
+        return saved(spec)
 
 
-def architecture(config: Config, spec: Spec, name: str, *, actor_rate: float | None = None) -> Architecture:
+def architecture(config: Config, spec: Spec, name: str, *, actor_rate: Number | None = None) -> Architecture:
     """Agents for an environment of the family `name`: tabular where observations are discrete; of gymnax with Adam, too."""
     own, clip = sizes(config, name), config.life.clip
     if isinstance(own, Gymnax):
-        trained = agents.mlp(rate=actor_rate or own.rate, clip=clip)
+        trained = agents.mlp(rate=own.rate if actor_rate is None else actor_rate, clip=clip)
         return trained._replace(network=agents.for_spec(spec).network)
     if isinstance(spec.observation, Discrete):
-        return agents.tabular(actor_rate=actor_rate or own.actor_rate, critic_rate=own.critic_rate, clip=clip)
+        rate = own.actor_rate if actor_rate is None else actor_rate
+        return agents.tabular(actor_rate=rate, critic_rate=own.critic_rate, clip=clip)
     return agents.for_spec(spec, clip=clip, rate=own.rate) if isinstance(own, Plugged) else agents.for_spec(spec, clip=clip)

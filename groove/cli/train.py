@@ -27,6 +27,9 @@ class TrainOptions:
     """Continue the run in this folder."""
     seeds: int = 1
     """Runs of so many seeds, from `seed` on, side by side in one program; --output holds their folders."""
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Runs that differ in a number as well, such as meta.rate=1e-4,3e-4; given again for other fields, runs of every
+    combination, with every seed. Rates and weights may differ so; fan out what decides shapes with Slurm arrays."""
     devices: int = 0
     """Devices that share the run; 0 for as many as there are and can. It may go on with another number."""
     yes: bool = False
@@ -95,12 +98,14 @@ def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
     from groove import devices, host, terminal
     from groove.cost import confirm, fitted
 
+    sweep = config.sweep_of(options.sweep)
+    runs = len(config.combinations(settings, options.seeds, sweep))
     if options.memory:
-        beside = options.seeds // (options.devices or devices.usable((options.seeds,), jax.device_count()))
+        beside = runs // (options.devices or devices.usable((runs,), jax.device_count()))
         settings = fitted(settings, options.memory * 2**30 / max(1, beside), announce=_say)
-    confirm(settings, runs=options.seeds, agreed=options.yes, ask=terminal.ask)
-    if options.seeds > 1:
-        host.create_together(settings, folder, options.seeds, announce=_say, trusted=options.trust)
+    confirm(settings, runs=runs, agreed=options.yes, ask=terminal.ask)
+    if runs > 1:
+        host.create_together(settings, folder, options.seeds, sweep=sweep, announce=_say, trusted=options.trust)
     else:
         host.create(settings, folder, announce=_say, trusted=options.trust)
 
@@ -161,7 +166,7 @@ def _finish(result, *, named: bool) -> None:
     from groove.report import write
 
     if named:
-        print(f"seed {result.run.config.seed}")
+        print(result.folder.name)
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
     terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
     picture = host.draw_walk(result)
@@ -202,19 +207,24 @@ def _parse(words: list[str]):
         raise ValueError(
             "--memory must be positive, and cannot change a run that goes on: its blocks are part of its numbers."
         )
-    _check_seeds(options)
+    _check_several(options, words)
     if options.resume and options.output:
         raise ValueError("--resume and --output exclude each other: a run goes on in its own folder.")
     return options, settings, options.resume or options.output or _free_folder(settings)
 
 
-def _check_seeds(options: TrainOptions) -> None:
+def _check_several(options: TrainOptions, words: list[str]) -> None:
     from groove import host
 
     if options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
-    if options.seeds > 1 and options.distributed:
-        raise ValueError("--seeds and --distributed exclude each other: give each job a --seed of its own.")
+    if options.distributed and (options.seeds > 1 or options.sweep):
+        raise ValueError("--distributed excludes --seeds and --sweep: give each job a --seed of its own.")
+    if options.sweep and options.resume:
+        raise ValueError("--sweep and --resume exclude each other: the folders of runs say in what they differ.")
+    for field in config.sweep_of(options.sweep):
+        if value_of(f"--{field}", words) is not None:
+            raise ValueError(f"--{field} and --sweep {field} exclude each other.")
     if options.resume and options.seeds not in (1, runs := len(host.folders_of(options.resume))):
         raise ValueError(f"{options.resume} is a folder of {runs} runs, not of {options.seeds}.")
 

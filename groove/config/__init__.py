@@ -32,6 +32,7 @@ from groove.config.settings import (
     Plugged,
     Rule,
 )
+from groove.config.sweep import SWEPT, check_sweep, combinations, differing, sweep_of, with_numbers
 
 __all__ = [
     "ANTAGONISTS",
@@ -46,6 +47,7 @@ __all__ = [
     "OPEN",
     "PRESETS",
     "QUICK",
+    "SWEPT",
     "TA_LPG",
     "TA_LPO",
     "Bandits",
@@ -65,6 +67,9 @@ __all__ = [
     "check_family",
     "check_name",
     "check_part",
+    "check_sweep",
+    "combinations",
+    "differing",
     "from_json",
     "generator_of",
     "is_file",
@@ -76,5 +81,7 @@ __all__ = [
     "save",
     "smoke",
     "sources",
+    "sweep_of",
     "whole_lives",
+    "with_numbers",
 ]

@@ -10,6 +10,7 @@ from groove.base import Curriculum, Score, Task
 from groove.curricula.prioritised import Priority, rank
 from groove.curricula.source import Pool, new_task, ring
 from groove.lifetime import choose
+from groove.ranges import Number, check_shares
 from levels.base import Generator
 
 FIRST_SERIAL = 2**30
@@ -35,7 +36,7 @@ def edited(
     generator: Generator,
     score: Score,
     *,
-    rate: float = 0.5,
+    rate: Number = 0.5,
     edits: int = 3,
     size: int,
     block: int = 32,
@@ -63,8 +64,7 @@ def edited(
         priority: Who becomes a parent; by default `rank(0.3)`.
         learn: Whether the meta-learner may learn from edits that were never scored; False for ACCEL on robust PLR.
     """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate must lie in [0, 1], got {rate}.")
+    check_shares({"rate": rate})
     if edits < 1:
         raise ValueError(f"edits must be at least 1, got {edits}.")
     if generator.mutate is None:

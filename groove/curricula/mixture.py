@@ -10,6 +10,7 @@ import numpy as np
 from groove import devices
 from groove.base import Curriculum, Outcome, Score, Task
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
+from groove.ranges import Number, check_shares
 from levels.base import Generator
 
 
@@ -64,7 +65,7 @@ def fit(vectors: np.ndarray, progress: np.ndarray, seed: int, *, most: int) -> t
     return odds, mean, root
 
 
-def draw(key: jax.Array, mixture: Gaussians, *, explore: float) -> jax.Array:
+def draw(key: jax.Array, mixture: Gaussians, *, explore: Number) -> jax.Array:
     """A vector f32[d] in [0, 1]: of the mixture, or uniform: with probability `explore`, or where nothing makes progress."""
     explore_key, uniform_key, choice_key, normal_key = jax.random.split(key, 4)
     dimensions = mixture.mean.shape[1]
@@ -84,7 +85,7 @@ def mixture(
     window: int = 250,
     history: int = 2500,
     components: int = 10,
-    explore: float = 0.2,
+    explore: Number = 0.2,
 ) -> Curriculum:
     """Decodes levels from a Gaussian mixture over the vectors on which returns have changed most.
 
@@ -108,8 +109,7 @@ def mixture(
         raise ValueError("mixture() needs a generator with decode and dimensions, got one without.")
     if not 2 <= components < window <= history:
         raise ValueError(f"2 <= components < window <= history must hold, got {components}, {window} and {history}.")
-    if not 0 <= explore <= 1:
-        raise ValueError(f"explore must lie in [0, 1], got {explore}.")
+    check_shares({"explore": explore})
     decode, dimensions = generator.decode, generator.dimensions
     nobody = Gaussians(
         jnp.zeros(components, jnp.float32),

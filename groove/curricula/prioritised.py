@@ -11,6 +11,7 @@ from groove import buffer
 from groove.base import Curriculum, Info, Source, Task
 from groove.buffer import Buffer, Worth
 from groove.lifetime import choose
+from groove.ranges import Number, check_shares, known
 
 Priority: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """`(score f32[C], eligible bool[C]) -> probabilities f32[C]`, 0 where not eligible; all 0 if nothing is."""
@@ -21,13 +22,13 @@ def _normalised(weight: jax.Array) -> jax.Array:
     return weight / jnp.where(total > 0, total, 1.0)
 
 
-def _tempered(log_weight: jax.Array, eligible: jax.Array, temperature: float) -> jax.Array:
+def _tempered(log_weight: jax.Array, eligible: jax.Array, temperature: Number) -> jax.Array:
     masked = jnp.where(eligible, log_weight / temperature, -jnp.inf)
     best = jnp.max(masked)
     return _normalised(jnp.where(eligible, jnp.exp(masked - jnp.where(best > -jnp.inf, best, 0.0)), 0.0))
 
 
-def rank(temperature: float = 0.3) -> Priority:
+def rank(temperature: Number = 0.3) -> Priority:
     """P proportional to (1 / rank)^(1 / temperature), rank 1 the highest score; equal scores share their ranks' weight."""
     _check_temperature(temperature)
 
@@ -43,7 +44,7 @@ def rank(temperature: float = 0.3) -> Priority:
     return priority
 
 
-def proportional(temperature: float = 0.3) -> Priority:
+def proportional(temperature: Number = 0.3) -> Priority:
     """P proportional to max(score, 0)^(1 / temperature); uniform where no score is positive."""
     _check_temperature(temperature)
 
@@ -55,8 +56,8 @@ def proportional(temperature: float = 0.3) -> Priority:
     return priority
 
 
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
+def _check_temperature(temperature: Number) -> None:
+    if known(temperature) and not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}.")
 
 
@@ -69,7 +70,7 @@ class Prioritised(NamedTuple):
 
 
 def replay_distribution(
-    store: Buffer, priority: Priority, *, staleness: float, needed: int | jax.Array = 1, in_play: bool = False
+    store: Buffer, priority: Priority, *, staleness: Number, needed: int | jax.Array = 1, in_play: bool = False
 ) -> jax.Array:
     """P = (1 - staleness) P_score + staleness P_stale over slots: f32[capacity].
 
@@ -108,9 +109,9 @@ def prioritised(
     source: Source,
     *,
     capacity: int,
-    replay: float = 0.5,
+    replay: Number = 0.5,
     minimal_fill: float = 0.5,
-    staleness: float = 0.3,
+    staleness: Number = 0.3,
     priority: Priority | None = None,
     replace: bool = True,
     robust: bool = False,
@@ -136,9 +137,7 @@ def prioritised(
     """
     if capacity < 1:
         raise ValueError(f"capacity must be at least 1 task, got {capacity}.")
-    for name, value in (("replay", replay), ("minimal_fill", minimal_fill), ("staleness", staleness)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {value}.")
+    check_shares({"replay": replay, "minimal_fill": minimal_fill, "staleness": staleness})
     priority = priority or rank()
 
     def init(key):

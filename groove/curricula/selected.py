@@ -10,6 +10,7 @@ from groove import buffer
 from groove.base import Curriculum, Source, Task
 from groove.buffer import Buffer
 from groove.lifetime import choose
+from groove.ranges import Number, check_shares, known
 
 
 class Selection(NamedTuple):
@@ -21,7 +22,7 @@ class Selection(NamedTuple):
     tried: jax.Array  # i32[]; tasks scored in this sweep
 
 
-def selected(source: Source, *, capacity: int, sweep: int, select: float = 0.5, share: float = 0.5) -> Curriculum:
+def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5, share: Number = 0.5) -> Curriculum:
     """Trains on the best of many tasks that were tried first.
 
     With probability `select` a member tries a new task: it lives there, is scored, and the meta-learner learns nothing from
@@ -40,10 +41,9 @@ def selected(source: Source, *, capacity: int, sweep: int, select: float = 0.5, 
     """
     if not 1 <= capacity <= sweep:
         raise ValueError(f"capacity must be at least 1 and at most the sweep of {sweep} tasks, got {capacity}.")
-    if not 0 <= select < 1:
+    if known(select) and not 0 <= select < 1:
         raise ValueError(f"select must lie in [0, 1), got {select}.")
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must lie in [0, 1], got {share}.")
+    check_shares({"share": share})
 
     def init(key):
         state = source.init(key)

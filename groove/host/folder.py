@@ -1,14 +1,14 @@
 """The folder of a run: how it is made, what must fit before anything is computed."""
 
-import dataclasses
 import functools
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 
@@ -29,6 +29,8 @@ rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
 TOGETHER = "runs.json"
 """Names the folders of runs side by side, in the folder that holds them."""
+NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
+"""Of runs that differ in their seeds alone."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -98,33 +100,36 @@ def create_together(
     folder: Path,
     seeds: int,
     *,
+    sweep: Mapping[str, Sequence[float]] = NO_SWEEP,
     announce: Callable[[str], None] = lambda text: None,
     trusted: tuple[str, ...] = (),
 ) -> None:
     """Makes a folder with the folders `seed-0`, ... of runs that differ in their seeds, which follow `settings.seed`.
 
+    If they differ in numbers as well, the folders are `meta.rate=0.0001,seed-0` and so on.
+
     Args:
-        settings: Of the first run.
+        settings: Of all runs, but for what differs.
         folder: New, or empty.
-        seeds: How many runs, at least 2.
+        seeds: How many.
+        sweep: Numbers by field, one of `config.SWEPT`: every combination of them is run with every seed.
         announce: As of `create`.
         trusted: As of `create`.
 
     Raises:
         ValueError, FileNotFoundError, OSError: As of `create`.
     """
-    if seeds < 2:
-        raise ValueError(f"seeds must be at least 2 for runs side by side, got {seeds}.")
+    several = config.combinations(settings, seeds, sweep)
+    if len(several) < 2:
+        raise ValueError(f"seeds must be at least 2 for runs side by side without a sweep, got {seeds}.")
     if settings.curriculum.files:
         raise ValueError(
             "runs side by side cannot begin with curricula, whose references would be shared: start them apart."
         )
     _check_new(folder)
-    several = [dataclasses.replace(settings, seed=settings.seed + i) for i in range(seeds)]
-    names = [f"seed-{one.seed}" for one in map(config.check, several)]
-    for one, name in zip(several, names, strict=True):
+    for name, one in several.items():
         create(one, folder / name, announce=announce, trusted=trusted)
-    write_text(folder / TOGETHER, json.dumps({"folders": names}) + "\n")
+    write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
 
 
 def folders_of(folder: Path) -> tuple[Path, ...]:

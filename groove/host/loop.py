@@ -15,13 +15,13 @@ from jax.sharding import PartitionSpec as P
 
 from groove import checkpoint, devices, processes
 from groove.base import Info, Task
-from groove.build import Run
+from groove.build import Run, beside, remade
 from groove.host import faults, traced
 from groove.host.folder import begun, open_folder
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible
 from groove.host.traced import Program
-from groove.trainer import SPECS, State, one_of, shared, side_by_side, spread
+from groove.trainer import SPECS, State, one_of, shared, spread
 
 LOOKED_AT = 64
 """Levels of a family whose optimum is computed after every chunk: some milliseconds each at paper scale."""
@@ -53,7 +53,7 @@ class Loop:
         self.settings = [open_folder(folder) for folder in folders]
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
-        trainer = shared(run.trainer, mesh) if self.alone else side_by_side(run.trainer, mesh)
+        trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
         self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
         self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug)
         self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True)
@@ -71,7 +71,7 @@ class Loop:
             self.save(state)
         state, finished = self.collect(state), int(state.step) >= total
         results = [
-            Result(self.run._replace(config=settings), folder, self.of_run(state, i), finished)
+            Result(remade(self.run, settings), folder, self.of_run(state, i), finished)
             for i, (settings, folder) in enumerate(zip(self.settings, self.folders, strict=True))
         ]
         if finished and not self.alone:
@@ -198,7 +198,8 @@ class Loop:
         said = f"NaN is in {leaves}." if leaves else "No leaf of theta or of the members holds NaN."
         if not self.debug:
             return f"{said} To learn where it came from, go on with --debug."
-        found = faults.origin(self.run.trainer.chunk, self.of_run(self.collect(before), place))
+        chunk = remade(self.run, self.settings[place]).trainer.chunk
+        found = faults.origin(chunk, self.of_run(self.collect(before), place))
         return f"{said} The first operation to make NaN: {found or 'none; it began with inf'}."
 
     @functools.cached_property

@@ -66,7 +66,7 @@ def train_together(
     debug: bool = False,
     programs: Path | None = None,
 ) -> list[Result]:
-    """Runs, or goes on with, several runs that differ in their seed, as one program.
+    """Runs, or goes on with, several runs that differ in their seeds and in numbers, as one program.
 
     Args:
         folder: Made by `create_together`. The runs have folders of their own in it, in which their results lie; until they
@@ -85,7 +85,7 @@ def train_together(
     folders = folders_of(folder)
     count = device_count or devices.usable((len(folders),), len(jax.devices()))
     if not processes.alone():
-        raise ValueError("several seeds are one process's work; give each process a seed of its own.")
+        raise ValueError("runs side by side are one process's work; give each process a run of its own.")
     if (idle := len(jax.devices()) - count) > 0 and device_count is None:
         announce(
             f"{count} devices share out {len(folders)} runs, {idle} have no work: their number must divide that of runs"

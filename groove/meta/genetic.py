@@ -1,6 +1,5 @@
 """Deep GA: a genetic algorithm with truncation selection, Gaussian mutation and one elite."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 
 from groove.base import Theta
 from groove.meta.strategies import Strategy
+from groove.ranges import Number, check_positive
 
 
 class Herd(NamedTuple):
@@ -16,7 +16,7 @@ class Herd(NamedTuple):
     members: Theta  # PyTree of [population, ...]
 
 
-def deep_ga(*, population: int, parents: int, sigma: float = 0.002) -> Strategy:
+def deep_ga(*, population: int, parents: int, sigma: Number = 0.002) -> Strategy:
     """The genetic algorithm of Such et al. 2017 (arXiv 1712.06567): no crossover, every candidate but one is new.
 
     The fittest `parents` of a generation have children, theta + sigma noise; the fittest of all goes on unchanged, as the
@@ -41,8 +41,7 @@ def deep_ga(*, population: int, parents: int, sigma: float = 0.002) -> Strategy:
         raise ValueError(f"population must be even and at least 4, got {population}.")
     if not 1 <= parents < population:
         raise ValueError(f"parents must be between 1 and {population - 1}, got {parents}.")
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be positive and finite, got {sigma}.")
+    check_positive({"sigma": sigma})
 
     def mutate(key, chosen: Theta) -> Theta:
         leaves, structure = jax.tree.flatten(chosen)

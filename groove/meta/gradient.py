@@ -1,6 +1,5 @@
 """Meta-gradients: theta follows the gradient of what its agents achieve, back through their K last updates."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
 from groove.critic import Critic, normalise, over_steps
 from groove.lifetime import Lifetime, Member, choose
+from groove.ranges import Number, check_positive, known
 from groove.rules.a2c import log_probability
 
 
@@ -41,10 +41,10 @@ class Stage(NamedTuple):
 class Weights(NamedTuple):
     """Weights of the meta-loss's regularisers; defaults are GROOVE's (Jackson et al. 2023)."""
 
-    entropy: float = 0.05  # beta_0, of the policy's entropy
-    prediction_entropy: float = 0.001  # beta_1, of y's entropy
-    policy_target: float = 0.005  # beta_2, of |pi_hat|^2
-    prediction_target: float = 0.001  # beta_3, of |y_hat|^2
+    entropy: Number = 0.05  # beta_0, of the policy's entropy
+    prediction_entropy: Number = 0.001  # beta_1, of y's entropy
+    policy_target: Number = 0.005  # beta_2, of |pi_hat|^2
+    prediction_target: Number = 0.001  # beta_3, of |y_hat|^2
 
 
 def regulariser(weights: Weights, diagnosis: Info, updates: Info) -> jax.Array:
@@ -249,7 +249,7 @@ def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:
     return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite}
 
 
-def adam(rate: float = 1e-4, *, clip: float | None = None, decay_steps: int | None = None) -> optax.GradientTransformation:
+def adam(rate: Number = 1e-4, *, clip: Number | None = None, decay_steps: int | None = None) -> optax.GradientTransformation:
     """Adam for theta; GROOVE's rate by default.
 
     Args:
@@ -257,9 +257,8 @@ def adam(rate: float = 1e-4, *, clip: float | None = None, decay_steps: int | No
         clip: Largest global norm of the meta-gradient, applied before Adam; None for no clipping.
         decay_steps: Steps over which the rate falls to 0 along a cosine; None for a constant rate.
     """
-    if not 0 < rate < math.inf:
-        raise ValueError(f"rate must be positive and finite, got {rate}.")
-    if clip is not None and not clip > 0:
+    check_positive({"rate": rate})
+    if clip is not None and known(clip) and not clip > 0:
         raise ValueError(f"clip must be positive, got {clip}.")
     schedule = optax.cosine_decay_schedule(rate, decay_steps) if decay_steps else rate
-    return optax.chain(optax.clip_by_global_norm(clip) if clip else optax.identity(), optax.adam(schedule))
+    return optax.chain(optax.identity() if clip is None else optax.clip_by_global_norm(clip), optax.adam(schedule))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Info, Theta
+from groove.ranges import Number, check_positive, known
 
 
 class Strategy(NamedTuple):
@@ -96,7 +97,7 @@ def named(
     theta: Theta,
     *,
     population: int,
-    sigma: float = 0.1,
+    sigma: Number = 0.1,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Strategy:
     """One of evosax's strategies. Fitness is shaped before it is told: evosax's own shaping is off where it can be.
@@ -130,8 +131,7 @@ def named(
         raise ValueError(f"unknown strategy {name!r}. Known: {', '.join(KINDS)}.")
     if population < 4 or population % 2:
         raise ValueError(f"population must be even and at least 4, got {population}.")
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be positive and finite, got {sigma}.")
+    check_positive({"sigma": sigma})
     algorithm, parameters = _algorithm(name, theta, population, sigma, optimizer or decaying_adam())
 
     @_loose
@@ -152,9 +152,10 @@ def named(
     return Strategy(population, KINDS[name].mirrored, init, ask, tell, algorithm.get_mean)
 
 
-def decaying_adam(rate: float = 1e-2, *, decay: float = 0.999, floor: float = 1e-5) -> optax.GradientTransformation:
+def decaying_adam(rate: Number = 1e-2, *, decay: float = 0.999, floor: Number = 1e-5) -> optax.GradientTransformation:
     """Adam whose rate falls by a factor each generation, down to a floor; TA-LPG's (Jackson, Lu et al. 2024)."""
-    if not 0 < rate < math.inf or not 0 < decay <= 1 or not 0 <= floor <= rate:
+    plain = known(rate) and known(floor)
+    if not 0 < decay <= 1 or (plain and not (0 < rate < math.inf and 0 <= floor <= rate)):
         raise ValueError(
             f"0 < rate < inf, 0 < decay <= 1 and 0 <= floor <= rate must hold, got {rate}, {decay} and {floor}."
         )
@@ -187,7 +188,7 @@ def _tied(fitness: jax.Array) -> jax.Array:
     return jnp.all(fitness == fitness[0])
 
 
-def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer: optax.GradientTransformation):
+def _algorithm(name: str, theta: Theta, population: int, sigma: Number, optimizer: optax.GradientTransformation):
     """The algorithm of evosax, and its parameters."""
     from evosax import algorithms  # a second of import time that other runs need not pay
 
@@ -200,7 +201,7 @@ def _algorithm(name: str, theta: Theta, population: int, sigma: float, optimizer
         options["fitness_shaping_fn"] = lambda candidates, fitness, state, parameters: fitness
     if kind.weights:
         options["fitness_shaping_fn"] = lambda candidates, fitness, state, parameters: shared(parameters.weights, fitness)
-    with jax.numpy_rank_promotion("allow"):
+    with jax.numpy_rank_promotion("allow"), jax.ensure_compile_time_eval():  # also where sigma or a rate is traced
         algorithm = algorithms.algorithms[name](population, zeros, metrics_fn=lambda *state: {}, **options)
         parameters = algorithm.default_params
     return algorithm, parameters if kind.schedule else parameters.replace(std_init=jnp.float32(sigma))

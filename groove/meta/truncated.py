@@ -1,6 +1,5 @@
 """Evolution in pieces of a lifetime: agents live on between generations, and theta moves long before they are old."""
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -14,6 +13,7 @@ from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
 from groove.meta.evolution import better_half, nonfinite
+from groove.ranges import Number, check_positive
 
 Credit: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
@@ -53,7 +53,7 @@ def truncated(
     optimizer: optax.GradientTransformation,
     theta: Theta,
     *,
-    sigma: float = 0.1,
+    sigma: Number = 0.1,
     updates: int = 5,
     credit: Credit = persistent,
     final: bool = False,
@@ -81,8 +81,7 @@ def truncated(
     """
     if updates < 1 or block < 1:
         raise ValueError(f"updates and block must be at least 1, got {updates} and {block}.")
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be positive and finite, got {sigma}.")
+    check_positive({"sigma": sigma})
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), theta)
     plays = tuple(_player(life, sigma=sigma, updates=updates, final=final) for life in lives)
 
@@ -125,13 +124,13 @@ def _begin(life: Lifetime, key: jax.Array, task: Task, nothing: Theta) -> Couple
     return jax.vmap(one)(*devices.own((jax.random.split(key, task.lifetime.size), task)))
 
 
-def _noise(key: jax.Array, like: Theta, sigma: float) -> Theta:
+def _noise(key: jax.Array, like: Theta, sigma: Number) -> Theta:
     """A normal perturbation, drawn in one call."""
     flat, unravel = ravel_pytree(like)
     return unravel(sigma * jax.random.normal(key, flat.shape, flat.dtype))
 
 
-def _player(life: Lifetime, *, sigma: float, updates: int, final: bool):
+def _player(life: Lifetime, *, sigma: Number, updates: int, final: bool):
     """`(key, center, couple, noise) -> (slope, couple, outcome, info)`: K updates of both agents, with the same words."""
 
     def piece(keys, theta, member, task):

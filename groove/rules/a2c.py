@@ -9,6 +9,7 @@ from groove import agents
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, UpdateRule
 from groove.critic import critic, normalise, over_steps
+from groove.ranges import Number, check_not_negative, check_shares
 from levels.base import Spec
 
 
@@ -35,9 +36,9 @@ def a2c(
     spec: Spec,
     architecture: Architecture | None = None,
     *,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-    entropy_weight: float | jax.Array = 0.01,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
+    entropy_weight: Number = 0.01,
     normalise_advantage: bool = True,
 ) -> UpdateRule:
     """Advantage actor-critic (Mnih et al. 2016) with GAE; one gradient step per rollout.
@@ -63,8 +64,8 @@ def a2c(
         >>> rule.init(jax.random.key(0))
         ()
     """
-    check_discounts(gamma=gamma, lambda_=lambda_)
-    agents.check_not_negative({"entropy_weight": entropy_weight})
+    check_shares({"gamma": gamma, "lambda_": lambda_})
+    check_not_negative({"entropy_weight": entropy_weight})
     architecture = architecture or agents.for_spec(spec)
     network = architecture.network(spec, spec.actions)
     apply = over_steps(network.apply)
@@ -99,10 +100,3 @@ def a2c(
         update=update,
         diagnose=diagnose,
     )
-
-
-def check_discounts(*, gamma: float, lambda_: float = 0.0) -> None:
-    """Raises a ValueError unless both lie in [0, 1]."""
-    for name, value in (("gamma", gamma), ("lambda_", lambda_)):
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {value}.")

@@ -11,8 +11,9 @@ from groove import agents, recurrent
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, Theta, UpdateRule
 from groove.critic import over_steps
+from groove.ranges import Number, check_not_negative, check_shares
 from groove.recurrent import Cell
-from groove.rules.a2c import check_discounts, entropy, log_probability
+from groove.rules.a2c import entropy, log_probability
 from groove.rules.horizon import Horizon, none
 from levels.base import Spec
 
@@ -81,8 +82,8 @@ def lpg(
     *,
     targets: TargetNetwork | None = None,
     predictions: int = 8,
-    gamma: float = 0.99,
-    prediction_weight: float = 0.5,
+    gamma: Number = 0.99,
+    prediction_weight: Number = 0.5,
     horizon: Horizon = none,
     stop_inputs: bool = False,
 ) -> UpdateRule:
@@ -111,9 +112,8 @@ def lpg(
         >>> rule = lpg(levels.bandit.bernoulli_bandit().environment.spec)
         >>> theta = rule.init(jax.random.key(0))
     """
-    check_discounts(gamma=gamma)
-    if not prediction_weight >= 0:
-        raise ValueError(f"prediction_weight must be at least 0, got {prediction_weight}.")
+    check_shares({"gamma": gamma})
+    check_not_negative({"prediction_weight": prediction_weight})
     architecture = architecture or agents.for_spec(spec)
     targets = targets or recurrent_targets(predictions=predictions)
     network = architecture.network(spec, spec.actions + predictions)

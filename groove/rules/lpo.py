@@ -4,9 +4,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import agents
 from groove.agents import Architecture
 from groove.base import Clock, Theta, UpdateRule
+from groove.ranges import Number, check_positive
 from groove.rules.horizon import Horizon, none
 from groove.rules.ppo import bounded, ppo_drift, proximal
 from levels.base import Spec
@@ -88,9 +88,9 @@ def lpo(
     clip: float = 0.2,
     epochs: int = 4,
     minibatches: int = 8,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-    entropy_weight: float | jax.Array = 0.01,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
+    entropy_weight: Number = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Learned policy optimisation (Lu et al. 2022, arXiv 2210.05639): PPO's loop with a learned drift.
@@ -121,7 +121,7 @@ def lpo(
     """
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}.")
-    agents.check_positive({"clip": clip})
+    check_positive({"clip": clip})
     now = Clock(jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
     inputs = 8 * (1 + jax.eval_shape(horizon, now).size)
 

@@ -17,7 +17,8 @@ from groove import agents
 from groove.agents import Architecture
 from groove.base import Clock, Info, Rollout, Theta, UpdateRule
 from groove.critic import critic, normalise, over_steps
-from groove.rules.a2c import ActorCritic, check_discounts, entropy, log_probability
+from groove.ranges import Number, check_not_negative, check_positive, check_shares
+from groove.rules.a2c import ActorCritic, entropy, log_probability
 from groove.rules.horizon import fraction
 from levels.base import Spec
 
@@ -96,9 +97,9 @@ def proximal(
     *,
     epochs: int = 4,
     minibatches: int = 8,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-    entropy_weight: float | jax.Array = 0.01,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
+    entropy_weight: Number = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """The outer loop of PPO (Schulman et al. 2017) around any drift.
@@ -124,7 +125,7 @@ def proximal(
         A rule whose agents are `ActorCritic`s. Its info, means over minibatches: `entropy`, `value_loss`, `drift`,
         `ratio_deviation` (of |r - 1|).
     """
-    check_discounts(gamma=gamma, lambda_=lambda_)
+    check_shares({"gamma": gamma, "lambda_": lambda_})
     _check_loop(epochs=epochs, minibatches=minibatches, entropy_weight=entropy_weight)
     architecture = architecture or agents.for_spec(spec)
     network = architecture.network(spec, spec.actions)
@@ -197,9 +198,9 @@ def ppo(
     clip: float = 0.2,
     epochs: int = 4,
     minibatches: int = 8,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-    entropy_weight: float | jax.Array = 0.01,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
+    entropy_weight: Number = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), with separate actor and critic.
@@ -225,7 +226,7 @@ def ppo(
         >>> rule.init(jax.random.key(0))
         ()
     """
-    agents.check_positive({"clip": clip})
+    check_positive({"clip": clip})
     return proximal(
         spec,
         architecture,
@@ -248,9 +249,9 @@ def dpo(
     beta: float = 0.6,
     epochs: int = 4,
     minibatches: int = 8,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-    entropy_weight: float | jax.Array = 0.01,
+    gamma: Number = 0.99,
+    lambda_: Number = 0.95,
+    entropy_weight: Number = 0.01,
     anneal: bool = True,
 ) -> UpdateRule:
     """Discovered policy optimisation (Lu et al. 2022, arXiv 2210.05639): PPO's loop with `dpo_drift`.
@@ -277,7 +278,7 @@ def dpo(
         >>> rule.init(jax.random.key(0))
         ()
     """
-    agents.check_positive({"alpha": alpha, "beta": beta})
+    check_positive({"alpha": alpha, "beta": beta})
     return proximal(
         spec,
         architecture,
@@ -292,8 +293,8 @@ def dpo(
     )
 
 
-def _check_loop(*, epochs: int, minibatches: int, entropy_weight: float | jax.Array) -> None:
+def _check_loop(*, epochs: int, minibatches: int, entropy_weight: Number) -> None:
     for name, count in (("epochs", epochs), ("minibatches", minibatches)):
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}.")
-    agents.check_not_negative({"entropy_weight": entropy_weight})
+    check_not_negative({"entropy_weight": entropy_weight})
