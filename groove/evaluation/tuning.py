@@ -13,13 +13,15 @@ from groove import evaluate, host, protocols
 from groove.evaluation.contestants import RANDOM
 from groove.evaluation.work import Stopped, agents_at_once, key_of, life_of
 from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
-from levels.base import Level
+from levels.base import Discrete, Level
 from levels.suites import SUITES, Chapter, chapters
 
 SEED = 81_517
 """Of the agents that settings are tried with; those that are reported of have other seeds."""
 TASKS, SEEDS = 16, 4
 """Most levels for practice, and agents on each, that a setting is tried with."""
+PICTURES = 3
+"""Most levels where agents see pictures, whose nets take far longer than tables."""
 
 
 class Search(NamedTuple):
@@ -98,9 +100,11 @@ def read(path: Path) -> dict[str, dict]:
 
 def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Search:
     """Tries all settings of a baseline on levels for practice, all in one compiled function."""
-    count = min(TASKS, len(chapter.practice_random))
+    spec = chapter.family.environment.spec
+    pictures = not isinstance(spec.observation, Discrete) and len(spec.observation.shape) > 2
+    count = min(PICTURES if pictures else TASKS, len(chapter.practice_random))
     levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:count]), chapter.practice)
-    settings = protocols.search_space(rule, chapter.family.environment.spec)
+    settings = protocols.search_space(rule, spec)
     table = Setting(*(jnp.asarray(column, jnp.float32) for column in zip(*settings, strict=True)))
     live = lived(protocol, scale, rule, chapter)
     returns = jax.jit(lambda key, table: jax.lax.map(lambda one: live(key, levels, one), table))

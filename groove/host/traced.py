@@ -30,6 +30,8 @@ from groove.trainer import State
 
 KEPT = 128
 """Programs kept, the last used: a start needs three, of at most a few megabytes."""
+SUFFIX, DIGEST = ".program", 32
+"""Of their files, which begin with a hash of so many bytes."""
 Results: TypeAlias = tuple[chex.ArrayTree, Info]
 """Of a program: the next state, or None, and what is logged."""
 
@@ -89,14 +91,15 @@ class Program:
         return self.compiled(state)
 
     def _export(self, state: State, place: Shelf) -> export.Exported | None:
-        """Traces it, for the shelf as well; None if it calls what JAX does not export, as some kernels of GPUs are."""
+        """Traces it, for the shelf as well; None if it calls what JAX does not export, such as some kernels of GPUs."""
         tree = jax.tree.structure(state)
         opened = jax.jit(lambda *leaves: _opened(self.function(jax.tree.unflatten(tree, leaves))))
         try:
             kept = export.export(opened)(*jax.tree.leaves(state))
-        except ValueError:
+            program = bytes(kept.serialize())
+        except (ValueError, NotImplementedError):
             return None
-        _write(place, self.name, kept)
+        _write(place, self.name, program)
         return kept
 
     def _called(self, kept: export.Exported, state: State) -> jax.stages.Wrapped:
@@ -114,48 +117,51 @@ def _closed(results: tuple[tuple[jax.Array, ...], Info], tree: jax.tree_util.PyT
 
 
 def _path(place: Shelf, name: str) -> Path:
-    return place.folder / f"{name}-{hashlib.sha256(place.about.encode()).hexdigest()[:32]}.zip"
+    return place.folder / f"{name}-{hashlib.sha256(place.about.encode()).hexdigest()[:32]}{SUFFIX}"
 
 
 def _read(place: Shelf, name: str) -> export.Exported | None:
     """What an earlier start has traced; None if there is nothing, or nothing good."""
     path = _path(place, name)
     try:
-        with zipfile.ZipFile(path) as found:
-            modules = json.loads(found.read("modules"))
-            if found.read("about").decode() != place.about or modules["stamp"] != _stamp(modules["files"]):
-                return None
-            traced = export.deserialize(bytearray(found.read("program")))
+        content = path.read_bytes()
         os.utime(path)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except OSError:
         return None
-    return traced
+    if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+        return None
+    with zipfile.ZipFile(io.BytesIO(content[DIGEST:])) as found:
+        modules = json.loads(found.read("modules"))
+        same = found.read("about").decode() == place.about and modules["stamp"] == _stamp(modules["files"])
+        return export.deserialize(bytearray(found.read("program"))) if same else None
 
 
-def _write(place: Shelf, name: str, traced: export.Exported) -> None:
-    files = sorted(
-        filter(os.path.isfile, {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())})
-    )
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("about", place.about)
-        made.writestr("modules", json.dumps({"files": files, "stamp": _stamp(files)}))
-        made.writestr("program", bytes(traced.serialize()))
+def _write(place: Shelf, name: str, program: bytes) -> None:
+    files = sorted({file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))})
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as parts:
+        parts.writestr("about", place.about)
+        parts.writestr("modules", json.dumps({"files": files, "stamp": _stamp(files)}))
+        parts.writestr("program", program)
+    content = made.getvalue()
     try:
         place.folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(_path(place, name), content.getvalue())
-        for old in sorted(place.folder.glob("*.zip"), key=lambda path: -path.stat().st_mtime)[KEPT:]:
+        write_bytes(_path(place, name), hashlib.sha256(content).digest() + content)
+        for old in sorted(place.folder.glob(f"*{SUFFIX}"), key=lambda path: -path.stat().st_mtime)[KEPT:]:
             old.unlink(missing_ok=True)
     except OSError:  # no room, or another start was faster: the next one traces again
         return
 
 
 def _stamp(files: Sequence[str]) -> str:
-    """A hash of times of change and sizes."""
+    """A hash of when they were changed, and of their sizes."""
     total = hashlib.sha256()
     for file in files:
-        found = os.stat(file)
-        total.update(f"{file} {found.st_mtime_ns} {found.st_size}\n".encode())
+        try:
+            found = os.stat(file)
+            total.update(f"{file} {found.st_mtime_ns} {found.st_size}\n".encode())
+        except OSError:  # of modules that do not lie in files
+            total.update(f"{file} is none\n".encode())
     return total.hexdigest()
 
 
