@@ -73,7 +73,7 @@ class Program:
         """Args: name: Under which it is kept; donate: whether it may reuse the memory of its argument."""
         self.name, self.donated = name, (0,) if donate else ()
         self.function = jax.jit(function, donate_argnums=self.donated)
-        self.compiled: jax.stages.Compiled | None = None
+        self.call: Callable[[State], Results] = self.function
 
     def trace(self, state: State, place: Shelf | None) -> Callable[[], None]:
         """Traces it for states like this one, unless a shelf has it. What comes back compiles it."""
@@ -81,14 +81,15 @@ class Program:
         lowered = (self._called(kept, state) if kept else self.function).lower(state)
 
         def compile_it() -> None:
-            self.compiled = lowered.compile()
+            compiled = lowered.compile()
+            if kept:  # else the function has it now, and takes states as devices hold them
+                self.call = compiled
 
         return compile_it
 
     def __call__(self, state: State) -> Results:
         """Calls what was compiled."""
-        assert self.compiled is not None
-        return self.compiled(state)
+        return self.call(state)
 
     def _export(self, state: State, place: Shelf) -> export.Exported | None:
         """Traces it, for the shelf as well; None if it calls what JAX does not export, such as some kernels of GPUs."""
