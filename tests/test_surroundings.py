@@ -14,6 +14,7 @@ import jax
 import pytest
 
 from groove import cli, config, host, terminal
+from groove.cli import train
 from groove.cli.common import cache
 from groove.host import latents
 
@@ -51,6 +52,26 @@ def test_a_second_run_of_a_folder_refuses_and_leaves_the_first_alone(tmp_path, c
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"} == before
     assert cli.main(["train", "--output", str(folder)]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_folders_are_held_until_the_reports_are_written(tmp_path, monkeypatch):
+    host.create_together(SMALL, tmp_path / "two", 2)
+    folders = host.folders_of(tmp_path / "two")
+    refused = []
+
+    def finish(result, *, named: bool) -> None:
+        for folder in (tmp_path / "two", *folders):
+            with pytest.raises(host.InUse), host.owned(folder):
+                pass
+            refused.append(folder)
+
+    results = [host.Result(host.assembled(folder), folder, None, True) for folder in folders]
+    monkeypatch.setattr(train, "_train", lambda *_: results)
+    monkeypatch.setattr(train, "_finish", finish)
+    assert cli.main(["train", "--resume", str(tmp_path / "two")]) == 0
+    assert len(refused) == 6
+    with host.owned(tmp_path / "two"):
+        pass
 
 
 def test_a_run_that_cannot_go_on_yet_is_kept(tmp_path, monkeypatch, capsys):

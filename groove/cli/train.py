@@ -57,7 +57,7 @@ class TrainOptions:
 
 def run(words: list[str]) -> int:
     """`groove train`: everything from flags to report."""
-    from groove import processes
+    from groove import host, processes
 
     _join(words)
     options, settings, folder = _parse(words)
@@ -72,8 +72,11 @@ def run(words: list[str]) -> int:
         step = int(results[0].state.step)
         print(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}")
         return 130
-    for result in results:
-        _finish(result, named=len(results) > 1)
+    with ExitStack() as stack:
+        for held in dict.fromkeys((folder, *(result.folder for result in results))):
+            stack.enter_context(host.locked(held))
+        for result in results:
+            _finish(result, named=len(results) > 1)
     return 0
 
 

@@ -20,12 +20,13 @@ def owned(folder: Path) -> Iterator[None]:
         InUse: Another one has it.
     """
     with ExitStack() as stack:
-        processes.by_first(lambda: stack.enter_context(_locked(folder)))
+        processes.by_first(lambda: stack.enter_context(locked(folder)))
         yield
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process, as `owned` does, where no other makes the run with it."""
     import fcntl
 
     with (folder / ".lock").open("w") as lock:
