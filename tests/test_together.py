@@ -104,6 +104,9 @@ def test_one_that_is_not_finite_stops_all_and_the_others_go_on_alone(three, tmp_
     assert host.train(folder / "seed-7", nothing).finished
     assert [row["step"] for row in rows_of(folder / "seed-7")] == [1, 2, 3, 4, 5, 6]
     assert rows_of(folder / "seed-7")[:2] == rows_of(three[0] / "seed-7")[:2]
+    with pytest.raises(ValueError, match="seed-7 has gone on alone, to meta-step 6: resume each run by its own folder"):
+        host.train_together(folder, [nothing] * 3)
+    assert len(rows_of(folder / "seed-7")) == STEPS
 
 
 def test_a_new_folder_is_removed_with_all_runs_or_none(tmp_path):

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from groove import devices, processes
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
-from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, versions
+from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, reached, versions
 from groove.host.loop import Loop, Result
 from groove.host.metrics import Sink
 from groove.host.process import owned
@@ -78,11 +78,13 @@ def train_together(
         programs: As of `train`.
 
     Raises:
-        ValueError: There are not as many devices, or they do not divide the number of runs.
+        ValueError: There are not as many devices, or they do not divide the number of runs; or one of these has gone on
+            alone.
         NotFinite: As of `train`, of any run.
         OSError: The disk is full or not writable.
     """
     folders = folders_of(folder)
+    _check_together(folder, folders)
     count = device_count or devices.usable((len(folders),), len(jax.devices()))
     if not processes.alone():
         raise ValueError("runs side by side are one process's work; give each process a run of its own.")
@@ -108,6 +110,13 @@ def _check_alone(folder: Path) -> None:
         return
     if folder.resolve() in folders_of(beside):
         raise ValueError(f"{folder} is one of several runs, which go on together: groove train --resume {beside}")
+
+
+def _check_together(folder: Path, folders: Sequence[Path]) -> None:
+    """Raises a ValueError if one of several runs has gone on alone: what it learned since would be lost."""
+    for own in folders:
+        if reached(own) > reached(folder):
+            raise ValueError(f"{own} has gone on alone, to meta-step {reached(own)}: resume each run by its own folder.")
 
 
 def _assembled(folder: Path, saved: Path) -> Run:
