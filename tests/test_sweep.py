@@ -189,6 +189,9 @@ def test_bad_numbers_are_refused_as_those_of_a_run_are(field: str):
         (["meta.rate=1e-3"], "at least 2 numbers of meta.rate"),
         (["meta.rate=1e-3,nan"], "all finite"),
         (["meta.rate=0.1,0.10000000001"], "differ as float32"),
+        (["meta.rate=1,1e-46"], "differ as float32, from 0 too"),
+        (["meta.rate=1,1e39"], "all finite"),
+        (["meta.policy-target=1,2", "meta.policy_target=3,4"], "name every field once, got meta.policy_target twice"),
         (["meta.rate=1,2", "meta.rate=3,4"], "name every field once, got meta.rate twice"),
         (["rule.width=4,8"], "cannot vary 'rule.width'.*only meta.rate, .*job array of Slurm"),
         (["seed=0,1"], "cannot vary 'seed': seeds are varied by --seeds"),
@@ -205,6 +208,33 @@ def test_every_combination_is_checked_before_there_is_a_folder(tmp_path: Path):
         host.create_together(settings(), tmp_path / "run", 1, sweep={"meta.rate": (0.1, -0.1)})
     with pytest.raises(ValueError, match="at least 2"):
         host.create_together(settings(), tmp_path / "run", 0, sweep={"meta.rate": (0.1, 0.2)})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("field", ["curriculum.edit", "rule.policy_entropy", "chains.critic_rate"])
+def test_numbers_without_effect_are_not_swept(field: str):
+    with pytest.raises(ValueError, match=f"no effect in this run: {field}"):
+        config.combinations(settings(), 1, {field: (0.1, 0.2), "meta.rate": (0.1, 0.2)})
+
+
+def test_names_fit_into_file_systems():
+    fields = ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")
+    sweep = {f"meta.{name}": (0.012345678901234567, 0.2) for name in fields}
+    with pytest.raises(ValueError, match="too much for the name of a folder"):
+        config.combinations(settings(), 1, sweep)
+
+
+def test_what_cannot_be_made_whole_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    create = host.folder.create
+
+    def fails(one: Config, folder: Path, **how: object) -> None:
+        if one.seed == 1:
+            raise OSError("full")
+        create(one, folder, **how)
+
+    monkeypatch.setattr(host.folder, "create", fails)
+    with pytest.raises(OSError, match="full"):
+        host.create_together(settings(), tmp_path / "run", 2)
     assert not (tmp_path / "run").exists()
 
 
@@ -265,6 +295,7 @@ def test_done_each_is_a_run_like_any_other(four: tuple[Path, list[host.Result]])
         (["--sweep", "meta.rate=1e-3,-1"], "meta.rate must be positive and finite, got -1.0"),
         (["--sweep", "rule.width=4,8"], "cannot vary 'rule.width'"),
         (["--sweep", "meta.rate=1e-3,1e-4", "--meta.rate", "1e-2"], "--meta.rate and --sweep meta.rate exclude each other"),
+        (["--sweep", "meta.policy_target=1,2", "--meta.policy-target", "3"], "exclude each other"),
         (["--sweep", "evolution.sigma=0.2,0.3"], "evolution.sigma 0.2 has no effect here"),
         (["--sweep", "meta.rate=1e-3,1e-4", "--devices", "3"], "devices must"),
     ],

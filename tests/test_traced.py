@@ -4,8 +4,11 @@ import dataclasses
 import importlib
 import os
 import sys
+import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +51,12 @@ def plain(tree: object) -> list[np.ndarray]:
     return [np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x) for x in leaves]
 
 
+@pytest.fixture(autouse=True)
+def long_ago(monkeypatch) -> None:
+    """As if all modules had been there before this process, also those that somebody has just edited."""
+    monkeypatch.setattr(traced, "BORN", 2**63)
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path / "programs", "about")
@@ -78,7 +87,39 @@ def test_what_differs_is_traced(place, module):
     assert lived(place)[0] == 0
     os.utime(module, ns=(1, 1))
     assert lived(place)[0] == 1 and lived(place)[0] == 0
+    module.touch()
+    os.utime(module, ns=(1, 1))  # the time of its last change, but not that of its change of times
+    assert lived(place)[0] == 1 and lived(place)[0] == 0
+
+
+def test_modules_without_files_keep_nothing(place, module):
     module.unlink()
+    assert lived(place)[0] == 1 and lived(place)[0] == 1
+
+
+def test_modules_that_changed_after_they_were_loaded_keep_nothing(place, module, monkeypatch):
+    monkeypatch.setattr(traced, "BORN", time.time_ns())
+    assert lived(place)[0] == 1 and lived(place)[0] == 0
+    assert module.write_text("A = 2\n")
+    monkeypatch.undo()
+    assert lived(place)[0] == 1 and lived(place)[0] == 1
+
+
+def test_a_module_of_that_name_from_elsewhere_is_another(place, module, monkeypatch, tmp_path):
+    assert lived(place)[0] == 1 and lived(place)[0] == 0
+    (tmp_path / "first").mkdir()
+    assert (tmp_path / "first" / module.name).write_text("A = 2\n")
+    monkeypatch.delitem(sys.modules, module.stem)
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    assert importlib.import_module(module.stem).A == 2
+    assert lived(place)[0] == 1
+
+
+def test_modules_are_not_asked_for_what_they_would_have_to_load(place, monkeypatch):
+    module = types.ModuleType("lazy")
+    module.__getattr__ = lambda name: pytest.fail(f"{name} was asked for")
+    monkeypatch.setitem(sys.modules, "lazy", module)
+    monkeypatch.setitem(sys.modules, "mock", SimpleNamespace(__file__=3))
     assert lived(place)[0] == 1 and lived(place)[0] == 0
 
 
@@ -143,15 +184,30 @@ def test_runs_with_plug_ins_keep_nothing(changes):
     assert not follows_from_config(dataclasses.replace(settings(), **changes))
 
 
-def test_a_shelf_is_of_its_configurations_but_for_seeds(tmp_path):
+def test_a_shelf_is_of_its_configurations_but_for_seeds(tmp_path, monkeypatch):
     def about(*changes: dict, state: State | None = None) -> str:
         found = traced.shelf(tmp_path, [settings(**change) for change in changes], state or state_of())
         assert found is not None
         return found.about
 
     assert about({"seed": 1}) == about({"seed": 2})
-    others = [about({}), about({"chunk": 3}), about({}, {}), about({}, state=state_of()._replace(meta=jnp.zeros(7)))]
+    swept = {"meta": dataclasses.replace(settings().meta, rate=0.5)}
+    others = [about({}), about({"chunk": 3}), about({}, {}), about({}, swept), about(swept, {})]
+    others.append(about({}, state=state_of()._replace(meta=jnp.zeros(7))))
+    with jax.default_matmul_precision("highest"):
+        others.append(about({}))
+    monkeypatch.setenv("FLAX_FIX_RNG_SEPARATOR", "0")
+    others.append(about({}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    others.append(about({}))
+    monkeypatch.setattr(jax, "devices", lambda: 2 * jax.local_devices())
+    others.append(about({}))
     assert len(set(others)) == len(others)
+
+
+def test_nothing_is_kept_while_somebody_looks_for_nan(tmp_path):
+    with jax.debug_nans(True):
+        assert traced.shelf(tmp_path, [settings()], state_of()) is None
 
 
 def test_a_run_of_kept_programs_is_the_run(tmp_path, monkeypatch):
@@ -171,5 +227,6 @@ def test_a_run_of_kept_programs_is_the_run(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             host.train(tmp_path / "second", stop, programs=programs)
         second = host.train(tmp_path / "second", nothing, programs=programs)
+    assert second.finished
     assert rows_of(second.folder) == rows_of(other.folder)
     assert host.save_rule(second).read_bytes() == host.save_rule(other).read_bytes()

@@ -23,6 +23,7 @@ from groove.config import (
     generator_of,
     is_file,
     is_plugged,
+    part_of,
 )
 from groove.ranges import Number
 from groove.rules import horizon
@@ -127,13 +128,7 @@ def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> Upda
 
 def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax | Plugged:
     """The part of a configuration that is about the family `name` and its agents."""
-    if name == MAZE or is_plugged(name):
-        return config.plugged
-    if name.startswith(GYMNAX):
-        return config.gymnax
-    if name.startswith("chain"):
-        return config.chains
-    return config.grids if name.startswith("gridworld") else config.bandits
+    return getattr(config, part_of(name))
 
 
 def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:

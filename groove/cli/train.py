@@ -226,7 +226,7 @@ def _check_several(options: TrainOptions, words: list[str]) -> None:
     if options.sweep and options.resume:
         raise ValueError("--sweep and --resume exclude each other: the folders of runs say in what they differ.")
     for field in config.sweep_of(options.sweep):
-        if value_of(f"--{field}", words) is not None:
+        if any(value_of(f"--{name}", words) is not None for name in (field, field.replace("_", "-"))):
             raise ValueError(f"--{field} and --sweep {field} exclude each other.")
     if options.resume and options.seeds not in (1, runs := len(host.folders_of(options.resume))):
         raise ValueError(f"{options.resume} is a folder of {runs} runs, not of {options.seeds}.")

@@ -14,6 +14,7 @@ from groove.config.names import (
     generator_of,
     is_file,
     is_plugged,
+    part_of,
     plugged,
     sources,
 )
@@ -75,6 +76,7 @@ __all__ = [
     "is_file",
     "is_plugged",
     "load",
+    "part_of",
     "plugged",
     "population",
     "preset",

@@ -95,6 +95,17 @@ def generator_of(config: Config, family: str) -> str:
     return dict(zip(config.families, config.generators, strict=False)).get(family, "")
 
 
+def part_of(family: str) -> str:
+    """The part of a configuration that is about a family and its agents."""
+    if family == MAZE or is_plugged(family):
+        return "plugged"
+    if family.startswith(GYMNAX):
+        return "gymnax"
+    if family.startswith("chain"):
+        return "chains"
+    return "grids" if family.startswith("gridworld") else "bandits"
+
+
 def plugged(config: Config) -> Iterator[tuple[str, str]]:
     """The plug-ins that a configuration names: group and name."""
     yield from (("groove.families", name) for name in config.families if is_plugged(name))

@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from groove.config.checks import check
+from groove.config.names import part_of
 from groove.config.settings import Config
 from groove.ranges import Number
 
@@ -28,6 +29,21 @@ SWEPT: tuple[str, ...] = (
 """The fields, by dotted name, in which runs of one program may differ beside their seeds: those that a run only computes
 with. Other fields decide which arrays there are, or what is done at all."""
 
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "rule.prediction_weight": "lpg",
+        "rule.policy_entropy": "lpo",
+        "curriculum.edit": "accel",
+        "curriculum.select": "sfl",
+        "curriculum.explore": "alp-gmm",
+    }
+)
+"""Of rule or curriculum, for which alone a field counts."""
+FAMILIES = ("grids", "bandits", "chains", "gymnax", "plugged")
+"""Parts that are about families."""
+LONGEST = 200
+"""Letters of a folder's name; file systems take 255, and files beside it need some."""
+
 
 def sweep_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     """Numbers by field, of texts like "meta.rate=1e-4,3e-4".
@@ -43,6 +59,7 @@ def sweep_of(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
     found: dict[str, tuple[float, ...]] = {}
     for text in texts:
         field, _, values = text.partition("=")
+        field = field.replace("-", "_")
         if field in found:
             raise ValueError(f"sweep must name every field once, got {field} twice.")
         try:
@@ -61,10 +78,12 @@ def check_sweep(sweep: Mapping[str, Sequence[float]]) -> None:
                 f"sweep cannot vary {field!r}: seeds are varied by --seeds, and in one program only {', '.join(SWEPT)}. Fan "
                 "out what differs in more with a job array of Slurm, a run for each."
             )
-        if len(values) < 2 or not all(map(math.isfinite, values)):
+        with np.errstate(over="ignore"):
+            traced = np.array(values, np.float32)
+        if len(values) < 2 or not np.isfinite(traced).all():
             raise ValueError(f"sweep needs at least 2 numbers of {field}, all finite, got {tuple(values)}.")
-        if np.unique(np.array(values, np.float32)).size < len(values):
-            raise ValueError(f"sweep needs numbers of {field} that differ as float32, got {tuple(values)}.")
+        if np.unique(traced).size < len(values) or np.any((traced == 0) != (np.array(values) == 0)):
+            raise ValueError(f"sweep needs numbers of {field} that differ as float32, from 0 too, got {tuple(values)}.")
 
 
 def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]]) -> dict[str, Config]:
@@ -81,13 +100,27 @@ def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]
         ['meta.rate=0.0001,seed-0', 'meta.rate=0.0001,seed-1', 'meta.rate=0.0003,seed-0', 'meta.rate=0.0003,seed-1']
     """
     check_sweep(sweep)
+    if idle := [field for field in sweep if not _counts(config, field)]:
+        raise ValueError(f"sweep cannot vary what has no effect in this run: {', '.join(idle)}.")
     found = {}
     for values in itertools.product(*(map(float, numbers) for numbers in sweep.values())):
         numbers = dict(zip(sweep, values, strict=True))
         for seed in range(config.seed, config.seed + seeds):
             name = ",".join([*(f"{field}={value!r}" for field, value in numbers.items()), f"seed-{seed}"])
+            if len(name) > LONGEST:
+                raise ValueError(
+                    f"sweep varies too much for the name of a folder, which may have {LONGEST} letters: {name}."
+                )
             found[name] = check(dataclasses.replace(with_numbers(config, numbers), seed=seed))
     return found
+
+
+def _counts(config: Config, field: str) -> bool:
+    """Whether a run computes with a number, as far as kinds and families say."""
+    part = field.partition(".")[0]
+    if field in KINDS:
+        return getattr(config, part).kind == KINDS[field]
+    return part not in FAMILIES or part in map(part_of, config.families)
 
 
 def with_numbers(config: Config, numbers: Mapping[str, Number]) -> Config:

@@ -128,9 +128,13 @@ def create_together(
             "runs side by side cannot begin with curricula, whose references would be shared: start them apart."
         )
     _check_new(folder)
-    for name, one in several.items():
-        create(one, folder / name, announce=announce, trusted=trusted)
-    write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
+    try:
+        for name, one in several.items():
+            create(one, folder / name, announce=announce, trusted=trusted)
+        write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
+    except BaseException:  # some of them are of no use
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def folders_of(folder: Path) -> tuple[Path, ...]:

@@ -126,17 +126,14 @@ class Loop:
             begin: Needs no programs but `init` and `refresh`; the result is its.
         """
         place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
-
-        def first(compile_refresh: Callable[[], None]) -> State:
-            compile_refresh()
-            return begin()
-
+        programs = (self.refresh, self.run_chunk, self.describe)
         with traced.no_collection(), ThreadPoolExecutor() as pool:
-            state = pool.submit(first, self.refresh.trace(self.like, place))
-            others = [pool.submit(one.trace(self.like, place)) for one in (self.run_chunk, self.describe)]
+            refresh, *others = [pool.submit(one.trace(self.like, place)) for one in programs]
+            refresh.result()  # raises what the compiler did
+            state = begin()
             for one in others:
-                one.result()  # raises what the compiler did
-        return state.result()
+                one.result()
+        return state
 
     def cut(self, step: int) -> None:
         """Drops what was logged after a meta-step."""

@@ -1,8 +1,9 @@
 """Programs of a run as JAX traced them, kept between starts: a second start spends most of its time tracing.
 
 What is kept is good while nothing has changed that it was traced from: the configurations but for their seeds, the shapes of
-the state, the devices, JAX's settings, and the files of all modules that Python had loaded once it was traced. Runs that a
-file or a plug-in has a part in are traced anew every time, for these may put numbers into programs that no module shows.
+the state, the devices, versions of packages, JAX's and Flax's settings, and the file of every module that Python had loaded
+once it was traced. Nothing is kept where one of these files is younger than the process, which may then have loaded what it
+held before; nor of runs that a file or a plug-in has a part in: these may put numbers into programs that no module shows.
 """
 
 import dataclasses
@@ -12,10 +13,12 @@ import io
 import json
 import os
 import sys
+import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple, TypeAlias
 
 import chex
@@ -26,12 +29,15 @@ from groove import config
 from groove.base import Info
 from groove.config import Config, is_file
 from groove.host.files import write_bytes
+from groove.host.folder import versions
 from groove.trainer import State
 
 KEPT = 128
 """Programs kept, the last used: a start needs three, of at most a few megabytes."""
-SUFFIX, DIGEST = ".program", 32
+SUFFIX, DIGEST, FORMAT = ".program", 32, 1
 """Of their files, which begin with a hash of so many bytes."""
+BORN = time.time_ns() - 60 * 10**9
+"""A time before this process loaded its first module, in nanoseconds, with room for clocks of file systems."""
 Results: TypeAlias = tuple[chex.ArrayTree, Info]
 """Of a program: the next state, or None, and what is logged."""
 
@@ -58,12 +64,20 @@ def shelf(folder: Path, settings: Sequence[Config], state: State) -> Shelf | Non
         settings: Of each run.
         state: Without values.
     """
-    if not all(map(follows_from_config, settings)):
+    hunting = jax.config.values["jax_debug_nans"] or jax.config.values["jax_debug_infs"]  # for operations, one by one
+    if hunting or not all(map(follows_from_config, settings)):
         return None
-    own = [dataclasses.asdict(dataclasses.replace(one, seed=0)) for one in settings]
-    devices = [str((device.platform, device.device_kind)) for device in jax.devices()]
-    shapes = str([(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)])
-    return Shelf(folder, json.dumps([own, devices, shapes, sys.prefix, __file__, str(sorted(jax.config.values.items()))]))
+    about = {
+        "format": FORMAT,
+        "runs": [dataclasses.asdict(dataclasses.replace(one, seed=0)) for one in settings],
+        "state": [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)],
+        "devices": [(device.platform, device.device_kind) for device in jax.devices()],
+        "versions": versions(),
+        "jax": str(sorted(jax.config.values.items())),
+        "flax": sorted((name, value) for name, value in os.environ.items() if name.startswith(("FLAX_", "NNX_"))),
+        "path": [sys.prefix, *sys.path],
+    }
+    return Shelf(folder, json.dumps(about))
 
 
 class Program:
@@ -98,7 +112,7 @@ class Program:
         try:
             kept = export.export(opened)(*jax.tree.leaves(state))
             program = bytes(kept.serialize())
-        except (ValueError, NotImplementedError):
+        except Exception:  # it has more than one type; what is wrong with the function is said when it is compiled
             return None
         _write(place, self.name, program)
         return kept
@@ -126,23 +140,27 @@ def _read(place: Shelf, name: str) -> export.Exported | None:
     path = _path(place, name)
     try:
         content = path.read_bytes()
-        os.utime(path)
     except OSError:
         return None
+    with suppress(OSError):  # of a folder that others own
+        os.utime(path)
     if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         return None
     with zipfile.ZipFile(io.BytesIO(content[DIGEST:])) as found:
-        modules = json.loads(found.read("modules"))
+        modules, now = json.loads(found.read("modules")), _modules()
         same = found.read("about").decode() == place.about and modules["stamp"] == _stamp(modules["files"])
+        same = same and all(now.get(module, file) == file for module, file in modules["files"].items())
         return export.deserialize(bytearray(found.read("program"))) if same else None
 
 
 def _write(place: Shelf, name: str, program: bytes) -> None:
-    files = sorted({file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))})
-    made = io.BytesIO()
+    files = _modules()
+    stamp, made = _stamp(files), io.BytesIO()
+    if stamp is None or any(_changed(file) > BORN for file in files.values()):
+        return
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as parts:
         parts.writestr("about", place.about)
-        parts.writestr("modules", json.dumps({"files": files, "stamp": _stamp(files)}))
+        parts.writestr("modules", json.dumps({"files": files, "stamp": stamp}))
         parts.writestr("program", program)
     content = made.getvalue()
     try:
@@ -154,16 +172,29 @@ def _write(place: Shelf, name: str, program: bytes) -> None:
         return
 
 
-def _stamp(files: Sequence[str]) -> str:
-    """A hash of when they were changed, and of their sizes."""
+def _modules() -> dict[str, str]:
+    """The files of all loaded modules, by name. Their own `__getattr__` is not asked: it may load more."""
+    modules = [(name, module) for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)]
+    loaded = {name: object.__getattribute__(module, "__dict__").get("__file__") for name, module in modules}
+    return {name: file for name, file in loaded.items() if isinstance(file, str)}
+
+
+def _stamp(files: Mapping[str, str]) -> str | None:
+    """A hash of when files were changed, and of their sizes; None if one of them is none."""
     total = hashlib.sha256()
-    for file in files:
+    for file in files.values():
         try:
             found = os.stat(file)
-            total.update(f"{file} {found.st_mtime_ns} {found.st_size}\n".encode())
-        except OSError:  # of modules that do not lie in files
-            total.update(f"{file} is none\n".encode())
+        except OSError:
+            return None
+        total.update(f"{file} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}\n".encode())
     return total.hexdigest()
+
+
+def _changed(file: str) -> int:
+    """When a file was changed, moved here or made, in nanoseconds."""
+    found = os.stat(file)
+    return max(found.st_mtime_ns, found.st_ctime_ns)
 
 
 @contextmanager
