@@ -171,10 +171,19 @@ def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
     raise ValueError(f"{folder} holds no usable checkpoint: {reason}.")
 
 
+def newest(folder: str | Path) -> int:
+    """The step of the newest checkpoint, whole or not; -1 if there is none."""
+    return max((_step(path) for path in _checkpoints(Path(folder))), default=-1)
+
+
 def _checkpoints(folder: Path) -> list[Path]:
     """Newest first; one that was being replaced when its writer died comes after its replacement."""
     found = [path for path in folder.glob("step_*") if re.fullmatch(rf"step_\d{{8,}}({_REPLACED})?", path.name)]
-    return sorted(found, key=lambda path: (int(path.name.split("_")[1]), not path.name.endswith(_REPLACED)), reverse=True)
+    return sorted(found, key=lambda path: (_step(path), not path.name.endswith(_REPLACED)), reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.split("_")[1])
 
 
 def _write_arrays(path: Path, leaves: tuple[Leaf, ...], state: chex.ArrayTree) -> None:

@@ -154,6 +154,12 @@ def test_cost_is_that_of_all(monkeypatch, capsys):
         (["--seeds", "0"], "--seeds must be at least 1"),
         (["--seeds", "2", "--seed", str(2**32 - 2)], "seed must be between"),
         (["--seeds", "3", "--devices", "2"], "devices must"),
+        (["--sweep", "meta.rate=1e-3,-1"], "meta.rate must be positive and finite, got -1.0"),
+        (["--sweep", "rule.width=4,8"], "cannot vary 'rule.width'"),
+        (["--sweep", "meta.rate=1e-3,1e-4", "--meta.rate", "1e-2"], "--meta.rate and --sweep meta.rate exclude each other"),
+        (["--sweep", "meta.policy_target=1,2", "--meta.policy-target", "3"], "exclude each other"),
+        (["--sweep", "evolution.sigma=0.2,0.3"], "evolution.sigma 0.2 has no effect here"),
+        (["--sweep", "meta.rate=1e-3,1e-4", "--devices", "3"], "devices must"),
     ],
 )
 def test_bad_words_are_refused_and_leave_nothing(words, says, tmp_path, monkeypatch, capsys):

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -158,12 +157,6 @@ def folders_of(folder: Path) -> tuple[Path, ...]:
 def begun(folder: Path) -> bool:
     """Whether there is a checkpoint."""
     return any((folder / "checkpoints").glob("step_*"))
-
-
-def reached(folder: Path) -> int:
-    """The meta-step of the newest checkpoint, as its name says; -1 without any."""
-    steps = (re.match(r"step_(\d+)", path.name) for path in (folder / "checkpoints").glob("step_*"))
-    return max((int(step[1]) for step in steps if step), default=-1)
 
 
 def _check_new(folder: Path) -> None:

@@ -148,15 +148,15 @@ def _read(place: Shelf, name: str) -> export.Exported | None:
         return None
     with zipfile.ZipFile(io.BytesIO(content[DIGEST:])) as found:
         modules, now = json.loads(found.read("modules")), _modules()
-        same = found.read("about").decode() == place.about and modules["stamp"] == _stamp(modules["files"])
-        same = same and all(now.get(module, file) == file for module, file in modules["files"].items())
+        from_here = all(now.get(module, file) == file for module, file in modules["files"].items())
+        same = from_here and found.read("about").decode() == place.about and modules["stamp"] == _stamp(modules["files"])[0]
         return export.deserialize(bytearray(found.read("program"))) if same else None
 
 
 def _write(place: Shelf, name: str, program: bytes) -> None:
     files = _modules()
-    stamp, made = _stamp(files), io.BytesIO()
-    if stamp is None or any(_changed(file) > BORN for file in files.values()):
+    (stamp, changed), made = _stamp(files), io.BytesIO()
+    if stamp is None or changed > BORN:
         return
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as parts:
         parts.writestr("about", place.about)
@@ -179,22 +179,17 @@ def _modules() -> dict[str, str]:
     return {name: file for name, file in loaded.items() if isinstance(file, str)}
 
 
-def _stamp(files: Mapping[str, str]) -> str | None:
-    """A hash of when files were changed, and of their sizes; None if one of them is none."""
-    total = hashlib.sha256()
+def _stamp(files: Mapping[str, str]) -> tuple[str | None, int]:
+    """A hash of the times and sizes of files, None if one is missing; and when the last was changed, moved or made."""
+    total, last = hashlib.sha256(), 0
     for file in files.values():
         try:
             found = os.stat(file)
         except OSError:
-            return None
+            return None, last
         total.update(f"{file} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}\n".encode())
-    return total.hexdigest()
-
-
-def _changed(file: str) -> int:
-    """When a file was changed, moved here or made, in nanoseconds."""
-    found = os.stat(file)
-    return max(found.st_mtime_ns, found.st_ctime_ns)
+        last = max(last, found.st_mtime_ns, found.st_ctime_ns)
+    return total.hexdigest(), last
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from groove import devices, processes
+from groove import checkpoint, devices, processes
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
-from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, reached, versions
+from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, versions
 from groove.host.loop import Loop, Result
 from groove.host.metrics import Sink
 from groove.host.process import owned
@@ -114,9 +114,10 @@ def _check_alone(folder: Path) -> None:
 
 def _check_together(folder: Path, folders: Sequence[Path]) -> None:
     """Raises a ValueError if one of several runs has gone on alone: what it learned since would be lost."""
+    together = checkpoint.newest(folder / "checkpoints")
     for own in folders:
-        if reached(own) > reached(folder):
-            raise ValueError(f"{own} has gone on alone, to meta-step {reached(own)}: resume each run by its own folder.")
+        if (alone := checkpoint.newest(own / "checkpoints")) > together:
+            raise ValueError(f"{own} has gone on alone, to meta-step {alone}: resume each run by its own folder.")
 
 
 def _assembled(folder: Path, saved: Path) -> Run:
