@@ -3,13 +3,14 @@
 Agents of A2C and of LPG live on the first levels of `grid-unseen` as `groove evaluate` lets them (20 steps x 16
 environments, tables; on a CPU one call a core), and a bare environment of the same levels takes random actions.
 `fraction_of_peak_steps`: environment steps a second of A2C's lives, updates included, over those of the bare environment,
-which is run in the fastest of several sizes. `fraction_of_peak`: useful flops of the products of LPG (GRU of width 256) over
-those of a large matrix product. `lifetimes_per_second`, by rule: lives of 100 updates (LPG 20), measured three times with
-exact returns.
+which is run in the fastest of several sizes, in one call and in one call a core. `fraction_of_peak`: useful flops of the
+products of LPG (GRU of width 256) over those of a large matrix product. `lifetimes_per_second`, by rule: lives of 100
+updates (LPG 20), measured three times with exact returns.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable
 
@@ -67,8 +68,8 @@ def first(chapter: Chapter) -> Level:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[:TASKS]), chapter.levels)
 
 
-def bare(chapter: Chapter, size: int) -> Callable[[], chex.ArrayTree]:
-    """Random actions in `size` environments of the same levels; finished episodes are reset."""
+def bare(chapter: Chapter, size: int, calls: int) -> Callable[[], list[chex.ArrayTree]]:
+    """Random actions in `size` environments of the same levels in each of several calls; finished episodes are reset."""
     environment = chapter.family.environment
     spec = environment.spec
     levels = jax.tree.map(lambda leaf: jnp.repeat(leaf, size // TASKS, axis=0), first(chapter))
@@ -90,7 +91,10 @@ def bare(chapter: Chapter, size: int) -> Callable[[], chex.ArrayTree]:
         state, timestep = reset(words(key, spec.reset_noise, size), levels)
         return jax.lax.scan(rollout, (state, timestep.reward), jax.random.split(key, ROLLOUTS))[0]
 
-    return lambda: run(jax.random.key(2))
+    def ran(place: int) -> chex.ArrayTree:
+        return jax.block_until_ready(run(jax.random.key(place)))
+
+    return lambda: together([functools.partial(ran, place) for place in range(calls)])
 
 
 def main() -> None:
@@ -105,15 +109,16 @@ def main() -> None:
     )
     rules = {"a2c": a2c, "lpg": build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))}
     multiply, product_flops = large_product()
+    bares = list(itertools.product(BARE, {1, workers()}))
     contestants = {
         **{name: lives(rule, chapter, UPDATES[name], measured=False) for name, rule in rules.items()},
         **{f"{name}_measured": lives(rule, chapter, UPDATES[name], measured=True) for name, rule in rules.items()},
-        **{f"bare_{size}": bare(chapter, size) for size in BARE},
+        **{f"bare_{size}_{calls}": bare(chapter, size, calls) for size, calls in bares},
         "product": multiply,
     }
     seconds = interleaved(contestants, rounds=ROUNDS)
     steps = {name: agents * UPDATES[name] * STEPS * ENVIRONMENTS / seconds[name] for name in rules}
-    fastest = max(size * STEPS * ROLLOUTS / seconds[f"bare_{size}"] for size in BARE)
+    fastest = max(size * calls * STEPS * ROLLOUTS / seconds[f"bare_{size}_{calls}"] for size, calls in bares)
     speed = forward_flops(settings) * UPDATES["lpg"] / seconds["lpg"]
     print(
         json.dumps(

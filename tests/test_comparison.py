@@ -61,6 +61,20 @@ def test_worst_tasks_are_scored_by_others():
     assert found.point == pytest.approx((3.0 + 1.0) / 2)
 
 
+def test_every_learned_rule_fails_in_its_own_places():
+    """Each meta-seed's runs fail on a task of their own: the mean over the worst is that failure, not diluted by others."""
+    table = np.ones((3, 4, 20))
+    table[np.arange(3), :, np.arange(3)] = -10.0
+    assert worst_mean(table, share=0.05, seed=0) == (-10.0, -10.0, -10.0)
+
+
+def test_few_runs_have_no_interval_of_the_worst():
+    low, point, high = worst_mean(runs((2, 3, 40)), seed=0)
+    assert np.isnan([low, high]).all() and np.isfinite(point)
+    low, point, high = worst_mean(runs((2, 4, 40)), seed=0)
+    assert low < point < high
+
+
 def test_bad_luck_does_not_count_among_the_worst():
     """Tasks that are alike: the naive mean over the lowest scores is far below 0, this is not."""
     found = [worst_mean(runs((1, 4, 200), seed), share=0.05, seed=0).point for seed in range(40)]

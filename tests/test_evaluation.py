@@ -14,6 +14,7 @@ from groove import cli, evaluate, evaluation, protocols, rules
 from groove.evaluation import results, work
 from groove.lifetime import exact, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
+from groove.report import figures
 from groove.report import results as pages
 from levels.bandit import bernoulli_bandit
 from levels.suites import SUITES, chapters
@@ -139,8 +140,27 @@ def test_stopped_and_resumed_is_never_stopped(done: Path, tmp_path: Path):
 
 def test_another_rule_of_the_same_name_is_refused(done: Path):
     other = Tuned({"a2c": {chapter: Setting(1.0, 0.0) for chapter in SUITES[SUITE].chapters}}, {})
-    with pytest.raises(ValueError, match="another rule called 'a2c'.*LABEL=RULE"):
+    with pytest.raises(ValueError, match="different rules called 'a2c'.*LABEL=RULE"):
         evaluation.evaluated(plan("a2c", tuned=other), done)
+
+
+def test_other_numbers_for_0_and_1_are_refused_before_anything_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    once = plan("random", suite="classic", tuned=Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
+    table = made_up(
+        **{
+            name: np.repeat(str(value), 16)
+            for name, value in work._identity(once, next(work._pieces(once))).items()
+            if name in results.PLACE
+        },
+        task=np.repeat("CartPole-v1", 16),
+        meta_seed=np.repeat((0, 1, 0, 1), 4),
+        one=np.repeat(300.0, 16),
+        one_is=np.repeat("a2c", 16),
+    )
+    assert results.write(tmp_path / results.NAME, table)
+    monkeypatch.setattr(work, "_lived", lambda *args: pytest.fail("lived"))
+    with pytest.raises(ValueError, match="other numbers for 0 and 1 on the task CartPole-v1"):
+        evaluation.evaluated(once, tmp_path)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
@@ -175,7 +195,13 @@ def test_files_of_others(tmp_path: Path, change, message: str):
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [("episode_return", np.nan, "episode_return must be finite"), ("about", "[1]", "about must hold JSON objects")],
+    [
+        ("episode_return", np.nan, "episode_return must be finite"),
+        ("about", "[1]", "about must hold JSON objects"),
+        ("one", 0.0, "zero must be below one, both finite, got 0.0 and 0.0 on 'x'"),
+        ("zero", np.nan, "zero must be below one, both finite, got nan and 100.0"),
+        ("one_is", "the best", "one_is must be optimum, a2c, flat or nothing, got 'the best'"),
+    ],
 )
 def test_values_of_others(tmp_path: Path, column: str, value, message: str):
     assert results.write(tmp_path / "results.parquet", made_up(**{column: np.repeat(value, 16)}))
@@ -191,6 +217,40 @@ def test_files_are_put_together():
         results.merged([made_up(), other])
 
 
+def test_machines_may_round_differently():
+    assert (
+        results.merged([made_up(), made_up(episode_return=np.array(made_up()["episode_return"]) * (1 + 1e-7))]).num_rows
+        == 16
+    )
+
+
+def about_run(seed: int, **settings: object) -> np.ndarray:
+    return np.repeat(json.dumps({"rule": "lpg", "sha256": str(seed), "config": {"seed": seed, "start": "", **settings}}), 16)
+
+
+def test_one_name_is_one_training():
+    """From several seeds, and from the trained rules of several seeds; not from other settings, nor from none."""
+    first = made_up(about=about_run(0, gamma=0.9))
+    for settings, fits in (({"gamma": 0.9}, True), ({"gamma": 0.5}, False), ({"gamma": 0.9, "start": "runs/a"}, False)):
+        second = made_up(meta_seed=np.ones(16, int), about=about_run(1, **settings))
+        if fits:
+            assert results.merged([first, second]).num_rows == 32
+        else:
+            with pytest.raises(ValueError, match="different rules called 'a' on c.*LABEL=RULE"):
+                results.merged([first, second])
+    with pytest.raises(ValueError, match="different rules called 'a'"):
+        results.merged([first.slice(0, 4), made_up(about=about_run(2, gamma=0.9)).slice(4)])  # one meta-seed, two files
+    started = [made_up(meta_seed=np.repeat(i, 16), about=about_run(i, start=f"runs/{i}")) for i in (0, 1)]
+    assert results.merged(started).num_rows == 32
+
+
+def test_a_task_has_one_0_and_1():
+    half = made_up(one=np.repeat(50.0, 16)).slice(8)
+    for tables in ([made_up().slice(0, 8), half], [half, made_up().slice(0, 8)]):
+        with pytest.raises(ValueError, match="what 0 and 1 are on the task x of s is said in several ways"):
+            results.merged(tables)
+
+
 # Who takes part
 
 
@@ -202,6 +262,29 @@ def test_unknown_rules_and_names_given_twice():
     with pytest.raises(ValueError, match="RULE or LABEL=RULE"):
         plan("=a2c")
     assert [one.label for one in plan("mine=a2c", "a2c").contestants] == ["mine", "a2c"]
+    for word in ("a2c=ppo", "random=a2c"):
+        with pytest.raises(ValueError, match="belongs to the rule"):
+            plan(word)
+    for word in ("a\nb=a2c", f"{'long' * 30}=a2c"):
+        with pytest.raises(ValueError, match="LABEL of 1 to 80 characters"):
+            plan(word)
+
+
+def test_folders_of_sweeps_are_paths_not_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("meta.rate=0.1,seed-0").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"meta.rate=0.1,seed-0"):
+        plan("meta.rate=0.1,seed-0")
+
+
+def test_an_edited_rule_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    seen = []
+    for gamma in (0.9, 0.5):
+        (tmp_path / "edited_rule.py").write_text(f"GAMMA = {gamma}\n")
+        (one,) = plan("edited_rule:rule").contestants
+        seen.append(one.about(chapters(SUITES[SUITE])[0])["source"])
+    assert seen[0] != seen[1] and all(seen)
 
 
 def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -250,12 +333,14 @@ def test_meta_seeds_are_an_axis():
 
 def test_rules_that_are_not_done_are_left_out():
     (standing,) = evaluation.standings(made_up().slice(0, 15))
-    assert [entry.rule for entry in standing.entries] == ["a"]
+    assert [entry.rule for entry in standing.entries] == ["a"] and standing.unfinished == ("b",)
+    assert any("not met all these tasks yet: b" in warning for warning in pages.warnings(standing))
 
 
 def test_tasks_without_a_range_are_not_normalised():
-    one = np.where(np.array(made_up()["task"]) == "x", 100.0, np.nan)
-    (standing,) = evaluation.standings(made_up(one=one))
+    x = np.array(made_up()["task"]) == "x"
+    one, is_one = np.where(x, 100.0, np.nan), np.where(x, "optimum", "flat")
+    (standing,) = evaluation.standings(made_up(one=one, one_is=is_one))
     assert standing.tasks == ("x",) and standing.unnormalised == ("y",)
     assert list(standing.raw["a"]) == pytest.approx([40.5, 40.6])
 
@@ -263,7 +348,10 @@ def test_tasks_without_a_range_are_not_normalised():
 def test_where_nothing_is_known_a2c_is_one():
     names = {"a": "random", "b": "a2c"}
     rule = np.array([names[name] for name in made_up()["rule"].to_pylist()])
-    (standing,) = evaluation.standings(made_up(rule=rule, one=np.full(16, np.nan), zero=np.full(16, np.nan)))
+    nothing = {"rule": rule, "one": np.full(16, np.nan), "zero": np.full(16, np.nan)}
+    (flat,) = evaluation.standings(made_up(**nothing, one_is=np.repeat("flat", 16)))
+    assert not flat.tasks and flat.unnormalised == ("x", "y")  # whoever takes part
+    (standing,) = evaluation.standings(made_up(**nothing, one_is=np.repeat("", 16)))
     assert standing.ones == ("a2c here",)
     random, rival = standing.entries
     assert float(random.scores.mean()) == pytest.approx(0.0) and float(rival.scores.mean()) == pytest.approx(1.0)
@@ -275,6 +363,7 @@ def test_bounds_come_from_the_suite_or_from_references():
     assert (zero.tolist(), one.tolist(), is_one.tolist()) == ([20.0], [400.0], ["a2c"])
     zero, one, is_one = work.bounds(chapter, NOTHING)
     assert np.isnan([zero, one]).all() and is_one.tolist() == [""]
+    assert work.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 20.0)}))[2].tolist() == ["flat"]
     maze = chapters(SUITES["mazes"])[0]
     assert np.isnan(work.bounds(maze, NOTHING)[1]).sum() == len(maze.flat) == 1
 
@@ -319,7 +408,8 @@ def test_settings_are_for_their_levels_and_protocol(tmp_path: Path):
     path.write_text(json.dumps({SUITE: {SCALE: page}}))
     assert protocols.tuned(SUITE, SCALE, path).settings == {"a2c": {"chain": Setting(1.0, 0.0)}}
     path.write_text(json.dumps({SUITE: {SCALE: {**page, "hashes": ["other", "levels"]}}}))
-    assert protocols.tuned(SUITE, SCALE, path) == NOTHING
+    with pytest.raises(ValueError, match="is of other levels, or another protocol, than the suite chains"):
+        protocols.tuned(SUITE, SCALE, path)
     path.write_text("{")
     with pytest.raises(ValueError, match="no file of tuned settings"):
         protocols.tuned(SUITE, SCALE, path)
@@ -349,6 +439,23 @@ def test_tuning_finds_what_is_best_and_goes_on(tmp_path: Path, monkeypatch: pyte
     assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].chapters.keys()
 
 
+def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, found = tmp_path / "tuned.json", evaluation.tuning.Search((Setting(1.0, 0.0),), np.zeros(1))
+
+    def search(protocol, scale, rule, chapter):
+        if rule == "ppo":  # meanwhile another process is done with its own
+            monkeypatch.setattr(evaluation.tuning, "search", lambda *args: found)
+            evaluation.tune("chains", "smoke", ["dpo"], path)
+        return found
+
+    monkeypatch.setattr(evaluation.tuning, "search", search)
+    evaluation.tune("chains", "smoke", ["ppo"], path)
+    settings = protocols.tuned("chains", "smoke", path).settings
+    assert {(rule, name) for rule, own in settings.items() for name in own} == {
+        (rule, name) for rule in ("ppo", "dpo") for name in SUITES["chains"].chapters
+    }
+
+
 def test_every_baseline_has_a_default():
     for chapter in (chapters(SUITES["chains"])[0], chapters(SUITES["classic"])[0]):
         spec = chapter.family.environment.spec
@@ -372,6 +479,32 @@ def test_suites_are_listed_and_drawn(capsys):
     assert "did you mean 'chains'?" in capsys.readouterr().err
 
 
+def test_names_of_strangers_are_names(tmp_path: Path):
+    """Not paths, nor mathematics, nor hidden."""
+    rule = np.where(np.array(made_up()["rule"]) == "a", r"x$\frac{$", "_" + "long" * 15)
+    found = evaluation.standings(made_up(rule=rule, suite=np.repeat("../../evil", 16), scale=np.repeat("a/b", 16)))
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    page = pages.write(found, tmp_path / "deep" / "er").read_text(encoding="utf-8")
+    assert r"x$\frac{$" in page and "long" * 15 in page
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {file.parent.name for file in files} == {"er", "figures"} and all(
+        "evil" in f.name for f in files if f.suffix == ".png"
+    )
+
+
+def test_pictures_of_one_name_are_kept_apart(tmp_path: Path):
+    figures.save([figures.Picture("a", b"1", ""), figures.Picture("a", b"2", ""), figures.Picture("..", b"3", "")], tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".png", "a-2.png", "a.png"]
+
+
+def test_a_run_keeps_its_page(tmp_path: Path, capsys):
+    assert (tmp_path / "config.json").write_text("{}")
+    assert cli.main(["evaluate", "a2c", "--suite", SUITE, "--scale", SCALE, "--output", str(tmp_path)]) == 2
+    assert "is a run's folder" in capsys.readouterr().err
+    assert cli.main(["report", "--output", str(tmp_path / "x.html")]) == 2
+    assert "needs at least one run or result" in capsys.readouterr().err
+
+
 def test_results_are_drawn_again(done: Path, tmp_path: Path, capsys):
     assert cli.main(["report", str(done), "--output", str(tmp_path / "page.html")]) == 0
     assert "page.html" in capsys.readouterr().out and "a2c" in (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -381,6 +514,8 @@ def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
     path = tmp_path / "mine.json"
     assert cli.main(["tune", "a2c", "--suite", SUITE, "--scale", SCALE, "--output", str(path)]) == 0
     chosen = protocols.tuned(SUITE, SCALE, path).settings["a2c"]["chain"]
+    with pytest.raises(ValueError, match=r"mine.json says nothing of the suite bandits at the scale smoke"):
+        protocols.tuned("bandits", SCALE, path)
     assert f"rate {chosen.rate:<8g} entropy {chosen.entropy:g}" in capsys.readouterr().out
     assert cli.main(["tune", "a2x", "--output", str(path)]) == 2
     assert "unknown rule 'a2x'" in capsys.readouterr().err

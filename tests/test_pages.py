@@ -41,7 +41,7 @@ def test_the_page_says_what_must_be_known(tmp_path: Path):
     assert text.count("<img") == 4 and text.count('alt="') == 4  # intervals, courses, profiles, improvement
     assert "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", text)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-        "s-intervals.png", "s-courses.png", "s-profiles.png", "s-improvement.png",
+        "s-tiny-intervals.png", "s-tiny-courses.png", "s-tiny-profiles.png", "s-tiny-improvement.png",
     }  # fmt: skip
     assert page.name == "report.html"
 

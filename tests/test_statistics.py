@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from groove.statistics import Interval, clustered_bootstrap, interquartile_mean, optimality_gap, stratified_bootstrap
+from groove.statistics import (
+    Interval,
+    clustered_bootstrap,
+    interquartile_mean,
+    median,
+    nested_bootstrap,
+    optimality_gap,
+    stratified_bootstrap,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,12 @@ def test_coverage_of_a_known_mean():
     assert abs(covered / trials - want) < 4 * np.sqrt(want * (1 - want) / trials) + 0.01  # 0.01: 400 repetitions
 
 
+def test_the_median_is_of_tasks_not_of_runs():
+    scores = np.array([[0.0, 1.0, 5.0], [2.0, 1.0, 6.0]])
+    assert median(scores) == 1.0 and np.median(scores) == 1.5
+    assert median(np.stack([scores, 2 * scores]), (1, 2)).tolist() == [1.0, 2.0]
+
+
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")  # arch's, of what rliable hands it
 @pytest.mark.parametrize("resample_tasks", [False, True])
 def test_agrees_with_rliable(resample_tasks):
@@ -104,6 +118,9 @@ def test_agrees_with_rliable(resample_tasks):
     scores = np.random.default_rng(3).gamma(2.0, size=(10, 7))
     assert interquartile_mean(scores) == pytest.approx(metrics.aggregate_iqm(scores), rel=1e-12)
     assert optimality_gap(scores) == pytest.approx(metrics.aggregate_optimality_gap(scores), rel=1e-12)
+    assert median(scores) == pytest.approx(metrics.aggregate_median(scores), rel=1e-12)
+    assert nested_bootstrap(scores[None], median, seed=0, repetitions=2).point == median(scores)
+    assert np.mean(scores) == pytest.approx(metrics.aggregate_mean(scores), rel=1e-12)
     points, intervals = library.get_interval_estimates(
         {"a": scores},
         lambda x: np.array([metrics.aggregate_iqm(x)]),

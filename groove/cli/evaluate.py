@@ -59,6 +59,8 @@ def run(words: list[str]) -> int:
 
     cache()
     folder = options.output or Path("runs") / f"{suite}-{scale}"
+    if (folder / "config.json").exists():
+        raise ValueError(f"{folder} is a run's folder, whose page would be lost; choose another --output.")
     found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.wanted(options.rules, suite)
     plan = evaluation.check(
         evaluation.Plan(suite, scale, evaluation.contestants(rules, suite, found, trusted(words)), found)
@@ -73,5 +75,7 @@ def run(words: list[str]) -> int:
     standings = evaluation.standings(table)
     for standing in standings:
         print_rows(*pages.lines(standing))
+        for warning in pages.warnings(standing):
+            print(f"note        {warning}")
     print(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(standings, folder)}")
     return 0

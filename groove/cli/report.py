@@ -35,6 +35,8 @@ def run(words: list[str]) -> int:
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove report")
+    if not options.paths:
+        raise ValueError("groove report needs at least one run or result; groove report --help has examples.")
     from groove import report
 
     cache()

@@ -39,6 +39,8 @@ def show(words: list[str]) -> int:
     for chapter in chapters(suite):
         print()
         print_rows(f"{chapter.name}: {len(chapter.tasks)} tasks of {chapter.family.name}", *_table(chapter))
+        if chapter.flat:
+            print(f"\nnot normalised, 0 and 1 being too close: {', '.join(chapter.flat)}")
         for place in range(min(options.first, len(chapter.tasks))):
             level = jax.tree.map(lambda leaf, place=place: leaf[place], chapter.levels)
             print(f"\n{chapter.tasks[place]}\n{chapter.family.draw(level)}")
@@ -55,4 +57,4 @@ def _table(chapter: Chapter) -> tuple[list[str], list[list[str]]]:
         return ["", "mean"], [["optimum", "not known"]]
     kinds = {"random policy": chapter.random, "optimum": chapter.optimum}
     rows = [[name, *(f"{f(values):.3g}" for f in (np.mean, np.min, np.max))] for name, values in kinds.items()]
-    return ["return", "mean", "lowest", "highest"], [*rows, ["not normalised", str(len(chapter.flat)), "", ""]]
+    return ["return", "mean", "lowest", "highest"], rows

@@ -11,8 +11,9 @@ from groove.cli.common import cache, smoke_scale
 from groove.protocols import BASELINES, PROTOCOLS
 
 USAGE = """\
-Searches learning rate and entropy weight of baselines for a suite at a scale, on levels for practice, of which nothing
-is reported, with agents of other seeds. What is found is kept as it is found; the same command goes on.
+Searches learning rate and entropy weight of baselines for a suite at a scale, with agents of other seeds, on levels for
+practice, of which nothing is reported; environments of gymnax have one level, which is also the one that is reported.
+What is found is kept as it is found; the same command goes on.
 
   groove tune a2c ppo --suite mazes --scale small --output mine.json
   groove evaluate a2c ppo --suite mazes --scale small --tuned mine.json

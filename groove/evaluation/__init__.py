@@ -2,14 +2,14 @@
 
 from groove.evaluation import results, tuning
 from groove.evaluation.contestants import RANDOM, Contestant, contestants
-from groove.evaluation.standings import AGGREGATES, THRESHOLDS, Entry, Standing, Sums, improvements, standings, sums
+from groove.evaluation.standings import AGGREGATES, WORST, Entry, Standing, Sums, improvements, standings, sums
 from groove.evaluation.tuning import tune
 from groove.evaluation.work import Plan, Stopped, check, evaluated, wanted
 
 __all__ = [
     "AGGREGATES",
     "RANDOM",
-    "THRESHOLDS",
+    "WORST",
     "Contestant",
     "Entry",
     "Plan",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from groove import build, config, library, protocols
 from groove.base import UpdateRule
 from groove.config import Config
+from groove.evaluation.results import training
 from groove.host import rule_file
 from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
 from groove.rulefile import load_rule_file
@@ -19,6 +20,8 @@ from levels.suites import Chapter
 
 RANDOM = "random"
 """The policy that all returns are compared with; it does not learn."""
+LONGEST = 80
+"""Characters of a label."""
 
 
 class Contestant(NamedTuple):
@@ -60,9 +63,13 @@ def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[s
 
 def _split(word: str) -> tuple[str, str]:
     label, found, text = word.partition("=")
-    if found and not label.strip():
-        raise ValueError(f"a rule must have the form RULE or LABEL=RULE, got {word!r}.")
-    return (label, text) if found else ("", word)
+    if not found or _is_path(word):  # folders of sweeps have a = in their names
+        return "", word
+    if not label.strip() or not label.isprintable() or len(label) > LONGEST:
+        raise ValueError(f"a rule must have the form RULE or LABEL=RULE, LABEL of 1 to {LONGEST} characters, got {word!r}.")
+    if label in (*BASELINES, RANDOM) and text != label:
+        raise ValueError(f"the name {label!r} belongs to the rule {label}, got {word!r}.")
+    return label, text
 
 
 def _is_path(text: str) -> bool:
@@ -93,7 +100,8 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
         spec = chapter.family.environment.spec
         return build.plugged_rule(text, spec, protocols.default_architecture(spec))
 
-    about: dict[str, object] = {"rule": text, "origin": plugins.origin("groove.rules", text)}
+    origin = plugins.origin("groove.rules", text)
+    about: dict[str, object] = {"rule": text, "origin": origin, "source": plugins.source("groove.rules", text)}
     return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: True)
 
 
@@ -104,7 +112,7 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
     for label, text in words:
         path = rule_file(text)
         settings = _settings(path)
-        same = json.dumps(dataclasses.asdict(dataclasses.replace(settings, seed=0, start="")), sort_keys=True)
+        same = training(json.dumps({"config": dataclasses.asdict(settings)}))
         if not label and same not in labels:
             taken = set(labels.values())
             names = [settings.name, *(f"{settings.name}-{i}" for i in range(2, len(labels) + 3))]

@@ -5,8 +5,9 @@ which protocol by scale and hash, the package versions. Returns are raw; what 0 
 """
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -15,18 +16,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-VERSION = "1"
+VERSION = "2"
 """Of the columns. Files of other versions are refused."""
 KEY = b"groove.results"
 NAME = "results.parquet"
 MOST_ROWS = 50_000_000
+OPTIMUM, A2C, FLAT, UNKNOWN = "optimum", "a2c", "flat", ""
+"""What 1 is on a task: the exact optimum; what tuned A2C reaches; nothing, being known to be too close to 0; unknown."""
+CLOSE = 1e-5
+"""Relative difference of returns that two machines may have of one agent."""
 
 Columns: TypeAlias = Mapping[str, np.ndarray]
 
 SCHEMA = pa.schema(
     [
         pa.field("rule", pa.string(), nullable=False),
-        pa.field("meta_seed", pa.int32(), nullable=False),
+        pa.field("meta_seed", pa.int64(), nullable=False),
         pa.field("learned", pa.bool_(), nullable=False),
         pa.field("tuned", pa.bool_(), nullable=False),
         pa.field("suite", pa.string(), nullable=False),
@@ -48,10 +53,12 @@ SCHEMA = pa.schema(
     ],
     {KEY: VERSION.encode()},
 )
-"""`zero` and `one` are what counts as 0 and 1 on the task, nan where that is not known; `one_is` says what one is: optimum,
-a2c or nothing; `about` is the rule and `versions` the packages, as JSON."""
+"""`zero` and `one` are what counts as 0 and 1 on the task, nan where nothing does; `one_is` says what one is; `about` is the
+rule and `versions` the packages and the machine, as JSON."""
 IDENTITY = ("rule", "meta_seed", "suite", "suite_hash", "scale", "protocol_hash", "chapter", "task", "seed", "update")
 """The columns that together name a row."""
+PLACE = ("suite", "suite_hash", "scale", "protocol_hash", "chapter")
+"""The columns that say where a rule was measured."""
 
 
 class Unit(NamedTuple):
@@ -108,7 +115,60 @@ def _checked(path: Path, table: pa.Table) -> pa.Table:
     groups = table.select(IDENTITY).group_by(list(IDENTITY)).aggregate([([], "count_all")])
     if groups.num_rows < table.num_rows:
         raise ValueError(f"{path} holds {table.num_rows - groups.num_rows} rows twice.")
+    for row in table.group_by(["task", "zero", "one", "one_is"]).aggregate([]).to_pylist():
+        _check_bounds(path, **row)
+    try:
+        return agreed(table)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _check_bounds(path: Path, task: str, zero: float, one: float, one_is: str) -> None:
+    if one_is not in (OPTIMUM, A2C, FLAT, UNKNOWN):
+        raise ValueError(f"{path}: one_is must be {OPTIMUM}, {A2C}, {FLAT} or nothing, got {one_is[:40]!r} on {task!r}.")
+    if one_is in (OPTIMUM, A2C) and not -math.inf < zero < one < math.inf:
+        raise ValueError(f"{path}: zero must be below one, both finite, got {zero} and {one} on {task!r}.")
+
+
+def agreed(table: pa.Table) -> pa.Table:
+    """The table, once all rows of a rule are known to be of that rule, and all of a task to have one 0 and 1.
+
+    Raises:
+        ValueError: They differ.
+    """
+    for row in _several(table, (*PLACE, "task"), ("zero", "one", "one_is")):
+        raise ValueError(f"what 0 and 1 are on the task {row['task']} of {row['suite']} is said in several ways.")
+    for row in _several(table, ("rule", "meta_seed", *PLACE), ("about",)):
+        raise ValueError(another(row["rule"], row["chapter"]))
+    kinds = table.select(["rule", *PLACE, "about"]).group_by(["rule", *PLACE, "about"], use_threads=False).aggregate([])
+    trainings = kinds.set_column(kinds.num_columns - 1, "about", pa.array(map(training, kinds["about"].to_pylist())))
+    for row in _several(trainings, ("rule", *PLACE), ("about",)):
+        raise ValueError(another(row["rule"], row["chapter"]))
     return table
+
+
+def another(rule: str, chapter: str) -> str:
+    """That two rules have one name, and what to do."""
+    return (
+        f"the results hold different rules called {rule!r} on {chapter}. Only trainings that differ in nothing but their "
+        "seed share a name: give one of them another, as LABEL=RULE, or choose another --output."
+    )
+
+
+def training(about: str) -> str:
+    """What rules of one name have in common, as JSON: all but the seed of the run and the file it started from."""
+    found = json.loads(about)
+    settings = found.get("config")
+    if not isinstance(settings, dict):
+        return about
+    return json.dumps({**settings, "seed": 0, "start": bool(settings.get("start"))}, sort_keys=True)
+
+
+def _several(table: pa.Table, names: Sequence[str], values: Sequence[str]) -> list[dict[str, str]]:
+    """The groups of equal names whose rows differ in the values; nan equals nan."""
+    rows = table.select([*names, *values]).group_by([*names, *values], use_threads=False).aggregate([])
+    groups = rows.group_by(list(names), use_threads=False).aggregate([([], "count_all")])
+    return groups.filter(pc.greater(groups["count_all"], 1)).to_pylist()
 
 
 def _check_json(path: Path, name: str, text: str) -> None:
@@ -144,13 +204,14 @@ def merged(tables: Iterable[pa.Table]) -> pa.Table:
     """All rows of several files; where two have a row, it counts once, as it stands in the first.
 
     Raises:
-        ValueError: Two files say different things of one row.
+        ValueError: Two files say different things of one row, of what 0 and 1 are on a task, or of which rule has a name.
     """
-    table = pa.concat_tables([empty(), *tables])
+    table = agreed(pa.concat_tables([empty(), *tables]))
     first = table.group_by(list(IDENTITY), use_threads=False).aggregate(
         [("episode_return", "min"), ("episode_return", "max"), ("episode_return", "first")]
     )
-    apart = pc.not_equal(first["episode_return_min"], first["episode_return_max"])
+    low, high = first["episode_return_min"], first["episode_return_max"]
+    apart = pc.greater(pc.subtract(high, low), pc.multiply(CLOSE, pc.max_element_wise(pc.abs(low), pc.abs(high))))
     if pc.any(apart).as_py():
         row = first.slice(apart.index(True).as_py(), 1).to_pylist()[0]
         raise ValueError(

@@ -7,17 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from groove import statistics
+from groove.evaluation import results
 from groove.statistics import Interval, Profile
 from groove.statistics.bootstrap import Statistic
 
 AGGREGATES: Mapping[str, Statistic] = {
     "IQM": statistics.interquartile_mean,
-    "median": np.median,
+    "median": statistics.median,
     "mean": np.mean,
     "optimality gap": statistics.optimality_gap,
 }
 """Statistics by what they are called."""
-THRESHOLDS = np.linspace(0.0, 1.2, 61)
+THRESHOLDS = 61
+"""Of performance profiles: from 0, or a low score, to 1.2, or a high one."""
+EXTREME = 0.02
+"""Share of scores that profiles may leave out at either end."""
 SMALLEST_GAIN = 0.02
 """A2C must gain this much over a random policy, as a share of either's return, to be divided by."""
 WORST = 0.05
@@ -51,6 +55,7 @@ class Standing(NamedTuple):
     raw: Mapping[str, np.ndarray]  # by rule, the mean return at the end on each of all tasks: f64[every]
     abouts: Mapping[str, tuple[str, ...]]  # by rule, what it takes to make it again, as JSON
     versions: tuple[str, ...]  # of packages, as JSON
+    unfinished: tuple[str, ...]  # rules that have not met all tasks, left out
 
 
 class Sums(NamedTuple):
@@ -106,6 +111,7 @@ def _standing(table: pa.Table, group: Mapping[str, str]) -> Standing:
         raw={rule: cube[-1].mean((0, 1)) for rule, cube in cubes.items()},
         abouts={rule: tuple(np.unique(columns["about"][columns["rule"] == rule]).tolist()) for rule in cubes},
         versions=tuple(np.unique(columns["versions"]).tolist()),
+        unfinished=tuple(rule for rule in rules if rule not in cubes),
     )
 
 
@@ -124,20 +130,10 @@ def _bounds(
     zero, one, is_one = (columns[name][rows] for name in ("zero", "one", "one_is"))
     if "random" in cubes and "a2c" in cubes:
         low, high = (cubes[rule][-1].mean((0, 1)) for rule in ("random", "a2c"))
-        here = (
-            ~np.isfinite(one)
-            & (high - low > SMALLEST_GAIN * np.maximum(np.abs(low), np.abs(high)))
-            & ~_settled(columns, rows)
-        )
+        here = (is_one == results.UNKNOWN) & (high - low > SMALLEST_GAIN * np.maximum(np.abs(low), np.abs(high)))
         zero, one = np.where(here, low, zero), np.where(here, high, one)
         is_one = np.where(here, "a2c here", is_one)
     return zero, one, is_one
-
-
-def _settled(columns: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Tasks that are known not to be normalised: others of their chapter are, by what was fixed beforehand."""
-    fixed = np.unique(columns["chapter"][np.isfinite(columns["one"])])
-    return np.isin(columns["chapter"][rows], fixed)
 
 
 def _cube(
@@ -166,8 +162,14 @@ def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
         aggregates,
         statistics.worst_mean(entry.scores, share=WORST, seed=seed),
         below,
-        statistics.performance_profile(entry.scores, THRESHOLDS, seed=seed),
+        statistics.performance_profile(entry.scores, _thresholds(standing), seed=seed),
     )
+
+
+def _thresholds(standing: Standing) -> np.ndarray:
+    """The same for all rules, so that nearly all scores lie between."""
+    ends = np.array([np.quantile(entry.scores, [EXTREME, 1 - EXTREME]) for entry in standing.entries])
+    return np.linspace(min(0.0, ends.min()), max(1.2, ends.max()), THRESHOLDS)
 
 
 def improvements(standing: Standing, *, seed: int = 0) -> dict[tuple[str, str], Interval]:

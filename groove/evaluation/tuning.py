@@ -1,7 +1,7 @@
 """Tunes baselines: every setting on levels for practice, with agents of other seeds; the best is stored with its search."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,10 +83,25 @@ def tune(
             page["search"].setdefault(rule, {})[chapter.name] = found.tried
             if rule == "a2c":
                 page["references"] |= references(PROTOCOLS[suite], scale, found.best, chapter)
+            pages = read(path)  # another search may have added to it
+            page = _joined(pages.get(suite, {}).get(scale, {}), page)
             pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
             host.write_text(path, json.dumps(pages, indent=1, sort_keys=True) + "\n")
         seen(done + 1, len(searches))
     return page
+
+
+def _joined(old: Mapping[str, dict], new: dict[str, dict]) -> dict[str, dict]:
+    """What two searches found for the same levels and protocol; the new one is right where both did the same."""
+    if old.get("hashes") != new["hashes"]:
+        return new
+
+    def rules(part: str) -> dict[str, dict]:
+        names = {*old[part], *new[part]}
+        return {name: {**old[part].get(name, {}), **new[part].get(name, {})} for name in names}
+
+    references = {**old["references"], **new["references"]}
+    return {"hashes": new["hashes"], "settings": rules("settings"), "search": rules("search"), "references": references}
 
 
 def read(path: Path) -> dict[str, dict]:

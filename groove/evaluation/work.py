@@ -5,8 +5,9 @@ import itertools
 import json
 import math
 import os
+import platform
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -90,7 +91,8 @@ def evaluated(
     done, total = 0, sum(piece.number for piece in pieces)
     missing = [piece for piece in pieces if not _holds(table, plan, piece)]
     done = total - sum(piece.number for piece in missing)
-    versions = json.dumps(host.versions(), sort_keys=True)
+    machine = {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
+    versions = json.dumps({**host.versions(), **machine}, sort_keys=True)
     for _, same in itertools.groupby(missing, lambda piece: (*piece.contestant[:2], piece.chapter.name)):
         waiting = list(same)
         measure = measured(plan, waiting[0].contestant.make(waiting[0].chapter), waiting[0].chapter)
@@ -144,18 +146,34 @@ def _wanted(plan: Plan, piece: Piece) -> set[tuple[str, int, int]]:
 
 
 def _held(table: pa.Table, plan: Plan, piece: Piece) -> set[tuple[str, int, int]]:
-    """Raises a ValueError if a rule of that name was another one when it was measured."""
+    """Raises a ValueError if a rule of that name was another one when it was measured, or 0 and 1 were other numbers."""
     own = _identity(plan, piece)
-    rows = table
-    for name, value in own.items():
-        rows = rows.filter(pc.equal(rows[name], value))
+    here = _rows(table, {name: own[name] for name in results.PLACE})
+    _check_bounds(here, plan, piece.chapter)
+    same = _rows(here, {"rule": own["rule"]})
+    rows = _rows(same, {"meta_seed": own["meta_seed"]})
     about = _about(piece)
-    if any(text != about for text in rows["about"].unique().to_pylist()):
-        raise ValueError(
-            f"the results hold another rule called {own['rule']!r} with meta-seed {own['meta_seed']} on "
-            f"{piece.chapter.name}; give this one a name of its own, as LABEL=RULE, or choose another --output."
-        )
+    trainings = {results.training(text) for text in same["about"].unique().to_pylist()}
+    if trainings - {results.training(about)} or any(text != about for text in rows["about"].unique().to_pylist()):
+        raise ValueError(results.another(piece.contestant.label, piece.chapter.name))
     return set(zip(*(rows[name].to_pylist() for name in ("task", "seed", "update")), strict=True))
+
+
+def _rows(table: pa.Table, values: Mapping[str, str | int]) -> pa.Table:
+    for name, value in values.items():
+        table = table.filter(pc.equal(table[name], value))
+    return table
+
+
+def _check_bounds(rows: pa.Table, plan: Plan, chapter: Chapter) -> None:
+    now = {task: bound for task, *bound in zip(chapter.tasks, *bounds(chapter, plan.tuned), strict=True)}
+    for row in rows.group_by(["task", "zero", "one", "one_is"]).aggregate([]).to_pylist():
+        zero, one, is_one = now[row["task"]]
+        if row["one_is"] != is_one or not np.allclose([row["zero"], row["one"]], [zero, one], equal_nan=True):
+            raise ValueError(
+                f"the results have other numbers for 0 and 1 on the task {row['task']} than these settings of baselines: "
+                "choose another --output."
+            )
 
 
 def _identity(plan: Plan, piece: Piece) -> dict[str, str | int]:
@@ -265,15 +283,16 @@ def _spread(values: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray
 
 
 def bounds(chapter: Chapter, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What counts as 0 and 1 on each task, and what 1 is; nan and nothing where a task cannot be normalised."""
+    """What counts as 0 and 1 on each task, and what 1 is; nan where a task cannot be normalised."""
     zero, one = chapter.random.copy(), chapter.optimum.copy()
-    is_one = np.where(np.isfinite(one), "optimum", "").astype("<U8")
+    is_one = np.where(np.isfinite(one), results.OPTIMUM, results.UNKNOWN).astype("<U8")
     for place, name in enumerate(chapter.tasks):
         if not is_one[place] and name in tuned.references:
             zero[place], one[place] = tuned.references[name]
-            is_one[place] = "a2c"
+            is_one[place] = results.A2C
     small = ~(one - zero >= chapter.smallest)
-    zero[small], one[small], is_one[small] = np.nan, np.nan, ""
+    flat = small & np.isfinite(one - zero)
+    zero[small], one[small], is_one[small], is_one[flat] = np.nan, np.nan, results.UNKNOWN, results.FLAT
     return zero, one, is_one
 
 

@@ -56,11 +56,18 @@ def tuned(suite: str, scale: str, path: Path | None = None) -> Tuned:
         suite: By name.
         scale: By name.
         path: A file that `groove tune` wrote, in place of what comes with groove.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such file, or says nothing of this suite at this scale.
     """
     page = (_shipped() if path is None else read_tuned(path)).get(suite, {}).get(scale)
-    if page is None or page["hashes"] != hashes(suite, scale):
-        return Tuned({}, {})
-    return _tuned(page)
+    if page is not None and page["hashes"] == hashes(suite, scale):
+        return _tuned(page)
+    if path is not None:
+        what = "is of other levels, or another protocol, than" if page else "says nothing of"
+        raise ValueError(f"{path} {what} the suite {suite} at the scale {scale}; groove tune finds settings for it.")
+    return Tuned({}, {})
 
 
 def _tuned(page: Mapping[str, dict]) -> Tuned:

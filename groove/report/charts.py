@@ -154,11 +154,16 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
 def _verdict(family: str, reached: Mapping[str, Interval]) -> str:
     trained, before = reached["trained rule"], reached["untrained rule"]
     name = "tuned A2C" if "tuned A2C" in reached else "A2C"
-    rival = reached.get(name)
+    rival, random = reached.get(name), reached.get("random")
     apart = (
         "more than" if trained.low > before.high else "less than" if trained.high < before.low else "not clearly apart from"
     )
-    share = f", {100 * trained.point / rival.point:.0f} % of {name}'s {rival.point:.2f}" if rival and rival.point > 0 else ""
+    above = random is None or (rival is not None and rival.low > random.high)  # else A2C learned nothing to share
+    share = (
+        f", {100 * trained.point / rival.point:.0f} % of {name}'s {rival.point:.2f}"
+        if rival and above and rival.point > 0
+        else ""
+    )
     return (
         f"On held-out {family} tasks the trained rule reaches {trained.point:.2f}, {apart} the untrained rule's "
         f"{before.point:.2f}{share}."

@@ -8,19 +8,26 @@ import numpy as np
 
 from groove import evaluation
 from groove.evaluation import Standing, Sums
-from groove.report.figures import COLOURS, FAINT, GREY, INK, Picture, canvases, finished
+from groove.report.figures import COLOURS, FAINT, GREY, INK, Picture, canvases, finished, plain
 from groove.statistics import interquartile_mean, nested_bootstrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = ("-", "--", ":", "-.")
+PALE = 0.45
+"""By how much the colours of probabilities leave out the dark ends of their map, on which nobody could read."""
 
 
 def pictures(standing: Standing, sums: Mapping[str, Sums]) -> list[Picture]:
     """Intervals of every statistic, courses of lives, profiles and, with two rules or more, who beats whom."""
     found = [_intervals(standing, sums), _courses(standing), _profiles(standing, sums)]
     return [*found, _matrix(standing)] if len(standing.entries) > 1 else found
+
+
+def _name(standing: Standing, what: str) -> str:
+    """Of a picture's file."""
+    return f"{standing.suite}-{standing.scale}-{what}"
 
 
 def _ink(place: int) -> str:
@@ -43,13 +50,13 @@ def _intervals(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
             axes.plot([low, high], [place, place], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
             axes.plot([point], [place], marker="o", color=ink, markersize=4.5)
         axes.set_ylim(len(rules) - 0.5, -0.5)
-        axes.set_yticks(range(len(rules)), rules if number % columns == 0 else [""] * len(rules))
+        axes.set_yticks(range(len(rules)), map(plain, rules) if number % columns == 0 else [""] * len(rules))
         axes.tick_params(axis="y", length=0)
         axes.set_title(name, fontsize=8.5, loc="left", color=INK)
     figure.supxlabel("score (optimality gap: lower is better)", fontsize=8, color=GREY)
     said = "; ".join(f"{rule} {sums[rule].aggregates['IQM'].point:.2f}" for rule in rules)
     caption = "Points with 95 % intervals. IQM: the mean of the middle half. Optimality gap: the mean shortfall from 1."
-    return Picture(f"{standing.suite}-intervals", finished(figure), f"Interquartile means: {said}.", caption)
+    return Picture(_name(standing, "intervals"), finished(figure), f"Interquartile means: {said}.", caption)
 
 
 def _courses(standing: Standing) -> Picture:
@@ -66,7 +73,7 @@ def _courses(standing: Standing) -> Picture:
             marker="o",
             markersize=3.5,
             linewidth=1.6,
-            label=entry.rule,
+            label=plain(entry.rule),
             color=_ink(place),
             linestyle=_line(place),
         )
@@ -76,7 +83,7 @@ def _courses(standing: Standing) -> Picture:
     _legend(axes)
     caption = "How agents learn: interquartile mean of scores in the course of a life, with 95 % intervals."
     return Picture(
-        f"{standing.suite}-courses", finished(figure), f"Scores in the course of a life: {'; '.join(ends)}.", caption
+        _name(standing, "courses"), finished(figure), f"Scores in the course of a life: {'; '.join(ends)}.", caption
     )
 
 
@@ -85,14 +92,15 @@ def _profiles(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     for place, (rule, found) in enumerate(sums.items()):
         profile = found.profile
         axes.fill_between(profile.threshold, profile.low, profile.high, color=_ink(place), alpha=0.2, linewidth=0)
-        axes.plot(profile.threshold, profile.point, linewidth=1.6, label=rule, color=_ink(place), linestyle=_line(place))
+        ink, dashes, name = _ink(place), _line(place), plain(rule)
+        axes.plot(profile.threshold, profile.point, linewidth=1.6, label=name, color=ink, linestyle=dashes)
     axes.set_xlabel("score τ")
     axes.set_ylabel("share of runs and tasks above τ")
     _legend(axes)
-    half = int(np.argmin(np.abs(evaluation.THRESHOLDS - 0.5)))
-    said = "; ".join(f"{rule} {found.profile.point[half]:.2f}" for rule, found in sums.items())
+    half = {rule: np.interp(0.5, found.profile.threshold, found.profile.point) for rule, found in sums.items()}
+    said = "; ".join(f"{rule} {share:.2f}" for rule, share in half.items())
     caption = "Performance profiles: how often a score exceeds each threshold, with pointwise 95 % intervals."
-    return Picture(f"{standing.suite}-profiles", finished(figure), f"Share of runs and tasks above 0.5: {said}.", caption)
+    return Picture(_name(standing, "profiles"), finished(figure), f"Share of runs and tasks above 0.5: {said}.", caption)
 
 
 def _matrix(standing: Standing) -> Picture:
@@ -101,22 +109,19 @@ def _matrix(standing: Standing) -> Picture:
     size = 1.1 + 0.8 * len(rules)
     figure, (axes,) = canvases(max(3.4, size), max(2.2, 0.6 + 0.5 * len(rules)), 1, 1)
     values = np.array([[found[a, b].point if a != b else np.nan for b in rules] for a in rules])
-    axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(values, cmap="PuOr_r", vmin=-PALE, vmax=1 + PALE, aspect="auto")
     for (a, b), interval in found.items():
-        dark = abs(interval.point - 0.5) > 0.35
         text = f"{interval.point:.2f}\n{interval.low:.2f}–{interval.high:.2f}"
-        axes.text(
-            rules.index(b), rules.index(a), text, ha="center", va="center", fontsize=6.5, color="white" if dark else INK
-        )
-    axes.set_xticks(range(len(rules)), rules)
-    axes.set_yticks(range(len(rules)), rules)
+        axes.text(rules.index(b), rules.index(a), text, ha="center", va="center", fontsize=6.5, color=INK)
+    axes.set_xticks(range(len(rules)), map(plain, rules))
+    axes.set_yticks(range(len(rules)), map(plain, rules))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     said = "; ".join(f"{a} over {b} {interval.point:.2f}" for (a, b), interval in found.items())
     caption = (
         "Probability of improvement: how likely a run of the row's rule scores higher than one of the column's, by task."
     )
-    return Picture(f"{standing.suite}-improvement", finished(figure), f"Probability of improvement: {said}.", caption)
+    return Picture(_name(standing, "improvement"), finished(figure), f"Probability of improvement: {said}.", caption)
 
 
 def _legend(axes: "Axes") -> None:

@@ -1,6 +1,8 @@
 """Charts, drawn by Matplotlib's object interface: black on white, in colours that the colour-blind can tell apart."""
 
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +20,8 @@ INK, GREY, FAINT = "#222222", "#767676", "#d9d9d9"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 """Of the families, in their order (Okabe and Ito 2008)."""
 DOTS_PER_INCH = 150
+LONGEST, SHOWN = 120, 24
+"""Characters of the name of a file, and of a name in a chart."""
 
 
 class Picture(NamedTuple):
@@ -142,10 +146,19 @@ def _name(axes: "Axes", title: str) -> None:
 
 
 def save(pictures: Iterable[Picture], folder: Path) -> None:
-    """Writes pictures as files, for whoever wants them elsewhere."""
+    """Writes pictures as files, for whoever wants them elsewhere. Names may hold what strangers wrote."""
     folder.mkdir(exist_ok=True)
+    taken: Counter[str] = Counter()
     for picture in pictures:
-        (folder / f"{picture.name}.png").write_bytes(picture.png)
+        name = re.sub(r"[^\w.=,-]+", "_", picture.name).lstrip(".")[:LONGEST]
+        taken[name] += 1
+        (folder / f"{name}{f'-{taken[name]}' if taken[name] > 1 else ''}.png").write_bytes(picture.png)
+
+
+def plain(name: str) -> str:
+    """A name as Matplotlib shows it: dollars are no mathematics, no first letter hides it, and it is not long."""
+    short = name if len(name) <= SHOWN else f"{name[: SHOWN - 1]}…"
+    return f"{' ' if short.startswith('_') else ''}{short}".replace("$", r"\$")
 
 
 def finished(figure: "Figure") -> bytes:

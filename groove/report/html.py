@@ -44,7 +44,8 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     caption = f"<caption>{escape(title)}</caption>"
-    return f'<table class="wide">{caption}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    whole = f'<table class="wide">{caption}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll">{whole}</div>'
 
 
 SORT = """

@@ -68,7 +68,9 @@ def _held_out(run: Record, pictures: list[Picture]) -> str:
         picture = charts.held_out(run, family, rows)
         pictures.append(picture)
         blocks.append(f'<div class="pair">{_table(family, rows)}{html.figure(picture)}</div>')
-    return "\n".join(["<h2>On held-out tasks</h2>", *blocks, html.paragraph(run.evaluation.caption, "note")])
+    untuned = any(row.rule == "A2C" for row in run.evaluation.rows)  # else it is called tuned
+    warned = [html.paragraph("A2C was not tuned for these families and lives.", "warning")] if untuned else []
+    return "\n".join(["<h2>On held-out tasks</h2>", *warned, *blocks, html.paragraph(run.evaluation.caption, "note")])
 
 
 def _table(family: str, rows: Sequence[Row]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from groove.evaluation import Standing, Sums
 from groove.protocols import PROTOCOLS, hashes
 from groove.report import contests, figures, html
 from groove.report.figures import Picture
-from groove.statistics import Interval
+from groove.statistics import Interval, worst_count
 from levels.suites import SUITES, chapters
 
 WORST_SHOWN = 6
@@ -27,9 +28,9 @@ INTERVALS = (
     "these levels, not of others. With one meta-seed nothing is known of how much another training run would differ."
 )
 WORST = (
-    "Worst 5 %: the mean score on the tasks where one agent does worst, scored by the others, so that bad luck does not "
-    "count. Under 75 % of A2C: the share of tasks on which the rule's mean score is below 0.75 of A2C's, as Jackson et al. "
-    "2023 report."
+    "Worst 5 % (here {count} of the tasks, at least one): the mean score on the tasks where one agent does worst, scored by "
+    "the others of its meta-seed, so that bad luck does not count; no interval with fewer than four agents. Under 75 % of "
+    "A2C: the share of tasks on which the rule's mean score is below 0.75 of A2C's, as Jackson et al. 2023 report."
 )
 
 
@@ -70,7 +71,7 @@ def _section(standing: Standing, pictures: list[Picture]) -> str:
         blocks += [
             html.table("Summary", *summary(standing, sums)),
             html.paragraph(INTERVALS, "note"),
-            html.paragraph(WORST, "note"),
+            html.paragraph(WORST.format(count=worst_count(len(standing.tasks), evaluation.WORST)), "note"),
         ]
         blocks += [html.figure(drawn[0]), f'<div class="pair">{"".join(map(html.figure, drawn[1:]))}</div>']
         blocks += [html.row_of_levels(f"Where {rule} does worst", row) for rule, row in worst.items()]
@@ -110,6 +111,8 @@ def warnings(standing: Standing) -> list[str]:
         found.append(
             f"Not tuned for this suite at this scale: {', '.join(untuned)}. Beating an untuned rule proves nothing."
         )
+    if standing.unfinished:
+        found.append(f"Left out, since they have not met all these tasks yet: {', '.join(standing.unfinished)}.")
     lone = [entry.rule for entry in standing.entries if entry.learned and entry.metas < 2]
     if lone:
         found.append(f"From one meta-seed only: {', '.join(lone)}. Nothing can be claimed of how such rules are learned.")
@@ -120,8 +123,10 @@ def warnings(standing: Standing) -> list[str]:
 
 
 def interval(found: Interval | None) -> str:
-    """A point and its interval."""
-    return "" if found is None else f"{found.point:.2f} ({found.low:.2f} to {found.high:.2f})"
+    """A point and its interval, where there is one."""
+    if found is None:
+        return ""
+    return f"{found.point:.2f}" + ("" if math.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})")
 
 
 def summary(standing: Standing, sums: Mapping[str, Sums]) -> tuple[list[str], list[list[str]]]:
@@ -171,7 +176,10 @@ def _worst(standing: Standing, place: int) -> list[Picture]:
     drawn = []
     for rank, task in enumerate(np.argsort(score, kind="stable")[:WORST_SHOWN], 1):
         picture = _level(
-            standing, standing.tasks[task], f"{standing.suite}-{place}-worst-{rank}", f"score {score[task]:.2f}"
+            standing,
+            standing.tasks[task],
+            f"{standing.suite}-{standing.scale}-{place}-worst-{rank}",
+            f"score {score[task]:.2f}",
         )
         drawn += [picture] if picture else []
     return drawn

@@ -65,6 +65,25 @@ def optimality_gap(x: npt.ArrayLike, axis: Axis = None, *, target: float = 1.0) 
     return np.mean(shortfall, axis=axis, dtype=np.float64)
 
 
+def median(x: npt.ArrayLike, axis: tuple[int, int] = (0, 1)) -> Numbers | np.float64:
+    """The median over tasks of the mean over runs. Agarwal et al. 2021, section 4.3; rliable's `aggregate_median`.
+
+    Args:
+        x: Scores [..., runs, tasks].
+        axis: Those of runs and of tasks.
+
+    Returns:
+        f64[...], the shape of `x` without `axis`.
+
+    Example:
+        >>> from groove.statistics import median
+        >>> float(median([[0.0, 1.0, 5.0], [2.0, 1.0, 5.0]]))
+        1.0
+    """
+    means = np.mean(np.moveaxis(np.asarray(x, np.float64), axis, (-2, -1)), axis=-2)
+    return np.median(means, axis=-1)
+
+
 def _pooled(x: npt.ArrayLike, axis: Axis) -> Numbers:
     """`x` as f64[..., n], the reduced axes flattened into the last."""
     values = np.asarray(x, np.float64)

@@ -1,5 +1,6 @@
 """One rule beside another, and where a rule does worst. Scores are f64[meta-seeds, runs, tasks]."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from groove.statistics.bootstrap import BLOCK, Interval, cube, nested_rows
 
 REPETITIONS = 2000
 CONFIDENCE = 0.95
+FEWEST = 4
+"""Runs with which an interval of the mean over the worst tasks is given."""
 
 
 class Profile(NamedTuple):
@@ -80,8 +83,11 @@ def share_below(x: npt.ArrayLike, baseline: npt.ArrayLike, *, share: float = 0.7
 def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Interval | None:
     """The mean over the worst tasks (CVaR), chosen by one run and scored by the others, so that bad luck is not counted.
 
-    Every run chooses the `share` of tasks, at least one, on which it scores lowest; what counts is the mean score of another
-    run there. The point is the mean over all ordered pairs of different runs; the interval resamples runs.
+    Every run chooses the `worst_count` tasks on which it scores lowest; what counts is the mean score there of another run
+    of the same meta-seed: each learned rule fails in its own places. The point is the mean over all ordered pairs of
+    different runs, then over meta-seeds. The interval resamples meta-seeds, and runs within them; below `FEWEST` runs of
+    each it would be too narrow, so that its ends are nan (in a simulation it covered the truth 74 to 86 times of 100 with
+    four runs, 88 to 97 times from six on).
 
     Args:
         scores: [meta-seeds, runs, tasks].
@@ -89,7 +95,7 @@ def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Inte
         seed: Of the resampling.
 
     Returns:
-        None if there is one run only: nobody is left to score what it chose.
+        None if there is one run of each only: nobody is left to score what it chose.
 
     Example:
         >>> from groove.statistics import worst_mean
@@ -99,20 +105,38 @@ def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Inte
     table = cube(scores)
     if not 0 < share <= 1:
         raise ValueError(f"share must be in (0, 1], got {share}.")
-    runs = _flat(table)
-    if len(runs) < 2:
+    metas, runs, tasks = table.shape
+    if runs < 2:
         return None
-    chosen = np.argsort(runs, axis=1, kind="stable")[:, : max(1, round(share * runs.shape[1]))]
-    by_pair = np.stack([np.mean(runs[:, tasks], axis=1) for tasks in chosen])  # [who chose, who scored]
-    apart = 1.0 - np.eye(len(runs))
+    apart = 1.0 - np.eye(runs)
+    pairs = np.stack([_by_pair(own, worst_count(tasks, share)) for own in table]) * apart  # [meta, who chose, who scored]
+    point = float(np.sum(pairs) / (metas * np.sum(apart)))
+    if runs < FEWEST:
+        return Interval(math.nan, point, math.nan)
     random = np.random.default_rng(seed)
-    rows = nested_rows(random, REPETITIONS, (*table.shape[:2], 1))
-    weight = _weights(rows, len(runs))[:, :, 0]
-    pairs = weight[:, :, None] * weight[:, None, :] * apart
-    total = np.sum(pairs, axis=(1, 2))
-    draws = (np.sum(pairs * by_pair, axis=(1, 2))[total > 0]) / total[total > 0]
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(float(low), float(np.sum(by_pair * apart) / np.sum(apart)), float(high))
+    meta = random.integers(metas, size=(REPETITIONS, metas))
+    drawn = random.integers(runs, size=(REPETITIONS, metas, runs))
+    means = np.full((REPETITIONS, metas), np.nan)
+    for place, own in enumerate(pairs):
+        here = meta == place
+        weight = _weights(drawn[here][:, :, None], runs)[:, :, 0]
+        total = np.sum((weight @ apart) * weight, axis=1)
+        means[here] = np.divide(
+            np.sum((weight @ own) * weight, axis=1), total, where=total > 0, out=np.full(len(total), point)
+        )
+    low, high = np.quantile(np.mean(means, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(float(low), point, float(high))
+
+
+def worst_count(tasks: int, share: float = 0.05) -> int:
+    """How many tasks count as the worst: the share of them, at least one."""
+    return max(1, round(share * tasks))
+
+
+def _by_pair(runs: Numbers, count: int) -> Numbers:
+    """The mean score of each run on the worst tasks of each: f64[who chose, who scored] from f64[runs, tasks]."""
+    chosen = np.argsort(runs, axis=1, kind="stable")[:, :count]
+    return np.stack([np.mean(runs[:, tasks], axis=1) for tasks in chosen])
 
 
 def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike, *, seed: int) -> Profile:

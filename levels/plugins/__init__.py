@@ -9,7 +9,7 @@ Listing them imports nothing, so that a broken one cannot hide the others. What 
 here: who asks for one says what it must be.
 """
 
-from levels.plugins.finding import GROUPS, Plugin, load, names, origin, reason
+from levels.plugins.finding import GROUPS, Plugin, load, names, origin, reason, source
 from levels.plugins.making import PluginError, blamed, blaming, family, generator, made, make
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "names",
     "origin",
     "reason",
+    "source",
 ]

@@ -65,6 +65,10 @@ def test_tasks_that_cannot_be_normalised_are_named():
     assert [c.flat for c in chapters(SUITES["mazes"])] == [("Labyrinth-objects",)]
     (bernoulli, gaussian) = chapters(SUITES["bandits"])
     assert bernoulli.flat == gaussian.flat == ()
+    inside, outside = chapters(SUITES["grid-unseen"])
+    assert [int(name.removeprefix("inside-")) for name in inside.flat] == [175, 180, 237, 285, 640, 688, 772, 957]
+    flat = [43, 128, 138, 140, 338, 357, 383, 492, 556, 640, 666]
+    assert [int(name.removeprefix("outside-")) for name in outside.flat] == flat
 
 
 def test_the_handcrafted_grids_are_those_of_the_papers():
