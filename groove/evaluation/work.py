@@ -34,7 +34,7 @@ Courses: TypeAlias = Callable[[jax.Array, Level, jax.Array], Outcome]
 SEED = 50_423
 """Of all agents that are evaluated; those of tuning have other seeds."""
 BLOCK = 16
-"""Tasks of one call, after which what was found is kept."""
+"""Most tasks of one call, after which what was found is kept."""
 
 CACHED = 2**17
 """Numbers of agents' tables that a CPU steps together: half a MiB, so that they stay in its cache."""
@@ -129,8 +129,13 @@ def _pieces(plan: Plan) -> Iterator[Piece]:
     for contestant in plan.contestants:
         for chapter in chapters(SUITES[plan.suite]):
             tasks = min(wanted, len(chapter.tasks))
-            for first in range(0, tasks, BLOCK):
-                yield Piece(contestant, chapter, first, min(BLOCK, tasks - first))
+            for first in range(0, tasks, block_of(tasks)):
+                yield Piece(contestant, chapter, first, min(block_of(tasks), tasks - first))
+
+
+def block_of(tasks: int) -> int:
+    """How many tasks a call has: so many that all workers have some."""
+    return min(BLOCK, -(-tasks // workers()))
 
 
 def _holds(table: pa.Table, plan: Plan, piece: Piece) -> bool:
@@ -244,7 +249,7 @@ def key_of(chapter: Chapter, meta_seed: int, seed: int = SEED) -> jax.Array:
 def _lived(plan: Plan, piece: Piece, measure: Courses) -> Outcome:
     """Outcomes f32[tasks, seeds, points] of a piece. A short block is filled up, so that all have one shape."""
     tasks = min(PROTOCOLS[plan.suite].budgets[plan.scale].tasks, len(piece.chapter.tasks))
-    rows = np.minimum(piece.first + np.arange(min(BLOCK, tasks)), tasks - 1)
+    rows = np.minimum(piece.first + np.arange(block_of(tasks)), tasks - 1)
     levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.chapter.levels)
     found = measure(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
