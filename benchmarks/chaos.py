@@ -284,7 +284,6 @@ def words_of(meta_steps: int) -> Words:
     def words(folder: Path) -> list[str]:
         begin = ["quick", *SMALL, "--meta-steps", str(meta_steps), "--output", str(folder)]
         if not (folder / "config.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # it was ended while its folder was made
             return [sys.executable, "-c", COMMAND, "train", *begin]
         return [sys.executable, "-c", COMMAND, "train", "--resume", str(folder)]
 

@@ -168,7 +168,7 @@ def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
         if (other := difference(leaves, signature(like))) is not None:
             raise ValueError(f"{path} is of another configuration: {other}.")
         return step, _read_arrays(path / _ARRAYS, leaves, like)
-    raise ValueError(f"{folder} holds no usable checkpoint: {reason}.")
+    raise ValueError(f"{folder} holds no usable checkpoint: {reason}. Without this folder the run begins anew.")
 
 
 def newest(folder: str | Path) -> int:

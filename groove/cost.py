@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import build
+from groove import build, devices
 from groove.base import Clock
 from groove.config import Config, population, whole_lives
 from groove.lifetime import lifetime
@@ -121,7 +121,7 @@ def compiled_bytes(config: Config) -> int:
     return analysis.argument_size_in_bytes + fresh + analysis.temp_size_in_bytes
 
 
-def fitted(config: Config, budget: float, *, announce: Callable[[str], None] = lambda text: None) -> Config:
+def fitted(config: Config, budget: float, *, share: int = 1, announce: Callable[[str], None] = lambda text: None) -> Config:
     """The configuration with the largest blocks whose compiled program needs no more than so many bytes.
 
     Blocks change no equation: gradients are summed over them, lives do not meet. They get smaller, by
@@ -130,15 +130,22 @@ def fitted(config: Config, budget: float, *, announce: Callable[[str], None] = l
     Args:
         config: Of the run.
         budget: Bytes, on one device.
+        share: Devices that share the members. Only blocks that they can share evenly are tried. Under gradients each needs
+            what one device does for its part, under evolution it is taken to need what one does for all.
         announce: Is told what each block needs.
 
     Raises:
         ValueError: Not even blocks of one member fit.
     """
     needed = 0
+    gradient = config.meta.method == "gradient"
     for candidate in _in_blocks(config):
-        needed = compiled_bytes(candidate)
-        block = candidate.meta.block if config.meta.method == "gradient" else candidate.evolution.block
+        block = candidate.meta.block if gradient else candidate.evolution.block
+        cut = (block or 1) if gradient or not whole_lives(config) else 1
+        if share > 1 and not devices.fit(config.members, share, block=cut):
+            continue
+        own = tuple(count // share for count in config.members) if gradient else config.members
+        needed = compiled_bytes(dataclasses.replace(candidate, members=own))
         announce(f"blocks of {block or 'all'} members need {needed / 2**30:.2f} GiB of {budget / 2**30:.2f} GiB")
         if needed <= budget:
             return candidate

@@ -164,7 +164,7 @@ def _digest(tensors: Mapping[str, jax.Array], metadata: Mapping[str, str]) -> st
 
 def _replace(path: Path, content: bytes) -> None:
     """Writes under another name, syncs, renames."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     with unfinished.open("wb") as file:
         file.write(content)
         file.flush()

@@ -200,7 +200,8 @@ def _report(
     count = jnp.sum(finished, dtype=jnp.int32)
 
     def mean(values):
-        return jnp.sum(jnp.where(finished, values, 0.0)) / count
+        total = jnp.sum(jnp.where(finished, values, 0.0))
+        return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)  # not 0 / 0, which --debug would blame
 
     seen = {"return": mean(outcome.episode_return), "score": mean(score), "finished": count}
     seen |= {f"curriculum_{name}": value for name, value in part.curriculum.info(state).items()}

@@ -147,12 +147,18 @@ def test_the_words_of_distributed_reach_jax(tmp_path, monkeypatch, capsys):
     assert joined == [("127.0.0.1:9", 2, 1)] and "nobody came" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--coordinator=127.0.0.1:9", "--processes=2", "--process=1"])
+def test_what_processes_say_to_each_other_wants_distributed(tmp_path, capsys, flag):
+    assert cli.main(["train", "quick", flag, "--output", str(tmp_path / "run")]) == 2
+    assert "give --distributed as well" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_a_limit_of_memory_decides_the_blocks_of_the_run(tmp_path, monkeypatch):
     """The run's own configuration has them, so that it goes on with them."""
     asked = []
 
-    def fitted(settings, budget, announce):
-        asked.append(budget)
+    def fitted(settings, budget, share, announce):
+        asked.append((budget, share))
         return dataclasses.replace(settings, meta=dataclasses.replace(settings.meta, block=1))
 
     def stop(*arguments, **options):
@@ -163,7 +169,7 @@ def test_a_limit_of_memory_decides_the_blocks_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(host, "train", stop)
     monkeypatch.setattr(host, "unless_unused", lambda folder: contextlib.nullcontext())
     assert cli.main(["train", "quick", "--memory", "2", "--output", str(tmp_path / "run")]) == 1
-    assert asked == [2 * 2**30] and host.open_folder(tmp_path / "run").meta.block == 1
+    assert asked == [(2 * 2**30, 1)] and host.open_folder(tmp_path / "run").meta.block == 1
 
 
 def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsys):

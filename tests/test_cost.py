@@ -114,6 +114,15 @@ def test_the_largest_blocks_that_fit_a_budget(method: str):
     assert [line.split()[2] for line in said] == (["all", "all", "2"] if method == "gradient" else ["4", "4", "2"])
     with pytest.raises(ValueError, match="memory must be at least 0.00 GiB for this run, got 0.00 GiB"):
         cost.fitted(small, 1.0)
+    shared = cost.fitted(
+        small, 2.0**40, share=4, announce=said.append
+    )  # a block of one member is all that fits four devices
+    assert (shared.meta.block if method == "gradient" else shared.evolution.block) == (0 if method == "gradient" else 4)
+    if method == "gradient":
+        half = dataclasses.replace(small, meta=dataclasses.replace(small.meta, block=2))
+        assert cost.fitted(half, 2.0**40, share=4).meta.block == 1
+        own = cost.compiled_bytes(dataclasses.replace(small, members=(1,)))
+        assert cost.fitted(small, own, share=4) == small and own < whole
 
 
 @pytest.mark.parametrize(

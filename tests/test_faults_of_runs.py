@@ -60,6 +60,22 @@ def test_nothing_is_blamed_where_nothing_is_wrong():
     assert faults.origin(lambda x: jnp.log(x), 0.0) == ""  # infinite, but a number
 
 
+def metrics_of_nothing(x):
+    """In every turn the mean of nothing, in the last one a number from nothing as well."""
+
+    def turn(carry, row):
+        mean = jnp.where(row > 9, carry, jnp.nan)
+        return carry, (mean, jnp.sqrt(row))
+
+    return jax.lax.scan(turn, x, jnp.array([1.0, 2.0, -1.0]))
+
+
+def test_nan_that_is_written_is_not_blamed():
+    found = faults.origin(metrics_of_nothing, 1.0)
+    assert re.match("sqrt at .*turn", found), found
+    assert faults.origin(lambda x: jax.lax.map(lambda row: jnp.where(row > 9, row, jnp.nan), x), jnp.arange(3.0)) == ""
+
+
 @pytest.mark.slow
 def test_a_run_says_what_broke_and_where_it_began(tmp_path):
     """A rate that no rule survives: after the first step theta is huge, in the second its net makes NaN."""
@@ -68,5 +84,6 @@ def test_a_run_says_what_broke_and_where_it_began(tmp_path):
     with pytest.raises(host.NotFinite) as caught:
         host.train(tmp_path / "run", lambda rows: None)
     assert "NaN is in .meta" in str(caught.value) and "--debug" in str(caught.value)
-    with pytest.raises(host.NotFinite, match="The first operation to make NaN: .* at groove/"):
+    with pytest.raises(host.NotFinite, match="The first operation to make NaN: .* at groove/") as caught:
         host.train(tmp_path / "run", lambda rows: None, debug=True)
+    assert "trainer.py" not in str(caught.value).partition(", called from")[0]  # where means of no lives are

@@ -238,6 +238,23 @@ def test_what_cannot_be_made_whole_is_not_made(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_a_folder_whose_making_was_killed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool):
+    """Nothing that Python does can tidy up after SIGKILL: what is left says of itself that it is not whole."""
+    folder = tmp_path / "run"
+    make = (lambda: host.create_together(settings(), folder, 2)) if together else (lambda: host.create(settings(), folder))
+    with monkeypatch.context() as killed, pytest.raises(RuntimeError):
+        killed.setattr(host.folder.config, "save", lambda *args: (_ for _ in ()).throw(RuntimeError))
+        killed.setattr(host.folder.shutil, "rmtree", lambda *args, **options: None)
+        make()
+    assert any(folder.iterdir())
+    make()
+    assert [host.open_folder(own).seed for own in host.folders_of(folder)] == ([0, 1] if together else [0])
+    assert not list(folder.rglob(".unmade"))
+    with pytest.raises(ValueError, match="exists already"):
+        make()
+
+
 def test_runs_that_differ_in_more_are_not_side_by_side():
     wider = changed(settings(), rule={"width": 8})
     assert config.differing([settings(), settings(seed=3)]) == {}

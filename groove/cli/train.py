@@ -85,6 +85,9 @@ def _join(words: list[str]) -> None:
     from groove import processes
 
     if not any(word == "--distributed" or word.startswith("--distributed=") for word in words):
+        lone = [flag for flag in ("--coordinator", "--processes", "--process") if value_of(flag, words) is not None]
+        if lone:
+            raise ValueError(f"{lone[0]} says how processes find each other: give --distributed as well.")
         return
     if not (value_of("--output", words) or value_of("--resume", words)):
         raise ValueError("--distributed needs --output FOLDER or --resume FOLDER, the same for all processes.")
@@ -104,8 +107,10 @@ def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
     sweep = config.sweep_of(options.sweep)
     runs = len(config.combinations(settings, options.seeds, sweep))
     if options.memory:
-        beside = runs // (options.devices or devices.usable((runs,), jax.device_count()))
-        settings = fitted(settings, options.memory * 2**30 / max(1, beside), announce=_say)
+        available = options.devices or jax.device_count()
+        beside = max(1, runs // devices.usable((runs,), available))
+        share = devices.usable(settings.members, available) if runs == 1 else 1
+        settings = fitted(settings, options.memory * 2**30 / beside, share=share, announce=_say)
     confirm(settings, runs=runs, agreed=options.yes, ask=terminal.ask)
     if runs > 1:
         host.create_together(settings, folder, options.seeds, sweep=sweep, announce=_say, trusted=options.trust)

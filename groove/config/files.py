@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -16,8 +17,11 @@ def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
     """Writes a configuration as JSON, with the versions it ran with and where its plug-ins come from."""
     page = {"config": dataclasses.asdict(config), "versions": dict(versions), "plugins": sources(config)}
     text = json.dumps(page, indent=2) + "\n"
-    part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

@@ -16,10 +16,20 @@ HOUSE = Path(__file__).parents[2]
 
 
 def broken(state: State, most: int = 3) -> str:
-    """The leaves of theta, its optimizer and the members in play that hold NaN, by their paths in a State; "" if none."""
+    """The leaves of theta, its optimizer and the members in play that hold NaN, by their paths in a State; "" if none.
+
+    If none does, those of theta and its optimizer that hold an infinity.
+    """
     kept = state._replace(curricula=())
-    found = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(kept) if bool(has_nan([leaf]))]
+    found = [f"NaN is in {path}" for path in _paths(kept, jnp.isnan)]
+    found = found or [f"an infinity is in {path}" for path in _paths(kept._replace(live=()), jnp.isinf)]
     return ", ".join(found[:most]) + (f" and {len(found) - most} more" if len(found) > most else "")
+
+
+def _paths(state: State, bad: Callable[[jax.Array], jax.Array]) -> list[str]:
+    """Of leaves with a number that is bad."""
+    floats = [row for row in jax.tree.leaves_with_path(state) if jnp.issubdtype(row[1].dtype, jnp.floating)]
+    return [jax.tree_util.keystr(path) for path, leaf in floats if bool(jnp.any(bad(leaf)))]
 
 
 def origin(function: Callable[..., chex.ArrayTree], *arguments: chex.ArrayTree) -> str:
@@ -65,7 +75,9 @@ def _walk(jaxpr: core.Jaxpr, consts: Values, arguments: Values, around: str) -> 
         outputs = _computed(jaxpr, equation, known)
         if has_nan(outputs) and not has_nan(inputs):
             place = _place(equation) or around
-            return _inside(equation, inputs, place) or f"{equation.primitive.name} at {place}"
+            found = _inside(equation, inputs, place)
+            if found is None or found:
+                return found or f"{equation.primitive.name} at {place}"
         known.update(zip(equation.outvars, outputs, strict=True))
     return ""
 
@@ -78,20 +90,24 @@ def _computed(jaxpr: core.Jaxpr, equation: core.JaxprEqn, known: dict[core.Var, 
     return list(core.jaxpr_as_fun(core.ClosedJaxpr(alone, []))(*(known[v] for v in needed)))
 
 
-def _inside(equation: core.JaxprEqn, inputs: Values, place: str) -> str:
-    """The operation inside of a loop, a branch or a call that is to blame; "" if there is no inside."""
+def _inside(equation: core.JaxprEqn, inputs: Values, place: str) -> str | None:
+    """The operation inside of a loop, a branch or a call that is to blame; None if there is no inside.
+
+    "" if all NaN there is written in the program, as the mean of nothing is.
+    """
     name, parameters = equation.primitive.name, equation.params
     if name == "cond":
         return _walk_closed(parameters["branches"][int(inputs[0])], inputs[1:], place)
     if name in ("scan", "while"):
         turns = _scanned(parameters, inputs) if name == "scan" else _whiled(parameters, inputs)
-        return next((_walk_closed(body, values, place) for body, values, outputs in turns if has_nan(outputs)), "")
+        found = (_walk_closed(body, values, place) for body, values, outputs in turns if has_nan(outputs))
+        return next(filter(None, found), "")
     for inner in parameters.values():
         if isinstance(inner, core.ClosedJaxpr) and len(inner.jaxpr.invars) == len(inputs):
             return _walk_closed(inner, inputs, place)
         if isinstance(inner, core.Jaxpr) and len(inner.invars) == len(inputs):
             return _walk(inner, [], inputs, place)
-    return ""
+    return None
 
 
 def _walk_closed(program: core.ClosedJaxpr, arguments: Values, around: str) -> str:

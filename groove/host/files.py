@@ -10,10 +10,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    if part.write_bytes(content) == len(content):
-        part.replace(path)
+    """Writes a file whole or not at all, whoever else writes it and whenever the machine stops."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def user_cache(name: str) -> Path | None:

@@ -27,6 +27,8 @@ START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
 """Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
 rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
+CONFIG, UNMADE = "config.json", ".unmade"
+"""Of a run folder: written last, when all that it begins with is there; and what is there until then."""
 TOGETHER = "runs.json"
 """Names the folders of runs side by side, in the folder that holds them."""
 NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
@@ -82,8 +84,7 @@ def create(
     inputs = Inputs(saved=_saved(settings, rival, may), latents=latents.found(known))
     assert build(settings, inputs).parts  # what families and scores lack is said now
     begun = tasks.check_files(settings)
-    _check_new(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _begin(folder)
     if settings.start:
         write_bytes(folder / START, start.read_bytes())
     if is_file(settings.curriculum.antagonist):
@@ -92,7 +93,8 @@ def create(
         write_bytes(tasks.file_of(folder, name), path.read_bytes())
     for name, path in known.items():
         write_bytes(latents.file_of(folder, name), path.read_bytes())
-    config.save(settings, folder / "config.json", versions())
+    config.save(settings, folder / CONFIG, versions())
+    (folder / UNMADE).unlink()
 
 
 def create_together(
@@ -126,11 +128,12 @@ def create_together(
         raise ValueError(
             "runs side by side cannot begin with curricula, whose references would be shared: start them apart."
         )
-    _check_new(folder)
+    _begin(folder)
     try:
         for name, one in several.items():
             create(one, folder / name, announce=announce, trusted=trusted)
         write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
+        (folder / UNMADE).unlink()
     except BaseException:  # some of them are of no use
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -159,9 +162,14 @@ def begun(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step_*"))
 
 
-def _check_new(folder: Path) -> None:
+def _begin(folder: Path) -> None:
+    """Makes a folder that says of itself that it is not whole; what a start left that was killed over it goes."""
+    if (folder / UNMADE).is_file() and not (folder / CONFIG).exists() and not (folder / TOGETHER).exists():
+        shutil.rmtree(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / UNMADE).touch()
 
 
 def rule_file(path: str) -> Path:
@@ -237,9 +245,9 @@ def open_folder(folder: Path) -> Config:
     Raises:
         ValueError: The folder is no run.
     """
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is not a run folder: it has no config.json.")
-    return config.load(folder / "config.json")
+    return config.load(folder / CONFIG)
 
 
 def versions() -> dict[str, str]:
@@ -282,6 +290,6 @@ def unless_unused(folder: Path) -> Iterator[None]:
 
 def _unused(folder: Path, members: set[str]) -> bool:
     """Whether nothing was learned in a folder, and nothing lies there but what a run begins with, and members."""
-    early = {"config.json", TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard", *members}
+    early = {CONFIG, UNMADE, TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard", *members}
     found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
     return found <= early and not any(read_metrics(folder / "metrics.jsonl"))

@@ -192,7 +192,7 @@ class Loop:
     def blamed(self, place: int, before: State, after: State) -> str:
         """Which leaves a chunk broke, and by which operation if a person wants to know."""
         leaves = faults.broken(self.of_run(after, place))
-        said = f"NaN is in {leaves}." if leaves else "No leaf of theta or of the members holds NaN."
+        said = f"{leaves}." if leaves else "Every leaf of theta and of the members is finite."
         if not self.debug:
             return f"{said} To learn where it came from, go on with --debug."
         chunk = remade(self.run, self.settings[place]).trainer.chunk
