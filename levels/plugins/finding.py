@@ -134,10 +134,8 @@ def source(group: str, name: str) -> str:
         return ""
     folders = [Path(folder) for folder in found.submodule_search_locations or ()]
     files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(found.origin or "")]
-    total = hashlib.sha256()
-    for file in sorted(file for file in files if file.is_file()):
-        total.update(file.read_bytes())
-    return total.hexdigest() if any(file.is_file() for file in files) else ""
+    contents = [file.read_bytes() for file in sorted(files) if file.is_file()]
+    return hashlib.sha256(b"".join(contents)).hexdigest() if contents else ""
 
 
 def reason(error: BaseException) -> str:
