@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.flax
 
 from groove.checkpoint import Leaf, signature
+from levels.files import whole
 
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
@@ -80,7 +80,8 @@ def save_rule(path: str | Path, theta: chex.ArrayTree, metadata: Mapping[str, st
     if (bad := _not_finite(tensors)) is not None:
         raise ValueError(f"theta must be finite, {bad or 'its only leaf'} is not.")
     header = {**metadata, "format": _FORMAT, "sha256": _digest(tensors, metadata)}
-    _replace(Path(path), _in_order(safetensors.flax.save(tensors, header)))
+    with whole(Path(path)) as file:
+        file.write(_in_order(safetensors.flax.save(tensors, header)))
 
 
 def load_rule_file(path: str | Path) -> tuple[dict[str, jax.Array], dict[str, str]]:
@@ -160,13 +161,3 @@ def _digest(tensors: Mapping[str, jax.Array], metadata: Mapping[str, str]) -> st
         total.update(json.dumps([name, str(leaf.dtype), leaf.shape]).encode())
         total.update(np.asarray(leaf).tobytes())
     return total.hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes under another name, syncs, renames."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

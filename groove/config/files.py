@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -11,18 +10,14 @@ from typing import Literal, Union, get_args, get_origin
 from groove.config.checks import check
 from groove.config.names import sources
 from groove.config.settings import Config
+from levels.files import whole
 
 
 def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
     """Writes a configuration as JSON, with the versions it ran with and where its plug-ins come from."""
     page = {"config": dataclasses.asdict(config), "versions": dict(versions), "plugins": sources(config)}
-    text = json.dumps(page, indent=2) + "\n"
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with whole(path) as file:
+        file.write(f"{json.dumps(page, indent=2)}\n".encode())
 
 
 def load(path: Path) -> Config:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from groove import build, config, library, protocols
 from groove.base import UpdateRule
 from groove.config import Config
-from groove.evaluation.results import training
+from groove.evaluation.results import seedless
 from groove.host import rule_file
 from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
 from groove.rulefile import load_rule_file
@@ -112,7 +111,7 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
     for label, text in words:
         path = rule_file(text)
         settings = _settings(path)
-        same = training(json.dumps({"config": dataclasses.asdict(settings)}))
+        same = seedless(dataclasses.asdict(settings))
         if not label and same not in labels:
             taken = set(labels.values())
             names = [settings.name, *(f"{settings.name}-{i}" for i in range(2, len(labels) + 3))]

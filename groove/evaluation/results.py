@@ -6,7 +6,6 @@ which protocol by scale and hash, the package versions. Returns are raw; what 0 
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -15,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from levels.files import whole
 
 VERSION = "2"
 """Of the columns. Files of other versions are refused."""
@@ -157,10 +158,12 @@ def another(rule: str, chapter: str) -> str:
 
 def training(about: str) -> str:
     """What rules of one name have in common, as JSON: all but the seed of the run and the file it started from."""
-    found = json.loads(about)
-    settings = found.get("config")
-    if not isinstance(settings, dict):
-        return about
+    settings = json.loads(about).get("config")
+    return seedless(settings) if isinstance(settings, dict) else about
+
+
+def seedless(settings: Mapping[str, object]) -> str:
+    """The configuration of a run without its seed, and without the name of the file it started from, as JSON."""
     return json.dumps({**settings, "seed": 0, "start": bool(settings.get("start"))}, sort_keys=True)
 
 
@@ -182,12 +185,9 @@ def _check_json(path: Path, name: str, text: str) -> None:
 
 def write(path: Path, table: pa.Table) -> Path:
     """Writes results, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
+    with whole(path) as file:
         pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-        file.flush()
-        os.fsync(file.fileno())
-    return unfinished.replace(path)
+    return path
 
 
 def table_of(columns: Columns) -> pa.Table:

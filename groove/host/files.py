@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from levels.files import whole
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
@@ -10,13 +12,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, whoever else writes it and whenever the machine stops."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
+    """Writes a file whole or not at all."""
+    with whole(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def user_cache(name: str) -> Path | None:

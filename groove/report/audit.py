@@ -11,7 +11,7 @@ import numpy as np
 from groove import audit, build, host
 from groove.audit import Correlation, Findings, Report
 from groove.config import Config
-from groove.report import html
+from groove.report import figures, html
 from groove.report.charts import SCORES
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
 
@@ -52,19 +52,20 @@ def write(report: Report, folder: Path) -> Path:
     Raises:
         OSError: A file cannot be written.
     """
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     seed = report.plan.config.seed
     agree = {found.family: audit.correlations(found, seed=seed) for found in report.findings}
     families = [audit.page(found, seed=seed) for found in report.findings]
     numbers = {"about": dict(facts(report)), "versions": host.versions(), "families": families}
     host.write_text(folder / "audit.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     blocks = [html.table_of_facts("What was audited", facts(report)), *map(html.paragraph, notes(report))]
+    drawn: list[Picture] = []
     for place, found in enumerate(report.findings):
         pictures = scatters(found, agree[found.family], place)
-        for picture in pictures:
-            (folder / "figures" / f"{picture.name}.png").write_bytes(picture.png)
+        drawn.extend(pictures)
         blocks += [f"<h2>{escape(found.family)}</h2>", table(found, agree[found.family]), skipped(found)]
         blocks += map(html.figure, pictures)
+    figures.save(drawn, folder / "figures")
     host.write_text(folder / "audit.html", html.document("Score audit", "\n".join(filter(None, blocks))))
     return folder / "audit.html"
 

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from groove.evaluate import Walk
 from levels.base import Family, Level
+from levels.files import whole
 
 FRAME_SECONDS, LAST_SECONDS = 0.15, 2.0
 MOST_FRAMES = 200
@@ -30,9 +31,8 @@ def save_walk(path: Path, family: Family, level: Level, walk: Walk) -> None:
     """
     frames = _frames(family, level, walk)
     durations = [round(1000 * FRAME_SECONDS)] * (len(frames) - 1) + [round(1000 * LAST_SECONDS)]
-    part = path.with_suffix(".part")
-    frames[0].save(part, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
-    part.replace(path)
+    with whole(path) as file:
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
 
 
 def _frames(family: Family, level: Level, walk: Walk) -> list[Image.Image]:

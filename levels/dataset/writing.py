@@ -1,6 +1,5 @@
 """Levels to a file."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from levels.base import Level
 from levels.dataset import columns as kinds
 from levels.dataset import header
+from levels.files import whole
 
 ROWS_OF_A_GROUP = 65_536
 
@@ -60,7 +60,9 @@ def save(
     content = header.digest(table)
     schema = pa.schema([kinds.field(*column) for column in table.items()], header.write(family, metadata or {}, content))
     arrays = [kinds.to_arrow(column, field.type) for column, field in zip(table.values(), schema, strict=True)]
-    _replace(path, pa.Table.from_arrays(arrays, schema=schema))
+    arranged = pa.Table.from_arrays(arrays, schema=schema)
+    with whole(path) as file:
+        pq.write_table(arranged, file, row_group_size=ROWS_OF_A_GROUP, compression="zstd", write_page_checksum=True)
     return content
 
 
@@ -72,13 +74,3 @@ def _check_rows(table: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"the column {name} must have as many rows as {first}, {rows}, got shape {column.shape}.")
         if column.dtype.kind not in "biufU" or (column.dtype.kind == "U" and column.ndim > 1):
             raise ValueError(f"the column {name} must be boolean, integer, float or a list of strings, got {column.dtype}.")
-
-
-def _replace(path: Path, table: pa.Table) -> None:
-    """Writes under another name, syncs, renames."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
-        pq.write_table(table, file, row_group_size=ROWS_OF_A_GROUP, compression="zstd", write_page_checksum=True)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -105,19 +105,15 @@ def origin(group: str, name: str) -> str:
     _check_group(group)
     if ":" not in name:
         return _installed(group, name, ()).distribution
-    found = importlib.metadata.packages_distributions().get(name.partition(":")[0].partition(".")[0].strip(), [])
+    found = importlib.metadata.packages_distributions().get(_package(name), [])
     return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in found) or "no installed package"
 
 
 def source(group: str, name: str) -> str:
     """A hash, SHA-256, of the Python files of a plug-in's module or package, empty without files; imports nothing.
 
-    Args:
-        group: One of GROUPS.
-        name: As of `load`.
-
-    Raises:
-        ValueError: If the group or the name is unknown, or several packages offer the name.
+    Args, Raises:
+        As of `origin`.
 
     Example:
         >>> from levels import plugins
@@ -127,7 +123,7 @@ def source(group: str, name: str) -> str:
     _check_group(group)
     target = name if ":" in name else _installed(group, name, ()).target
     try:
-        found = importlib.util.find_spec(target.partition(":")[0].partition(".")[0].strip())
+        found = importlib.util.find_spec(_package(target))
     except (ImportError, ValueError):  # whoever loads it says so
         return ""
     if found is None:
@@ -136,6 +132,11 @@ def source(group: str, name: str) -> str:
     files = [file for folder in folders for file in folder.rglob("*.py")] or [Path(found.origin or "")]
     contents = [file.read_bytes() for file in sorted(files) if file.is_file()]
     return hashlib.sha256(b"".join(contents)).hexdigest() if contents else ""
+
+
+def _package(target: str) -> str:
+    """The top-level package or module of package.module:object."""
+    return target.partition(":")[0].partition(".")[0].strip()
 
 
 def reason(error: BaseException) -> str:
