@@ -68,6 +68,16 @@ def test_every_learned_rule_fails_in_its_own_places():
     assert worst_mean(table, share=0.05, seed=0) == (-10.0, -10.0, -10.0)
 
 
+@pytest.mark.parametrize(("number", "low"), [(4, 0.6), (8, 0.8)])
+def test_coverage_of_the_mean_over_the_worst(number: int, low: float):
+    """Tasks of known means, noise of runs: of 100 intervals most hold what many runs reach; with four runs too few do."""
+    random = np.random.default_rng(0)
+    means = random.normal(size=40)
+    truth = worst_mean(means + 0.5 * random.normal(size=(1, 2000, 40)), seed=0).point
+    found = [worst_mean(means + 0.5 * random.normal(size=(1, number, 40)), seed=i) for i in range(100)]
+    assert low <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.99
+
+
 def test_few_runs_have_no_interval_of_the_worst():
     low, point, high = worst_mean(runs((2, 3, 40)), seed=0)
     assert np.isnan([low, high]).all() and np.isfinite(point)

@@ -224,6 +224,16 @@ def test_machines_may_round_differently():
     )
 
 
+def test_large_seeds_are_kept(tmp_path: Path):
+    assert results.write(tmp_path / results.NAME, made_up(meta_seed=np.full(16, 2**32 - 3)))
+    assert results.read(tmp_path)["meta_seed"].to_pylist() == [2**32 - 3] * 16
+
+
+def test_few_tasks_are_shared_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(work, "workers", lambda: 4)
+    assert [work.block_of(tasks) for tasks in (1, 5, 16, 1000)] == [1, 2, 4, work.BLOCK]
+
+
 def about_run(seed: int, **settings: object) -> np.ndarray:
     return np.repeat(json.dumps({"rule": "lpg", "sha256": str(seed), "config": {"seed": seed, "start": "", **settings}}), 16)
 
@@ -456,6 +466,17 @@ def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytes
     }
 
 
+@pytest.mark.parametrize("suite", PROTOCOLS)
+def test_all_baselines_are_tuned_at_the_scale_small(suite: str):
+    """And where no optimum is known, what random and tuned A2C reach is stored for every task."""
+    found = protocols.tuned(suite, "small")
+    for chapter in chapters(SUITES[suite]):
+        for rule in protocols.BASELINES:
+            assert found.settings[rule][chapter.name] in protocols.search_space(rule, chapter.family.environment.spec)
+        unknown = np.array(chapter.tasks)[~np.isfinite(chapter.optimum)]
+        assert set(unknown.tolist()) <= found.references.keys()
+
+
 def test_every_baseline_has_a_default():
     for chapter in (chapters(SUITES["chains"])[0], chapters(SUITES["classic"])[0]):
         spec = chapter.family.environment.spec
@@ -503,6 +524,12 @@ def test_a_run_keeps_its_page(tmp_path: Path, capsys):
     assert "is a run's folder" in capsys.readouterr().err
     assert cli.main(["report", "--output", str(tmp_path / "x.html")]) == 2
     assert "needs at least one run or result" in capsys.readouterr().err
+
+
+def test_the_terminal_says_what_was_not_tuned(tmp_path: Path, capsys):
+    assert cli.main(["evaluate", "a2c", "--suite", SUITE, "--scale", SCALE, "--output", str(tmp_path)]) == 0
+    assert "note        Not tuned for this suite at this scale: a2c" in capsys.readouterr().out
+    assert {"python", "device", "jax"} <= json.loads(results.read(tmp_path)["versions"][0].as_py()).keys()
 
 
 def test_results_are_drawn_again(done: Path, tmp_path: Path, capsys):

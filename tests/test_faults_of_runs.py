@@ -10,6 +10,7 @@ from test_devices import settings
 
 from groove import host
 from groove.host import faults
+from groove.trainer import State
 
 
 @jax.custom_vjp
@@ -58,6 +59,13 @@ def test_nothing_is_blamed_where_nothing_is_wrong():
     assert faults.origin(looped, 50.0) == ""
     assert faults.origin(jnp.sin, jnp.nan) == ""  # it was there before
     assert faults.origin(lambda x: jnp.log(x), 0.0) == ""  # infinite, but a number
+
+
+def test_infinities_are_named_where_nothing_is_nan():
+    state = State(jnp.int32(0), jax.random.key(0), (), {"w": jnp.array([1.0, jnp.inf])}, (jnp.array(-jnp.inf),))
+    assert faults.broken(state) == "an infinity is in .meta['w']"
+    assert faults.broken(state._replace(live=(jnp.array(jnp.nan),))) == "NaN is in .live[0]"
+    assert faults.broken(state._replace(meta=())) == ""
 
 
 def metrics_of_nothing(x):
