@@ -160,7 +160,7 @@ def _scatter(found: Findings, yardstick: str, row: Sequence[Correlation], index:
     figure.supylabel(unit, fontsize=8, color=GREY)
     words = "; ".join(f"{one.score} {said(one)}" for one in row)
     caption = f"A dot is a task. Up: {title}, {unit}. Across: the score above each chart. Rank correlations: {words}."
-    name = f"audit-{found.family}-{yardstick}".replace(":", "-")
+    name = f"audit-{found.family}-{yardstick}"
     return Picture(name, finished(figure), f"Scatter charts of {title} on {found.family}. {words}.", caption)
 
 

@@ -150,7 +150,7 @@ def save(pictures: Iterable[Picture], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     taken: Counter[str] = Counter()
     for picture in pictures:
-        name = re.sub(r"[^\w.=,-]+", "_", picture.name).lstrip(".")[:LONGEST]
+        name = re.sub(r"[^\w.=,-]+", "-", picture.name).lstrip(".")[:LONGEST]
         taken[name] += 1
         (folder / f"{name}{f'-{taken[name]}' if taken[name] > 1 else ''}.png").write_bytes(picture.png)
 

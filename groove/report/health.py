@@ -102,7 +102,7 @@ def picture(run: Record, family: str, index: int) -> Picture | None:
     figure.supxlabel("meta-steps", fontsize=7.5, color=GREY)
     ends = "; ".join(f"{one.title} {one.line.value[-1]:.3g}" for one in found)
     alt = f"The curriculum of {family} against meta-steps; at the end: {ends}."
-    return Picture(f"health-{family}".replace(":", "-"), finished(figure), alt)
+    return Picture(f"health-{family}", finished(figure), alt)
 
 
 def rows(run: Record) -> list[list[str]]:

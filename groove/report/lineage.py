@@ -143,7 +143,7 @@ def pictures(family: Family, kept: Kept, unit: str = "") -> list[Picture]:
     found = lineage(kept.serial, kept.parent)
     features = measured(family, kept.levels) if found.edits else {}
     return [
-        _draw(family, kept, found, tree, features, f"lineage-{family.name}-{number}".replace(":", "-"), unit)
+        _draw(family, kept, found, tree, features, f"lineage-{family.name}-{number}", unit)
         for number, tree in enumerate(trees(found, kept.score), 1)
     ]
 
