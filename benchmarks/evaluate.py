@@ -1,7 +1,8 @@
 """How fast rules are evaluated: `python -m benchmarks.evaluate`, one JSON object on its last line.
 
-Agents of A2C and of LPG live on the first levels of `grid-unseen` as `groove evaluate` lets them (20 steps x 16
-environments, tables; on a CPU one call a core), and a bare environment of the same levels takes random actions.
+Agents of A2C and of LPG live on the first levels of `grid-unseen` as `groove evaluate --scale small` lets them (32 tasks, 4
+agents each, 20 steps x 16 environments, tables; on a CPU one call a core), and a bare environment of the same levels takes
+random actions.
 `fraction_of_peak_steps`: environment steps a second of A2C's lives, updates included, over those of the bare environment,
 which is run in the fastest of several sizes, in one call and in one call a core. `fraction_of_peak`: useful flops of the
 products of LPG (GRU of width 256) over those of a large matrix product. `lifetimes_per_second`, by rule: lives of 100
@@ -29,7 +30,7 @@ from groove.protocols import PROTOCOLS
 from levels.base import Level, words
 from levels.suites import SUITES, Chapter, chapters
 
-TASKS, SEEDS = 8, 4
+TASKS, SEEDS = 32, 4
 UPDATES = {"a2c": 100, "lpg": 20}
 STEPS, ENVIRONMENTS = 20, 16
 BARE, ROLLOUTS = (256, 1024, 4096), 20

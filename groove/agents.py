@@ -101,7 +101,7 @@ def lecun_normal(key: jax.Array, shape: tuple[int, int], dtype: jax.typing.DType
     """The numbers of `jax.nn.initializers.lecun_normal()(key, shape)`, in a form that compiles fast under vmap."""
     deviation = np.sqrt(np.float32(1.0 / shape[0])) / np.float32(0.87962566103423978)  # which truncation makes smaller
     row = in_one_batch(lambda key: jax.random.truncated_normal(key, -2.0, 2.0, (math.prod(shape),), dtype), key)
-    return row.reshape(shape) * jnp.asarray(deviation, dtype)
+    return (row * jnp.asarray(deviation, dtype)).reshape(shape)
 
 
 def tabular(
@@ -127,12 +127,13 @@ def tabular(
         rows = spec.observation.n
 
         def init(key):
-            weights = initializer(key, (rows + 1, outputs), jnp.float32)
-            return {"table": weights[:rows], "time": weights[rows]} if spec.time else {"table": weights[:rows]}
+            weights = initializer(key, (rows + 1, outputs), jnp.float32).reshape(-1)
+            table, time = weights[: rows * outputs].reshape(rows, outputs), weights[rows * outputs :]
+            return {"table": table, "time": time} if spec.time else {"table": table}
 
         def apply(parameters, observation, time):
             row = parameters["table"].at[observation].get(mode="promise_in_bounds")
-            return row + time * parameters["time"] if spec.time else row
+            return row + time[None] @ parameters["time"][None] if spec.time else row
 
         return Network(init, apply)
 

@@ -11,12 +11,19 @@ from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
 from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
 
 
+class View(NamedTuple):
+    """What an agent sees before it acts."""
+
+    observation: jax.Array
+    time: jax.Array  # f32[]
+
+
 class Member(NamedTuple):
-    """One agent alive on a level. Fields of `state` and `timestep` lead with the axis [E] of its environments."""
+    """One agent alive on a level. Fields of `state` and `view` lead with the axis [E] of its environments."""
 
     agent: Agent
     state: State
-    timestep: TimeStep
+    view: View
     clock: Clock
 
 
@@ -78,14 +85,17 @@ def lifetime(
     if steps < 1 or environments < 1:
         raise ValueError(f"steps and environments must be at least 1, got {steps} and {environments}.")
     spec = environment.spec
-    reset = jax.vmap(environment.reset, (1, None))
     step = jax.vmap(environment.step, (1, None, 0, 0))
+
+    def reset(noise, level):
+        state, timestep = jax.vmap(environment.reset, (1, None))(noise, level)
+        return state, _view(timestep)
 
     def begin(key, level, lifetime):
         agent_key, reset_key = jax.random.split(key)
-        state, timestep = reset(words(reset_key, spec.reset_noise, environments), level)
+        state, view = reset(words(reset_key, spec.reset_noise, environments), level)
         clock = Clock(jnp.zeros((), jnp.int32), jnp.asarray(lifetime, jnp.int32))
-        return Member(rule.init_agent(agent_key), state, timestep, clock)
+        return Member(rule.init_agent(agent_key), state, view, clock)
 
     def advance(agent, level, now, noise):
         state, before = now
@@ -104,14 +114,14 @@ def lifetime(
             after.observation,
             after.time,
         )
-        return choose(ended, fresh, (state, after)), row
+        return choose(ended, fresh, (state, _view(after))), row
 
     def rollout(key, member, level):
         agent = jax.lax.stop_gradient(member.agent)
         noise = words(key, steps, 1 + spec.noise + spec.reset_noise, environments)
-        now = (member.state, member.timestep)
+        now = (member.state, member.view)
         now, rows = jax.lax.scan(lambda now, noise: advance(agent, level, now, noise), now, noise)
-        return member._replace(state=now[0], timestep=now[1]), rows
+        return member._replace(state=now[0], view=now[1]), rows
 
     def update(key, theta, member, level):
         rollout_key, rule_key = jax.random.split(key)
@@ -130,6 +140,10 @@ def lifetime(
         ).agent
 
     return Lifetime(begin, rollout, update, live, evaluate or sampled(rule, environment))
+
+
+def _view(timestep: TimeStep) -> View:
+    return View(timestep.observation, timestep.time)
 
 
 def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, block: int = 25) -> Evaluate:

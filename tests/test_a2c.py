@@ -12,7 +12,7 @@ from groove import agents
 from groove.base import Clock, Rollout
 from groove.lifetime import exact, lifetime
 from groove.rules import a2c
-from groove.rules.a2c import entropy, log_probability
+from groove.rules.a2c import entropy, log_probability, policy_slope
 from levels.bandit import BanditLevel, bernoulli_bandit
 from levels.base import Discrete, Spec
 from levels.gridworld import Thing, grid_level, gridworld
@@ -75,6 +75,21 @@ def test_entropy_and_log_probability_by_hand():
     np.testing.assert_allclose(entropy(logits)[1], math.log(2), rtol=1e-6)
     np.testing.assert_allclose(entropy(logits)[0], 0.25 * math.log(4) + 0.75 * math.log(4 / 3), rtol=1e-6)
     np.testing.assert_allclose(log_probability(logits, jnp.array([1, 0])), np.log([0.75, 0.5]), rtol=1e-6)
+
+
+def test_the_slope_of_the_policy_loss_is_its_derivative():
+    keys = jax.random.split(jax.random.key(0), 3)
+    logits, advantage = 3 * jax.random.normal(keys[0], (4, 3, 5)), jax.random.normal(keys[1], (4, 3))
+    action = jax.random.randint(keys[2], (4, 3), 0, 5)
+
+    def loss(logits):
+        spread = jnp.mean(entropy(logits))
+        return -jnp.mean(log_probability(logits, action) * advantage) - 0.7 * spread, spread
+
+    (_, spread), want = jax.value_and_grad(loss, has_aux=True)(logits)
+    slope, found = policy_slope(logits, action, advantage, 0.7)
+    np.testing.assert_allclose(slope, want, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, spread, rtol=1e-6)
 
 
 def learned(family, level, rule, *, updates, agents):

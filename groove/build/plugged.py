@@ -153,7 +153,7 @@ def check_rule(name: str, made: UpdateRule, life: Lifetime, kind: Family) -> Non
         theta, agent = jax.eval_shape(made.init, forms().key), jax.eval_shape(made.init_agent, forms().key)
         member = jax.eval_shape(life.begin, forms().key, level, forms().integer)
         logits = jax.ShapeDtypeStruct((kind.environment.spec.actions,), jnp.float32)
-        shown = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), member.timestep)
+        shown = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), member.view)
         check_form("the policy", jax.eval_shape(made.policy, agent, shown.observation, shown.time), logits, "logits")
         rollout = jax.eval_shape(life.rollout, forms().key, member, level)[1]
         after, info = jax.eval_shape(

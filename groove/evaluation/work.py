@@ -36,8 +36,8 @@ SEED = 50_423
 BLOCK = 16
 """Most tasks of one call, after which what was found is kept."""
 
-CACHED = 2**17
-"""Numbers of agents' tables that a CPU steps together: half a MiB, so that they stay in its cache."""
+CACHED = 2**19
+"""Numbers of agents' tables that a CPU steps together: two MiB, so that they stay in its cache."""
 
 
 class Stopped(Exception):

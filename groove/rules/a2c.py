@@ -32,6 +32,31 @@ def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=-1)
 
 
+def policy_slope(
+    logits: jax.Array, action: jax.Array, advantage: jax.Array, entropy_weight: Number
+) -> tuple[jax.Array, jax.Array]:
+    """The gradient of A2C's policy loss with respect to the logits, and the mean entropy.
+
+    Of -mean(log pi(a) A) - w mean(H) it is (A (pi - 1_a) + w pi (log pi + H)) / (T E). With actions as the first axis XLA
+    makes one kernel for CPUs of all of it; automatic differentiation of the loss, with actions last, takes longer.
+
+    Args:
+        logits: f32[T, E, n].
+        action: i32[T, E].
+        advantage: f32[T, E].
+        entropy_weight: w.
+
+    Returns:
+        f32[T, E, n] and f32[].
+    """
+    rows = jnp.moveaxis(logits, -1, 0)
+    share, log_share = jax.nn.softmax(rows, axis=0), jax.nn.log_softmax(rows, axis=0)
+    spread = -jnp.sum(share * log_share, axis=0, keepdims=True)
+    taken = jax.nn.one_hot(action, rows.shape[0], axis=0)
+    slope = advantage[None] * (share - taken) + entropy_weight * share * (log_share + spread)
+    return jnp.moveaxis(slope / action.size, 0, -1), jnp.mean(spread)
+
+
 def a2c(
     spec: Spec,
     architecture: Architecture | None = None,
@@ -79,13 +104,12 @@ def a2c(
         advantage, target = value.advantage(agent.critic, rollout)
         scaled = normalise(advantage) if normalise_advantage else advantage
 
-        def loss(parameters):
-            logits = apply(parameters, rollout.observation, rollout.time)
-            gain = jnp.mean(log_probability(logits, rollout.action) * scaled)
-            spread = jnp.mean(entropy(logits))
-            return -gain - entropy_weight * spread, spread
+        def logits_of(parameters):
+            return apply(parameters, rollout.observation, rollout.time)
 
-        gradient, spread = jax.grad(loss, has_aux=True)(agent.actor.parameters)
+        logits, pull_back = jax.vjp(logits_of, agent.actor.parameters)
+        slope, spread = policy_slope(logits, rollout.action, scaled, entropy_weight)
+        (gradient,) = pull_back(slope)
         learned, value_loss = value.update(agent.critic, rollout, target)
         info = {"entropy": spread, "value_loss": value_loss}
         return ActorCritic(agents.descend(architecture.actor, agent.actor, gradient), learned), info

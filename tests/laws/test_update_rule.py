@@ -134,6 +134,6 @@ def test_thetas_shape_does_not_depend_on_the_family(name):
 def test_the_policy_gives_one_logit_an_action(name):
     _, members, _ = newborn(name)
     spec = FAMILIES[RULES[name].family].environment.spec
-    step = jax.tree.map(lambda leaf: leaf[:, 0], members.timestep)
-    logits = jax.vmap(rule_of(name).policy)(members.agent, step.observation, step.time)
+    view = jax.tree.map(lambda leaf: leaf[:, 0], members.view)
+    logits = jax.vmap(rule_of(name).policy)(members.agent, view.observation, view.time)
     assert logits.shape == (BATCH, spec.actions) and logits.dtype == jnp.float32
