@@ -114,7 +114,8 @@ def compiled_bytes(config: Config) -> int:
     plain = dataclasses.replace(config.curriculum, kind="uniform", score="uniform", antagonist="a2c", files=())
     trainer = build.build(dataclasses.replace(config, start="", curriculum=plain)).trainer
     state = jax.eval_shape(trainer.init, jax.random.key(0))
-    analysis = jax.jit(trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
+    how = devices.compiler_options(hasty=config.hasty)
+    analysis = jax.jit(trainer.chunk, donate_argnums=0, compiler_options=how).lower(state).compile().memory_analysis()
     if analysis is None:
         raise ValueError("memory cannot be limited here: this backend does not say what a compiled program needs.")
     fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes

@@ -143,9 +143,7 @@ def _player(rule: UpdateRule, environment: Environment, critic: Critic, *, episo
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, before.observation, before.time)
         following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
         state, after = choose(running, following, (state, before))
-        value, next_value = (
-            jax.vmap(critic.value, (None, 0, 0))(agent.critic, t.observation, t.time) for t in (before, after)
-        )
+        value, next_value = values(agent, before), values(agent, after)
         row = _Steps(after.reward, value, next_value, after.terminated, after.truncated, running)
         going = running & ~(after.terminated | after.truncated)
         return (state, after, going), jax.tree.map(lambda leaf: jnp.where(running, leaf, jnp.zeros_like(leaf)), row)

@@ -32,7 +32,7 @@ def load(path: Path) -> Config:
         raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
 
 
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible",)})
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible", "hasty")})
 """Fields that files of earlier versions lack: by default they mean what was so before. Read-only."""
 
 

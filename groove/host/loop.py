@@ -54,10 +54,13 @@ class Loop:
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
-        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
-        self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug)
-        self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True)
-        self.describe = Program(lambda state: (None, self.described(trainer.tasks(state))), "describe", donate=False)
+        how = devices.compiler_options(hasty=run.config.hasty)
+        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=how)
+        self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
+        self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
+        self.describe = Program(
+            lambda state: (None, self.described(trainer.tasks(state))), "describe", donate=False, options=how
+        )
         self.saved = -1
 
     def train(self, sinks: Sequence[Sink], announce: Callable[[str], None]) -> list[Result]:

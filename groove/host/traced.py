@@ -38,6 +38,7 @@ SUFFIX, DIGEST, FORMAT = ".program", 32, 1
 """Of their files, which begin with a hash of so many bytes."""
 BORN = time.time_ns() - 60 * 10**9
 """A time before this process loaded its first module, in nanoseconds, with room for clocks of file systems."""
+CompilerOptions: TypeAlias = dict[str, bool | int]
 Results: TypeAlias = tuple[chex.ArrayTree, Info]
 """Of a program: the next state, or None, and what is logged."""
 
@@ -83,10 +84,13 @@ def shelf(folder: Path, settings: Sequence[Config], state: State) -> Shelf | Non
 class Program:
     """A function of a state, compiled ahead of its first call, which an earlier start may have traced."""
 
-    def __init__(self, function: Callable[[State], Results], name: str, *, donate: bool):
-        """Args: name: Under which it is kept; donate: whether it may reuse the memory of its argument."""
-        self.name, self.donated = name, (0,) if donate else ()
-        self.function = jax.jit(function, donate_argnums=self.donated)
+    def __init__(
+        self, function: Callable[[State], Results], name: str, *, donate: bool, options: CompilerOptions | None = None
+    ):
+        """Args: name: Under which it is kept; donate: whether it may reuse the memory of its argument; options: of XLA."""
+        self.name, self.donated, self.options = name, (0,) if donate else (), options
+        self.inner = jax.jit(function)  # options are for outermost programs only
+        self.function = jax.jit(function, donate_argnums=self.donated, compiler_options=options)
         self.call: Callable[[State], Results] = self.function
 
     def trace(self, state: State, place: Shelf | None) -> Callable[[], None]:
@@ -108,7 +112,7 @@ class Program:
     def _export(self, state: State, place: Shelf) -> export.Exported | None:
         """Traces it, for the shelf as well; None if it calls what JAX does not export, such as some kernels of GPUs."""
         tree = jax.tree.structure(state)
-        opened = jax.jit(lambda *leaves: _opened(self.function(jax.tree.unflatten(tree, leaves))))
+        opened = jax.jit(lambda *leaves: _opened(self.inner(jax.tree.unflatten(tree, leaves))))
         try:
             kept = export.export(opened)(*jax.tree.leaves(state))
             program = bytes(kept.serialize())
@@ -119,7 +123,11 @@ class Program:
 
     def _called(self, kept: export.Exported, state: State) -> jax.stages.Wrapped:
         tree = jax.tree.structure(state)
-        return jax.jit(lambda state: _closed(kept.call(*jax.tree.leaves(state)), tree), donate_argnums=self.donated)
+
+        def call(state: State) -> Results:
+            return _closed(kept.call(*jax.tree.leaves(state)), tree)
+
+        return jax.jit(call, donate_argnums=self.donated, compiler_options=self.options)
 
 
 def _opened(results: Results) -> tuple[tuple[jax.Array, ...], Info]:
