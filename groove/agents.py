@@ -133,7 +133,9 @@ def tabular(
 
         def apply(parameters, observation, time):
             row = parameters["table"].at[observation].get(mode="promise_in_bounds")
-            return row + time[None] @ parameters["time"][None] if spec.time else row
+            if not spec.time:
+                return row
+            return row + jnp.matmul(jnp.reshape(time, 1), parameters["time"][None], precision="highest")
 
         return Network(init, apply)
 

@@ -166,7 +166,7 @@ def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
             warnings.warn(f"Skipped the checkpoint {path}: {error}.", stacklevel=2)
             continue
         if (other := difference(leaves, signature(like))) is not None:
-            raise ValueError(f"{path} is of another configuration: {other}.")
+            raise ValueError(f"{path} is of another configuration, or of another version of groove: {other}.")
         return step, _read_arrays(path / _ARRAYS, leaves, like)
     raise ValueError(f"{folder} holds no usable checkpoint: {reason}. Without this folder the run begins anew.")
 

@@ -10,7 +10,8 @@ everything differs.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 import chex
@@ -31,17 +32,22 @@ AXIS = "members"
 PIECES = 8
 """Into so many blocks a family's members are cut where several devices share them and nothing else was asked for."""
 
+CompilerOptions: TypeAlias = dict[str, bool | int]
+HASTE: Mapping[str, bool | int] = MappingProxyType(
+    {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+)
+"""Options with which XLA compiles in less time for CPUs. Read-only."""
 
-def compiler_options(*, hasty: bool) -> dict[str, bool | int] | None:
+
+def compiler_options(*, hasty: bool) -> CompilerOptions | None:
     """How to compile a run: as always, or in less time on a CPU, if the XLA that is installed knows how."""
     if not hasty or jax.default_backend() != "cpu":
         return None
-    options: dict[str, bool | int] = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+    options = dict(HASTE)
     try:
-        assert jax.jit(jnp.negative, compiler_options=options)(1) == -1
+        return options if jax.jit(jnp.negative, compiler_options=options)(1) == -1 else None
     except jax.errors.JaxRuntimeError:  # of an option that it does not have
         return None
-    return options
 
 
 def mesh(devices: int, axis: str = AXIS) -> Mesh:

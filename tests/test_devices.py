@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import config, devices, host
+from groove import config, cost, devices, host
 from groove.config import Config, preset
 
 MEMBERS = 8
@@ -226,6 +226,27 @@ def test_alone_nothing_is_cut_and_nothing_gathered():
     rows = jnp.arange(3)
     assert devices.count() == 1
     assert devices.own(rows) is rows and devices.gather(rows) is rows
+
+
+def test_options_for_haste_are_left_out_where_xla_has_no_such(monkeypatch):
+    assert devices.compiler_options(hasty=False) is None
+    monkeypatch.setattr(devices, "HASTE", {"xla_backend_optimization_level": 1})
+    assert devices.compiler_options(hasty=True) == devices.HASTE
+    monkeypatch.setattr(devices, "HASTE", {"xla_no_such_option": True})
+    assert devices.compiler_options(hasty=True) is None
+
+
+def test_a_hasty_run_is_compiled_with_these_options(tmp_path, monkeypatch):
+    asked = lambda hasty: {"xla_no_such_option": True} if hasty else None  # noqa: E731
+    monkeypatch.setattr(devices, "compiler_options", asked)
+    plain = dataclasses.replace(settings("gradient"), hasty=False)
+    for folder, one in ((tmp_path / "plain", plain), (tmp_path / "hasty", dataclasses.replace(plain, hasty=True))):
+        host.create(one, folder)
+    assert cost.compiled_bytes(plain) > 0 and host.train(tmp_path / "plain", print).finished
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        cost.compiled_bytes(dataclasses.replace(plain, hasty=True))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+        host.train(tmp_path / "hasty", print)
 
 
 if __name__ == "__main__":

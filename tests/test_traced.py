@@ -38,7 +38,7 @@ class Stepped:
         return state._replace(step=state.step + 1, key=key), {"seen": jax.random.normal(other)}
 
 
-def lived(place: Shelf | None, function=None, **how: bool) -> tuple[int, tuple[State, dict]]:
+def lived(place: Shelf | None, function=None, **how: bool | dict[str, bool | int]) -> tuple[int, tuple[State, dict]]:
     """How often a new start traces, and what the program gives."""
     function = function or Stepped()
     program = Program(function, "step", **{"donate": False, **how})
@@ -161,6 +161,14 @@ def test_memory_of_the_argument_is_used_again(place):
         program, state = Program(Stepped(), "step", donate=True), state_of()
         program.trace(state, place)()
         assert int(program(state)[0].step) == 1 and state.meta["theta"].is_deleted()
+
+
+def test_options_reach_the_compiler(place):
+    unknown = {"xla_no_such_option": True}
+    for shelf in (None, place, place):
+        assert int(lived(shelf, options={"xla_backend_optimization_level": 1})[1][0].step) == 1
+        with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
+            lived(shelf, options=unknown)
 
 
 FILES = {"start": "rule.safetensors", "antagonist": "shipped/quick", "kind": "clutr", "files": ("grids.parquet",)}

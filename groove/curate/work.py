@@ -124,7 +124,7 @@ def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[s
     later = ("keep", "size", "drawings", "start", "rule", "trusted")
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
     config = chosen.pop("config")
-    parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
+    parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution", "hasty")}
     antagonist, parts_of_others = mark_of(settings.config.curriculum.antagonist), sources(settings.config)
     about = {"rule": learner.about, "antagonist": antagonist, "source": source}
     return {**chosen, **parts, **about, "versions": versions, "plugins": parts_of_others}

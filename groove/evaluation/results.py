@@ -157,14 +157,15 @@ def another(rule: str, chapter: str) -> str:
 
 
 def training(about: str) -> str:
-    """What rules of one name have in common, as JSON: all but the seed of the run and the file it started from."""
+    """What rules of one name have in common, as JSON: all that `seedless` leaves of a run's configuration."""
     settings = json.loads(about).get("config")
     return seedless(settings) if isinstance(settings, dict) else about
 
 
 def seedless(settings: Mapping[str, object]) -> str:
-    """The configuration of a run without its seed, and without the name of the file it started from, as JSON."""
-    return json.dumps({**settings, "seed": 0, "start": bool(settings.get("start"))}, sort_keys=True)
+    """The configuration of a run without seed, name of the file it started from and way of compiling it, as JSON."""
+    same = {name: value for name, value in settings.items() if name != "hasty"}
+    return json.dumps({**same, "seed": 0, "start": bool(same.get("start"))}, sort_keys=True)
 
 
 def _several(table: pa.Table, names: Sequence[str], values: Sequence[str]) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from jax import export
 from groove import config
 from groove.base import Info
 from groove.config import Config, is_file
+from groove.devices import CompilerOptions
 from groove.host.files import write_bytes
 from groove.host.folder import versions
 from groove.trainer import State
@@ -38,7 +39,6 @@ SUFFIX, DIGEST, FORMAT = ".program", 32, 1
 """Of their files, which begin with a hash of so many bytes."""
 BORN = time.time_ns() - 60 * 10**9
 """A time before this process loaded its first module, in nanoseconds, with room for clocks of file systems."""
-CompilerOptions: TypeAlias = dict[str, bool | int]
 Results: TypeAlias = tuple[chex.ArrayTree, Info]
 """Of a program: the next state, or None, and what is logged."""
 

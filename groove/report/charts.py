@@ -104,7 +104,7 @@ def _changed(config: Config) -> tuple[str, ...]:
         return {name: value for name, value in tree.items() if not isinstance(value, dict)} | inner
 
     now, began = (flat(dataclasses.asdict(one)) for one in (config, PRESETS[config.name]))
-    return tuple(name for name in now if now[name] != began[name] and name != "seed")
+    return tuple(name for name in now if now[name] != began[name] and name not in ("seed", "hasty"))
 
 
 def taught(chosen: Curriculum) -> str:
