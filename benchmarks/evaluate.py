@@ -58,11 +58,12 @@ def lives(rule: UpdateRule, chapter: Chapter, updates: int, *, measured: bool) -
         theta = rule.init(jax.random.key(0))
         return evaluate.courses(life, key, theta, levels, points, agents=SEEDS, first=place, block=block)
 
-    def lived(place: int) -> Outcome:
-        levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[place : place + part]), chapter.levels)
+    def lived(place: int, levels: Level) -> Outcome:
         return jax.block_until_ready(run(jax.random.key(1), levels, jnp.int32(place)))
 
-    return lambda: together([functools.partial(lived, place) for place in range(0, TASKS, part)])
+    places = range(0, TASKS, part)
+    parts = [jax.tree.map(lambda leaf, at=at: jnp.asarray(leaf[at : at + part]), chapter.levels) for at in places]
+    return lambda: together([functools.partial(lived, *one) for one in zip(places, parts, strict=True)])
 
 
 def first(chapter: Chapter) -> Level:
