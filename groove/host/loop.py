@@ -129,12 +129,12 @@ class Loop:
             begin: Needs no programs but `init` and `refresh`; the result is its.
         """
         place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
-        programs = (self.refresh, self.run_chunk, self.describe)
+        programs = (self.run_chunk, self.refresh, self.describe)  # what compiles longest begins first
         with traced.no_collection(), ThreadPoolExecutor() as pool:
-            refresh, *others = [pool.submit(one.trace(self.like, place)) for one in programs]
+            chunk, refresh, describe = [pool.submit(one.trace(self.like, place)) for one in programs]
             refresh.result()  # raises what the compiler did
             state = begin()
-            for one in others:
+            for one in (chunk, describe):
                 one.result()
         return state
 
