@@ -135,6 +135,19 @@ def test_coverage_where_rules_differ():
     assert narrow / trials < 0.75  # runs of one rule are not independent
 
 
+def test_coverage_of_improvement_and_of_profiles():
+    """Of normal runs the truth is known: X of mean 1/2 beats Y of mean 0 with Phi(1 / sqrt 8), is above 1 with Phi(-1/2)."""
+    random = np.random.default_rng(0)
+    better, above = scipy.stats.norm.cdf([0.5 / np.sqrt(2), -0.5])
+    covered = np.zeros(2)
+    for trial in range(150):
+        x, y = 0.5 + random.normal(size=(1, 16, 5)), random.normal(size=(1, 16, 5))
+        found = probability_of_improvement(x, y, seed=trial)
+        profile = performance_profile(x, [1.0], seed=trial)
+        covered += [found.low <= better <= found.high, profile.low[0] <= above <= profile.high[0]]
+    assert np.all((covered / 150 > 0.86) & (covered / 150 < 0.995))
+
+
 @pytest.mark.parametrize("function", [probability_of_improvement, share_below])
 def test_both_have_the_same_tasks(function):
     with pytest.raises(ValueError, match="both must have the same tasks, got 1 and 2"):
