@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from test_evaluation import made_up
 
 from groove import evaluation, report
@@ -114,6 +115,23 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(tmp_path: Path, scheme: str
     page.write_text(text.replace("</body>", f"{probe}</body>"), encoding="utf-8")
     done = browse(page, "--window-size=500,900", f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}")
     assert "<title>wide true</title>" in done.stdout
+
+
+@in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_screenshot_shows_a_page(tmp_path: Path, scheme: str):
+    """Text and pictures on a ground of the scheme's colour, at the width of a phone."""
+    page, _ = written(tmp_path, made_up())
+    shot, colours = tmp_path / "shot.png", f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}"
+    assert browse(page, "--window-size=500,2000", colours, f"--screenshot={shot}").returncode == 0
+    with Image.open(shot) as picture:
+        grey = np.asarray(picture.convert("L"), np.float64) / 255
+    assert grey.shape == (2000, 500)
+    ground = grey[5, 5]
+    assert ground > 0.8 if scheme == "light" else ground < 0.3
+    drawn = np.abs(grey - ground) > 0.25
+    assert 0.01 < drawn.mean() < 0.8  # share of pixels
+    assert all(part.any() for part in np.array_split(drawn[:1000], 10))  # from the top on
 
 
 def test_the_sorting_script_is_there_once_and_only_with_a_table(tmp_path: Path):
