@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from groove import build, devices
 from groove.base import Clock
-from groove.config import Config, population, whole_lives
+from groove.config import Config, in_haste, population, whole_lives
 from groove.lifetime import lifetime
 from groove.meta.strategies import KINDS
 from levels.base import Array, Discrete, Spec
@@ -114,7 +114,7 @@ def compiled_bytes(config: Config) -> int:
     plain = dataclasses.replace(config.curriculum, kind="uniform", score="uniform", antagonist="a2c", files=())
     trainer = build.build(dataclasses.replace(config, start="", curriculum=plain)).trainer
     state = jax.eval_shape(trainer.init, jax.random.key(0))
-    how = devices.compiler_options(hasty=config.hasty)
+    how = devices.compiler_options(hasty=in_haste(config, 1))
     analysis = jax.jit(trainer.chunk, donate_argnums=0, compiler_options=how).lower(state).compile().memory_analysis()
     if analysis is None:
         raise ValueError("memory cannot be limited here: this backend does not say what a compiled program needs.")

@@ -6,7 +6,6 @@
 import gc
 import os
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before JAX starts: the workers share 
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
 # Tests compile far more than they compute.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
-if version("jaxlib").startswith("0.10."):  # XLA ends a process for a flag that it does not know
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "groove" / "tests"))
 os.environ.setdefault("MPLBACKEND", "agg")
 

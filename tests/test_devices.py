@@ -236,6 +236,15 @@ def test_options_for_haste_are_left_out_where_xla_has_no_such(monkeypatch):
     assert devices.compiler_options(hasty=True) is None
 
 
+def test_haste_is_for_meta_gradients_on_one_device():
+    """Elsewhere numbers must be, to the bit, those of other devices, which XLA's hasty code does not keep."""
+    gradient = dataclasses.replace(settings("gradient"), hasty=True)
+    assert config.in_haste(gradient, 1) and not config.in_haste(gradient, 2)
+    assert not config.in_haste(dataclasses.replace(gradient, reproducible=True), 1)
+    assert not config.in_haste(dataclasses.replace(settings("evolution"), hasty=True), 1)
+    assert not config.in_haste(dataclasses.replace(gradient, hasty=False), 1)
+
+
 def test_a_hasty_run_is_compiled_with_these_options(tmp_path, monkeypatch):
     asked = lambda hasty: {"xla_no_such_option": True} if hasty else None  # noqa: E731
     monkeypatch.setattr(devices, "compiler_options", asked)

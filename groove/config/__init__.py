@@ -1,6 +1,6 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
-from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, population, whole_lives
+from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, in_haste, population, whole_lives
 from groove.config.files import from_json, load, save
 from groove.config.names import (
     ANTAGONISTS,
@@ -73,6 +73,7 @@ __all__ = [
     "differing",
     "from_json",
     "generator_of",
+    "in_haste",
     "is_file",
     "is_plugged",
     "load",

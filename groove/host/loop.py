@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from groove import checkpoint, devices, processes
+from groove import checkpoint, config, devices, processes
 from groove.base import Info, Task
 from groove.build import Run, beside, remade
 from groove.host import faults, traced
@@ -54,7 +54,7 @@ class Loop:
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
-        how = devices.compiler_options(hasty=run.config.hasty)
+        how = devices.compiler_options(hasty=config.in_haste(run.config, mesh.size))
         self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=how)
         self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
         self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
