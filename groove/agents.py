@@ -127,7 +127,7 @@ def tabular(
         rows = spec.observation.n
 
         def init(key):
-            weights = initializer(key, (rows + 1, outputs), jnp.float32).reshape(-1)
+            weights = initializer(key, (rows + 1, outputs), jnp.float32).reshape(-1)  # loops over short rows are slow
             table, time = weights[: rows * outputs].reshape(rows, outputs), weights[rows * outputs :]
             return {"table": table, "time": time} if spec.time else {"table": table}
 
@@ -135,6 +135,7 @@ def tabular(
             row = parameters["table"].at[observation].get(mode="promise_in_bounds")
             if not spec.time:
                 return row
+            # a product, so that its gradient is one over all steps
             return row + jnp.matmul(jnp.reshape(time, 1), parameters["time"][None], precision="highest")
 
         return Network(init, apply)

@@ -50,6 +50,12 @@ def compiler_options(*, hasty: bool) -> CompilerOptions | None:
         return None
 
 
+def options_for_one_call() -> CompilerOptions | None:
+    """For a program that runs once: on a CPU it compiles in less than half the time."""
+    quick: CompilerOptions = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return quick if jax.default_backend() == "cpu" else None
+
+
 def mesh(devices: int, axis: str = AXIS) -> Mesh:
     """A mesh of the first `devices` of all devices, along one axis.
 

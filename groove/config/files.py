@@ -20,6 +20,11 @@ def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
         file.write(f"{json.dumps(page, indent=2)}\n".encode())
 
 
+def computed(fields: Mapping[str, object]) -> dict[str, object]:
+    """The fields of a configuration that say what a run computes: all but how it is compiled."""
+    return {name: value for name, value in fields.items() if name != "hasty"}
+
+
 def load(path: Path) -> Config:
     """Reads a configuration that `save` wrote.
 

@@ -133,7 +133,7 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
         "rule": settings.rule.kind,
         "run": path.resolve().parent.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "config": {name: value for name, value in dataclasses.asdict(settings).items() if name != "hasty"},
+        "config": config.computed(dataclasses.asdict(settings)),
     }
 
     def make(chapter: Chapter) -> UpdateRule:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from groove.config import computed
 from levels.files import whole
 
 VERSION = "2"
@@ -164,7 +165,7 @@ def training(about: str) -> str:
 
 def seedless(settings: Mapping[str, object]) -> str:
     """The configuration of a run without seed, name of the file it started from and way of compiling it, as JSON."""
-    same = {name: value for name, value in settings.items() if name != "hasty"}
+    same = computed(settings)
     return json.dumps({**same, "seed": 0, "start": bool(same.get("start"))}, sort_keys=True)
 
 

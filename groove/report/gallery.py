@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from groove import devices
 from groove.report.figures import Drift, Picture
 from groove.report.record import Kept, Record
 from groove.report.series import series
@@ -63,12 +64,6 @@ def drifts(record: Record, family: Family) -> dict[str, Drift]:
     return found
 
 
-def haste() -> dict[str, bool | int] | None:
-    """Options for a program that runs once: on a CPU it compiles in less than half the time."""
-    quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return quick if jax.default_backend() == "cpu" else None
-
-
 def _means(family: Family, kept: Kept | None) -> tuple[dict[str, float], dict[str, float]]:
     """Mean features of random and of kept levels; nothing where they are not known. Compiles once for both."""
     features = family.features
@@ -82,7 +77,7 @@ def _means(family: Family, kept: Kept | None) -> tuple[dict[str, float], dict[st
         both = random if levels is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), random, levels)
         return jax.vmap(features)(both)
 
-    compiled = jax.jit(measure, compiler_options=haste())
+    compiled = jax.jit(measure, compiler_options=devices.options_for_one_call())
     levels = None if kept is None else jax.tree.map(lambda leaf: leaf[chosen], kept.levels)
     measured = jax.device_get(compiled(jax.random.split(jax.random.key(0), SAMPLES), levels))
     random = {name: float(np.mean(values[:SAMPLES])) for name, values in measured.items()}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from groove import devices
 from groove.report import gallery
 from groove.report.figures import GREY, INK, Picture, canvases, colour, finished
 from groove.report.lineage import lineage
@@ -138,7 +139,7 @@ def solvable(family: Family, levels: Level) -> tuple[float | None, float] | None
         return jax.lax.map(optimum, both) > 0
 
     some = jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], levels)
-    compiled = jax.jit(measure, compiler_options=gallery.haste())
+    compiled = jax.jit(measure, compiler_options=devices.options_for_one_call())
     good = np.asarray(compiled(jax.random.split(jax.random.key(0), gallery.SAMPLES), some))
     kept = float(np.mean(good[gallery.SAMPLES :])) if held else None
     return kept, float(np.mean(good[: gallery.SAMPLES]))
