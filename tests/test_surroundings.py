@@ -15,7 +15,7 @@ import pytest
 
 from groove import cli, config, host, terminal
 from groove.cli import train
-from groove.cli.common import cache
+from groove.cli.common import SHORTEST, cache
 from groove.host import latents
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +117,20 @@ def test_without_a_cache_folder_there_is_no_cache(case, monkeypatch):
     cache()
     assert jax.config.jax_compilation_cache_dir == before
     assert latents._folder().name == "groove-latent"
+
+
+@pytest.mark.parametrize(("said", "want"), [(None, SHORTEST), ("5", 0.3)])
+def test_short_compilations_are_kept_unless_the_user_says_otherwise(said, want, monkeypatch):
+    name, before = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", jax.config.jax_persistent_cache_min_compile_time_secs
+    monkeypatch.delenv(name, raising=False)
+    if said:
+        monkeypatch.setenv(name, said)
+    try:
+        jax.config.update(name.lower(), 0.3)
+        cache()
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == want
+    finally:
+        jax.config.update(name.lower(), before)
 
 
 def test_folders_that_cannot_be_written_and_users_without_a_home(tmp_path, monkeypatch):

@@ -86,6 +86,10 @@ def smoke_scale(scale: str) -> str:
     return SCALES[0] if os.environ.get("GROOVE_SMOKE") else known
 
 
+SHORTEST = 0.1
+"""Seconds of compilation from which on a program is kept for the next start."""
+
+
 def cache() -> Path | None:
     """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one.
 
@@ -98,6 +102,8 @@ def cache() -> Path | None:
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := user_cache("jax")) is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):  # JAX's second has each start compile some anew
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST)
     compiled = jax.config.values["jax_compilation_cache_dir"]
     wanted = compiled and "://" not in compiled and jax.config.values["jax_enable_compilation_cache"]
     return Path(compiled) / "traced" if wanted else None
