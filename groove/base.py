@@ -110,11 +110,14 @@ class Score(NamedTuple):
         reference: `(key, level, lifetime i32[]) -> reference`, what does not depend on the learner; computed once per task.
         score: `(outcome, reference, memory) -> (score f32[], memory)`.
         memory: The memory of a task that was never played.
+        like: An example of a reference, of which only the shapes matter; None to have them found by tracing `reference`, a
+            second where agents live in it.
     """
 
     reference: Callable[[jax.Array, Level, jax.Array], Reference]
     score: Callable[[Outcome, Reference, Memory], tuple[jax.Array, Memory]]
     memory: Memory = ()
+    like: Reference | None = None
 
 
 class Source(NamedTuple):
@@ -143,7 +146,7 @@ class Curriculum(NamedTuple):
         report: `(state, tasks, score f32[B], outcomes, finished bool[B]) -> state`; `tasks` as proposed, with the
             memory that the score returned. Members that have not finished change nothing.
         refresh: `(key, state) -> state`, what the host does between chunks of steps.
-        info: `(state) -> info`.
+        info: `(state) -> info`, looked at after every chunk of steps.
         contents: `(state) -> (tasks [C, ...], score f32[C], held bool[C])`, what the curriculum keeps, for files and
             pictures.
     """

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Task
+from groove.rows import arrivals, overwrite
 
 
 class Buffer(NamedTuple):
@@ -133,13 +134,9 @@ def _home(buffer: Buffer, task: Task, prints: jax.Array) -> jax.Array:
 
 
 def _update(buffer: Buffer, task: Task, score: jax.Array, slot: jax.Array) -> Buffer:
-    place = _place(buffer, slot)
-
-    def write(old, new):
-        return old.at[place].set(new, mode="drop")
-
-    memory = jax.tree.map(write, buffer.task.memory, task.memory)
-    return buffer._replace(score=write(buffer.score, score), task=buffer.task._replace(memory=memory))
+    arrived = arrivals(_place(buffer, slot), buffer.score.size)
+    memory, score = overwrite((buffer.task.memory, buffer.score), (task.memory, score), arrived)
+    return buffer._replace(score=score, task=buffer.task._replace(memory=memory))
 
 
 def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: Worth) -> Buffer:
@@ -148,19 +145,16 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
     kept, offered = worth(buffer, task, score, new)
     challenge, row = jax.lax.top_k(jnp.where(new, offered, -jnp.inf), entrants)
     defence, slot = jax.lax.top_k(-kept, entrants)
-    place = _place(buffer, jnp.where(challenge > -defence, slot, -1))
-
-    def write(old, new):
-        return old.at[place].set(new[row], mode="drop")
-
-    return buffer._replace(
-        task=jax.tree.map(write, buffer.task, task),
-        score=write(buffer.score, score),
-        fingerprint=write(buffer.fingerprint, prints),
-        stamp=buffer.stamp.at[place].add(1, mode="drop"),
-        played=buffer.played.at[place].set(buffer.clock, mode="drop"),
-        born=buffer.born.at[place].set(buffer.clock, mode="drop"),
-        active=buffer.active.at[place].set(0, mode="drop"),
+    arrived = arrivals(_place(buffer, jnp.where(challenge > -defence, slot, -1)), buffer.score.size, row)
+    came = arrived >= 0
+    written = overwrite((buffer.task, buffer.score, buffer.fingerprint), (task, score, prints), arrived)
+    return Buffer(
+        *written,
+        stamp=buffer.stamp + came,
+        played=jnp.where(came, buffer.clock, buffer.played),
+        born=jnp.where(came, buffer.clock, buffer.born),
+        active=jnp.where(came, 0, buffer.active),
+        clock=buffer.clock,
     )
 
 
@@ -169,8 +163,6 @@ def draw(buffer: Buffer, slot: jax.Array, wanted: jax.Array) -> tuple[Buffer, Ta
     place = _place(buffer, jnp.where(wanted, slot, -1))
     task = jax.tree.map(lambda leaf: leaf[slot], buffer.task)
     origin = task.origin._replace(slot=slot, stamp=buffer.stamp[slot])
-    clock = buffer.clock
-    drawn = buffer._replace(
-        active=buffer.active.at[place].add(1, mode="drop"), played=buffer.played.at[place].set(clock, mode="drop")
-    )
-    return drawn, task._replace(origin=origin)
+    times = jnp.zeros_like(buffer.active).at[place].add(1, mode="drop")
+    played = jnp.where(times > 0, buffer.clock, buffer.played)
+    return buffer._replace(active=buffer.active + times, played=played), task._replace(origin=origin)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
+from groove.rows import choose
 from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
 
 
@@ -54,15 +54,6 @@ def act(word: jax.Array, logits: jax.Array) -> jax.Array:
     """Samples an action i32[] from logits f32[n] with one random word u32[]."""
     cumulative = jnp.cumsum(jax.nn.softmax(logits))
     return jnp.sum(cumulative[:-1] <= uniform(word), dtype=jnp.int32)
-
-
-def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) -> chex.ArrayTree:
-    """Selects one of two trees by a condition bool[] or, row by row, bool[B]."""
-
-    def leaf(a, b):
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(leaf, true, false)
 
 
 def lifetime(

@@ -19,6 +19,11 @@ class Antagonist(NamedTuple):
     baseline: jax.Array  # f32[]; mean return of the random policy; 0 where it is not needed
 
 
+def _nothing() -> Antagonist:
+    zero = jnp.zeros((), jnp.float32)
+    return Antagonist(zero, zero, zero)
+
+
 def uniform() -> Score:
     """Every task scores 0: a curriculum without preference."""
     zero = jnp.zeros((), jnp.float32)
@@ -43,7 +48,10 @@ def algorithmic_regret(antagonist: Lifetime, *, agents: int = 2, theta: Theta = 
     def reference(key, level, lifetime):
         return Antagonist(*reach(key, level, lifetime), jnp.zeros((), jnp.float32))
 
-    return Score(reference, lambda outcome, reference, memory: (reference.episode_return - outcome.episode_return, memory))
+    def score(outcome, reference, memory):
+        return reference.episode_return - outcome.episode_return, memory
+
+    return Score(reference, score, like=_nothing())
 
 
 def normalised_regret(
@@ -71,7 +79,7 @@ def normalised_regret(
         gap = jnp.maximum(reference.episode_return - reference.baseline, 0.05 * scale)
         return (reference.episode_return - outcome.episode_return) / gap, memory
 
-    return Score(reference, score)
+    return Score(reference, score, like=_nothing())
 
 
 def exact_regret(optimum: Callable[[Level], jax.Array]) -> Score:
@@ -83,6 +91,7 @@ def exact_regret(optimum: Callable[[Level], jax.Array]) -> Score:
     return Score(
         reference=lambda key, level, lifetime: optimum(level),
         score=lambda outcome, reference, memory: (reference - outcome.episode_return, memory),
+        like=jnp.zeros((), jnp.float32),
     )
 
 
@@ -111,6 +120,7 @@ def learning_progress(random: Lifetime) -> Score:
         reference=lambda key, level, lifetime: _at_random(random, key, level),
         score=score,
         memory=Progress(jnp.zeros((), jnp.float32), jnp.zeros((), bool)),
+        like=jnp.zeros((), jnp.float32),
     )
 
 

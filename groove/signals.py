@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from groove.agents import Learner
 from groove.base import Agent, Outcome, Signals, UpdateRule
 from groove.critic import Critic, advantages
-from groove.lifetime import Evaluate, act, choose
+from groove.lifetime import Evaluate, act
 from groove.ranges import Number
+from groove.rows import choose
 from levels.base import Environment, Level, words
 
 

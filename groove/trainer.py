@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from groove import devices
 from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
-from groove.lifetime import choose
+from groove.rows import choose
 
 
 class Class(NamedTuple):
@@ -43,6 +43,7 @@ class Trainer(NamedTuple):
         refresh: `(state) -> state`, between chunks: curricula replace what they handed out.
         theta: `(state) -> theta`.
         tasks: `(state) -> tasks`, what is being lived on: one PyTree of [B, ...] per family.
+        info: `(state) -> info`, what the curricula say of themselves: `<family>/curriculum_<name>`.
     """
 
     init: Callable[[jax.Array], State]
@@ -50,6 +51,7 @@ class Trainer(NamedTuple):
     refresh: Callable[[State], State]
     theta: Callable[[State], Theta]
     tasks: Callable[[State], tuple[Task, ...]]
+    info: Callable[[State], Info]
 
 
 SPECS = State._make([P(), P(), P(), P(), P(devices.AXIS)])
@@ -109,12 +111,18 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         key = jax.random.split(jax.random.fold_in(state.key, state.step), 4)[3]  # the one that this number's step leaves
         return state._replace(curricula=refresh_curricula(key, state.curricula))
 
+    def info(state):
+        found = [part.curriculum.info(own) for part, own in zip(classes, state.curricula, strict=True)]
+        named = zip(classes, found, strict=True)
+        return {f"{part.name}/curriculum_{name}": value for part, own in named for name, value in own.items()}
+
     return Trainer(
         init=init,
         chunk=lambda state: jax.lax.scan(step, state, None, length=steps),
         refresh=refresh,
         theta=lambda state: meta.theta(state.meta),
         tasks=lambda state: devices.gather(tuple(players.task for players in state.live)),
+        info=info,
     )
 
 
@@ -130,7 +138,8 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
     chunk = devices.everywhere(place, run.chunk, (SPECS,), (SPECS, P()))
     refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
     tasks = devices.everywhere(place, run.tasks, (SPECS,), P())
-    return _held(run._replace(chunk=chunk, refresh=refresh, tasks=tasks), place, SPECS)
+    info = devices.everywhere(place, run.info, (SPECS,), P())
+    return _held(run._replace(chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
 
 
 def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Mesh) -> Trainer:
@@ -157,6 +166,7 @@ def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Me
         refresh=every(lambda run, state: run.refresh(state), SEPARATE, spread()),
         theta=every(lambda run, state: run.theta(state), 0, P(RUNS)),
         tasks=every(lambda run, state: run.tasks(state), 0, P(RUNS)),
+        info=every(lambda run, state: run.info(state), 0, P(RUNS)),
     )
     return many if place.size == 1 else _held(many, place, spread())
 
@@ -204,7 +214,6 @@ def _report(
         return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)  # not 0 / 0, which --debug would blame
 
     seen = {"return": mean(outcome.episode_return), "score": mean(score), "finished": count}
-    seen |= {f"curriculum_{name}": value for name, value in part.curriculum.info(state).items()}
     return state, {f"{part.name}/{name}": value for name, value in seen.items()}
 
 

@@ -469,6 +469,16 @@ def test_references_are_filled_by_refresh_only():
     assert len(set(task.reference.tolist())) > 2
 
 
+def test_no_agent_is_traced_for_the_shape_of_a_reference_that_is_known():
+    def reference(key, level, lifetime):
+        raise AssertionError("traced")
+
+    score = indifferent()._replace(reference=reference, like=(jnp.zeros(2, jnp.float32), jnp.zeros((), bool)))
+    made_by = pool(Generator(lambda key: Toy(jax.random.randint(key, (), 1, 100))), score, log_uniform(3, 9), size=6)
+    numbers, flags = made_by.init(jax.random.key(0)).task.reference
+    assert numbers.shape == (6, 2) and numbers.dtype == jnp.float32 and flags.shape == (6,) and flags.dtype == bool
+
+
 def test_lifetimes_are_log_uniform():
     """From 2 to 5 inclusive: P(n) = log((n + 1) / n) / log 3, within 5 standard errors."""
     count = 30_000

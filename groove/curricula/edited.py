@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from groove.base import Curriculum, Score, Task
 from groove.curricula.prioritised import Priority, rank
 from groove.curricula.source import Pool, new_task, ring
-from groove.lifetime import choose
 from groove.ranges import Number, check_shares
+from groove.rows import choose
 from levels.base import Generator
 
 FIRST_SERIAL = 2**30
@@ -71,7 +71,7 @@ def edited(
         raise ValueError("edited() needs a generator with mutate, got one without.")
     mutate, choice = generator.mutate, priority or rank()
 
-    def make(key, serial, parents: _Parents) -> Task:
+    def make(score, key, serial, parents: _Parents) -> Task:
         parent_key, edit_key, reference_key = jax.random.split(key, 3)
         row = jax.random.categorical(parent_key, jnp.log(parents.probability))
         parent = jax.tree.map(lambda leaf: leaf[row], parents.task)
@@ -83,7 +83,7 @@ def edited(
         )
         return made._replace(origin=made.origin._replace(parent=parent.origin.serial, learn=jnp.array(learn)))
 
-    tasks = ring(make, size=size, block=block)
+    tasks = ring(score, make, size=size, block=block)
 
     def parents(inner) -> tuple[_Parents, jax.Array]:
         kept, scores, held = curriculum.contents(inner)

@@ -11,6 +11,7 @@ from groove import devices
 from groove.base import Curriculum, Outcome, Score, Task
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
 from groove.ranges import Number, check_shares
+from groove.rows import arrivals, overwrite
 from levels.base import Generator
 
 
@@ -117,12 +118,12 @@ def mixture(
         jnp.zeros((components, dimensions, dimensions), jnp.float32),
     )
 
-    def make(key, serial, guide):
+    def make(score, key, serial, guide):
         vector_key, lifetime_key, reference_key = jax.random.split(key, 3)
         vector = draw(vector_key, guide, explore=explore)
         return new_task(score, reference_key, decode(vector), lifetimes(lifetime_key), serial=serial, vector=vector)
 
-    tasks = ring(make, size=size, block=block)
+    tasks = ring(score, make, size=size, block=block)
 
     def init(key):
         zero, nothing = jnp.zeros((), jnp.int32), jnp.zeros(history, jnp.float32)
@@ -159,16 +160,10 @@ def _remember(state: Progress, tasks: Task, score: jax.Array, outcomes: Outcome,
     known = finished & jnp.isfinite(value)
     progress = jnp.where(state.reported > 0, jnp.abs(value - _nearest(state, tasks.origin.vector)), 0.0)
     place = jnp.where(known, (state.reported + jnp.cumsum(known, dtype=jnp.int32) - known) % history, history)
-
-    def write(old, new):
-        return old.at[place].set(new, mode="drop")
-
-    return state._replace(
-        vector=write(state.vector, tasks.origin.vector),
-        episode_return=write(state.episode_return, value),
-        progress=write(state.progress, progress),
-        reported=state.reported + jnp.sum(known, dtype=jnp.int32),
-    )
+    remembered = (state.vector, state.episode_return, state.progress)
+    vector, value, progress = overwrite(remembered, (tasks.origin.vector, value, progress), arrivals(place, history))
+    reported = state.reported + jnp.sum(known, dtype=jnp.int32)
+    return state._replace(vector=vector, episode_return=value, progress=progress, reported=reported)
 
 
 def _refit(key: jax.Array, state: Progress, window: int, due: jax.Array) -> Progress:

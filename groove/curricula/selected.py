@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from groove import buffer
 from groove.base import Curriculum, Source, Task
 from groove.buffer import Buffer
-from groove.lifetime import choose
 from groove.ranges import Number, check_shares, known
+from groove.rows import choose
 
 
 class Selection(NamedTuple):

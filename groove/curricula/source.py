@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import chex
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from groove import devices
 from groove.base import Info, Origin, Score, Source, Task
+from groove.rows import arrivals, overwrite
 from levels.base import Generator, Level
 
 Lifetimes: TypeAlias = Callable[[jax.Array], jax.Array]
@@ -86,11 +88,16 @@ def new_task(
     return Task(level, lifetime, score.reference(key, level, lifetime), memory, origin)
 
 
-def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: int, block: int = 32) -> Ring:
+Make: TypeAlias = Callable[[Score, jax.Array, jax.Array, chex.ArrayTree], Task]
+"""`(score, key, serial i32[], guide) -> Task`, a new task with the reference of this score."""
+
+
+def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
     """A pool of `size` tasks made by `make`, in blocks of `block` by vmap, one a device.
 
     Args:
-        make: `(key, serial i32[], guide) -> Task`; the key depends on the pool's and the serial alone.
+        score: Whose references are computed.
+        make: What makes a task; its key depends on the pool's and the serial alone.
         size: The most tasks that are taken between two refreshes; with fewer the pool hands out tasks twice and counts them.
         block: Tasks made at once.
     """
@@ -99,10 +106,11 @@ def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: 
     block = min(block, size)
 
     def one(key, serial, guide):
-        return make(jax.random.fold_in(key, serial), serial, guide)
+        return make(score, jax.random.fold_in(key, serial), serial, guide)
 
     def init(key, guide):
-        example = jax.eval_shape(one, key, jax.ShapeDtypeStruct((), jnp.int32), guide)
+        alike = score if score.like is None else score._replace(reference=lambda key, level, lifetime: score.like)
+        example = jax.eval_shape(partial(make, alike), key, jax.ShapeDtypeStruct((), jnp.int32), guide)
         zero = jnp.zeros((), jnp.int32)
         return Pool(jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), example), key, zero, zero, zero)
 
@@ -111,7 +119,7 @@ def ring(make: Callable[[jax.Array, jax.Array, chex.ArrayTree], Task], *, size: 
         wanted = serial < state.taken + size
         place = jnp.where(wanted, serial % size, size)
         made = devices.blockwise(lambda serial: one(state.key, serial, guide), serial, block=block)
-        task = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task, made)
+        task = overwrite(state.task, made, arrivals(place, size))
         return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
 
     def refresh(state, guide):
@@ -146,11 +154,11 @@ def pool(generator: Generator, score: Score, lifetimes: Lifetimes, *, size: int,
         block: Tasks made at once.
     """
 
-    def make(key, serial, guide):
+    def make(score, key, serial, guide):
         level_key, lifetime_key, reference_key = jax.random.split(key, 3)
         return new_task(score, reference_key, generator.sample(level_key), lifetimes(lifetime_key), serial=serial)
 
-    tasks = ring(make, size=size, block=block)
+    tasks = ring(score, make, size=size, block=block)
     return Source(
         init=lambda key: tasks.init(key, ()),
         take=tasks.take,

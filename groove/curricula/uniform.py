@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Source, Task
+from groove.rows import arrivals, overwrite
 
 
 def uniform(source: Source) -> Curriculum:
@@ -62,9 +63,8 @@ def frozen(tasks: Task) -> Curriculum:
     def report(state, tasks, score, outcomes, finished):
         place = jnp.where(finished & jnp.isfinite(score), tasks.origin.serial, size)
         first = jnp.argmax(place[:, None] == place[None], axis=1) == jnp.arange(place.size)
-        place = jnp.where(first, place, size)  # of several reports on one task the first wins, score and memory together
-        memory = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), state.task.memory, tasks.memory)
-        score = state.score.at[place].set(score, mode="drop")
+        arrived = arrivals(jnp.where(first, place, size), size)  # of several reports on one task the first wins
+        memory, score = overwrite((state.task.memory, state.score), (tasks.memory, score), arrived)
         return state._replace(task=state.task._replace(memory=memory), score=score)
 
     return Curriculum(

@@ -59,7 +59,10 @@ class Loop:
         self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
         self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
         self.describe = Program(
-            lambda state: (None, self.described(trainer.tasks(state))), "describe", donate=False, options=how
+            lambda state: (None, {**trainer.info(state), **self.described(trainer.tasks(state))}),
+            "describe",
+            donate=False,
+            options=how,
         )
         self.saved = -1
 
@@ -112,28 +115,32 @@ class Loop:
             self.saved = step
             processes.by_first(lambda: self.cut(step))
             if step < self.run.config.meta_steps:
-                return self.compile(lambda: state)
+                return self.compile(lambda: state, new=False)
             return state
         processes.by_first(lambda: self.cut(0))
         announce("compiling and filling the pool of tasks")
-        return self.compile(lambda: self.refresh(self.init(self.seeds))[0])
+        lowered = self.init.lower(self.seeds)
+        return self.compile(lambda: lowered.compile()(self.seeds), new=True)
 
     def restore(self) -> tuple[int, State]:
         """The newest good checkpoint: its meta-step, and the state."""
         return checkpoint.restore(self.checkpoints, self.like)
 
-    def compile(self, begin: Callable[[], State]) -> State:
+    def compile(self, begin: Callable[[], State], *, new: bool) -> State:
         """Compiles what a chunk needs, side by side: XLA's compiler keeps less than two threads busy. Begins meanwhile.
 
         Args:
-            begin: Needs no programs but `init` and `refresh`; the result is its.
+            begin: Makes the state to go on from, while Python traces these programs.
+            new: Whether that state's pools are empty; they are filled while the chunk compiles.
         """
         place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
-        programs = (self.run_chunk, self.refresh, self.describe)  # what compiles longest begins first
+        # While Python traces the chunk, a free core compiles what is small; while XLA simplifies the chunk, the refresh.
+        programs = (self.describe, self.run_chunk, self.refresh)
         with traced.no_collection(), ThreadPoolExecutor() as pool:
-            chunk, refresh, describe = [pool.submit(one.trace(self.like, place)) for one in programs]
+            begun = pool.submit(begin)
+            describe, chunk, refresh = [pool.submit(one.trace(self.like, place)) for one in programs]
             refresh.result()  # raises what the compiler did
-            state = begin()
+            state = self.refresh(begun.result())[0] if new else begun.result()
             for one in (chunk, describe):
                 one.result()
         return state
@@ -150,7 +157,7 @@ class Loop:
         rows = self.rows(first, jax.device_get({**self.describe(state)[1], **info}))
         for place, own in enumerate(rows):
             self.check(own, place, before, state)
-        state = self.refresh(state)[0]
+        state = self.refresh(state)[0]  # goes on while rows are written and shown
         seconds = time.perf_counter() - begun
         for own in rows:
             own[-1] = {**own[-1], "chunk_seconds": seconds}

@@ -12,8 +12,9 @@ from groove import agents, devices
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
 from groove.critic import Critic, normalise, over_steps
-from groove.lifetime import Lifetime, Member, choose
+from groove.lifetime import Lifetime, Member
 from groove.ranges import Number, check_positive, known
+from groove.rows import choose
 from groove.rules.a2c import log_probability
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from levels.bandit import BanditLevel
 from levels.base import Level
@@ -29,10 +28,6 @@ class Rule(NamedTuple):
     column: str
     broken: np.ndarray  # bool[rows]
     what: Callable[[int], str]  # of a row
-
-
-_NEIGHBOURS = np.array([np.zeros((3, 3)), ndimage.generate_binary_structure(2, 1), np.zeros((3, 3))])
-"""Cells that touch, in one level and not in the next."""
 
 
 def first_fault(levels: Level, longest: int, family: str = "", *, block: int = 256) -> Fault | None:
@@ -171,5 +166,9 @@ def _cells(column: str, cells: np.ndarray, inside, walls, width: int, size: Call
 
 def _reached(walls: np.ndarray, start: np.ndarray) -> np.ndarray:
     """bool[rows, cells]: the cells that have a way from the start, which is free."""
-    part = ndimage.label(~walls, _NEIGHBOURS)[0].reshape(len(walls), walls.shape[1] * walls.shape[2])
+    from scipy import ndimage  # takes a quarter of a second to import
+
+    apart = np.zeros((3, 3))
+    touching = np.array([apart, ndimage.generate_binary_structure(2, 1), apart])  # in one level, not in the next
+    part = ndimage.label(~walls, touching)[0].reshape(len(walls), walls.shape[1] * walls.shape[2])
     return part == part[np.arange(len(walls)), start][:, None]

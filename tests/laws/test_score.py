@@ -60,6 +60,12 @@ def test_a_reference_is_the_same_for_the_same_key(score):
     chex.assert_trees_all_equal(references(score), references(score))
 
 
+@pytest.mark.parametrize("score", [score for score in SCORES.values() if score.like is not None])
+def test_what_is_like_a_reference_has_its_shapes(score):
+    rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (BATCH, *jnp.shape(leaf))), score.like)
+    chex.assert_trees_all_equal_shapes_and_dtypes(rows, references(score))
+
+
 @pytest.mark.parametrize("score", [score for name, score in SCORES.items() if "regret" in name])
 def test_a_higher_return_never_has_a_higher_regret(score):
     outcome, reference, memory = batch(score)

@@ -10,6 +10,7 @@ import optax
 from groove.base import Curriculum, Outcome, Score, Task
 from groove.curricula.latent.autoencoder import Decoded
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
+from groove.rows import arrivals, overwrite
 from levels.base import Level
 
 
@@ -91,7 +92,7 @@ def latent(
             raise ValueError(f"{name} must be at least {least}, got {value}.")
     optimizer = optax.adam(rate)
 
-    def make(key, serial, policy: Gaussian) -> Task:
+    def make(score, key, serial, policy: Gaussian) -> Task:
         point_key, lifetime_key, reference_key = jax.random.split(key, 3)
         noise = jax.random.normal(point_key, (dimensions,), jnp.float32)
         point = policy.mean + jnp.exp(policy.log_deviation) * noise
@@ -100,7 +101,7 @@ def latent(
         vector = jnp.append(point, jnp.stack([log_density(policy, point), jnp.asarray(own, jnp.float32)]))
         return new_task(score, reference_key, level, lifetimes(lifetime_key), serial=serial, vector=vector)
 
-    tasks = ring(make, size=size, block=block)
+    tasks = ring(score, make, size=size, block=block)
 
     def init(key):
         policy = Gaussian(jnp.zeros(dimensions, jnp.float32), jnp.zeros(dimensions, jnp.float32))
@@ -145,16 +146,11 @@ def _remember(state: Teacher, tasks: Task, score: jax.Array, outcomes: Outcome, 
     number = state.reported + jnp.cumsum(known, dtype=jnp.int32) - known
     last = state.reported + jnp.sum(known, dtype=jnp.int32) - batch  # of one place the last report stays
     place = jnp.where(known & (number >= last), number % batch, batch)
-
-    def write(old, new):
-        return old.at[place].set(new, mode="drop")
-
-    return state._replace(
-        point=write(state.point, tasks.origin.vector[:, :-2]),
-        log_odds=write(state.log_odds, tasks.origin.vector[:, -2]),
-        reward=write(state.reward, score),
-        reported=state.reported + jnp.sum(known, dtype=jnp.int32),
-    )
+    vector = tasks.origin.vector
+    remembered = (state.point, state.log_odds, state.reward)
+    point, log_odds, reward = overwrite(remembered, (vector[:, :-2], vector[:, -2], score), arrivals(place, batch))
+    reported = state.reported + jnp.sum(known, dtype=jnp.int32)
+    return state._replace(point=point, log_odds=log_odds, reward=reward, reported=reported)
 
 
 def _info(state: Teacher) -> dict[str, jax.Array]:
