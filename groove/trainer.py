@@ -76,30 +76,33 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}.")
 
-    def propose(key, curricula, needed):
-        keys = jax.random.split(key, len(classes))
+    def keys_of(state: State):
+        """Of this number's step: a key for each family's proposal, one for each refresh, those of births and the meta-step.
+
+        By one split: each compiles for long on CPUs.
+        """
+        own = jax.random.split(jax.random.fold_in(state.key, state.step), 2 * len(classes) + 2)
+        return own[: len(classes)], own[len(classes) : -2], own[-2], own[-1]
+
+    def propose(keys, curricula, needed):
         results = [
             part.curriculum.propose(k, state, need)
             for part, k, state, need in zip(classes, keys, curricula, needed, strict=True)
         ]
         return tuple(result[0] for result in results), tuple(result[1] for result in results)
 
-    def refresh_curricula(key, curricula):
-        keys = jax.random.split(key, len(classes))
-        return tuple(part.curriculum.refresh(k, state) for part, k, state in zip(classes, keys, curricula, strict=True))
-
     def init(key):
         run_key, theta_key, meta_key, *keys = jax.random.split(key, 3 + len(classes))
         curricula = tuple(part.curriculum.init(k) for part, k in zip(classes, keys, strict=True))
         everyone = tuple(jnp.ones(part.members, bool) for part in classes)
-        live = jax.eval_shape(lambda key: meta.begin(key, propose(key, curricula, everyone)[1]), key)
+        live = jax.eval_shape(lambda key: meta.begin(key, propose([key] * len(classes), curricula, everyone)[1]), key)
         nobody = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), live)
         return State(jnp.zeros((), jnp.int32), run_key, curricula, meta.init(meta_key, theta(theta_key)), nobody)
 
     def step(state: State, _: None):
-        propose_key, begin_key, step_key, _ = jax.random.split(jax.random.fold_in(state.key, state.step), 4)
+        propose_keys, _, begin_key, step_key = keys_of(state)
         needed = devices.gather(tuple(players.finished for players in state.live))
-        curricula, tasks = propose(propose_key, state.curricula, needed)
+        curricula, tasks = propose(propose_keys, state.curricula, needed)
         live = _renew(meta, begin_key, state.live, tasks, needed)
         optimizer, live, outcomes, info = meta.step(step_key, state.meta, live)
         ended = devices.gather(tuple((players.task, players.finished) for players in live))
@@ -108,8 +111,8 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         return State(state.step + 1, state.key, tuple(report[0] for report in reports), optimizer, live), seen
 
     def refresh(state):
-        key = jax.random.split(jax.random.fold_in(state.key, state.step), 4)[3]  # the one that this number's step leaves
-        return state._replace(curricula=refresh_curricula(key, state.curricula))
+        rows = zip(classes, keys_of(state)[1], state.curricula, strict=True)
+        return state._replace(curricula=tuple(part.curriculum.refresh(key, own) for part, key, own in rows))
 
     def info(state):
         found = [part.curriculum.info(own) for part, own in zip(classes, state.curricula, strict=True)]

@@ -85,6 +85,22 @@ def replay_distribution(
     return (1.0 - staleness) * priority(store.score, eligible) + staleness * stale
 
 
+def _with_replacement(point: jax.Array, probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Slots i32[B] drawn by points f32[B] in [0, 1), and bool[B]: there was one to draw."""
+    cumulative = jnp.cumsum(probability)
+    slot = jnp.searchsorted(cumulative, point * cumulative[-1], side="right").astype(jnp.int32)
+    last = probability.size - 1 - jnp.argmax(probability[::-1] > 0)
+    return jnp.minimum(slot, last), jnp.broadcast_to(cumulative[-1] > 0, point.shape)
+
+
+def _without_replacement(key: jax.Array, probability: jax.Array, batch: int) -> tuple[jax.Array, jax.Array]:
+    """Different slots i32[batch], and bool[batch]: there was one to draw."""
+    gumbel = jax.random.gumbel(key, probability.shape, jnp.float32)
+    keys, slot = jax.lax.top_k(jnp.log(probability) + gumbel, min(batch, probability.size))
+    missing = (0, batch - slot.size)
+    return jnp.pad(slot, missing), jnp.pad(keys > -jnp.inf, missing)
+
+
 def health(store: Buffer, odds: jax.Array) -> Info:
     """What a buffer is like: whether it is full, narrow, stale or restless.
 
@@ -146,26 +162,21 @@ def prioritised(
         example = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), example)
         return Prioritised(state, buffer.init(example, capacity), jnp.zeros((), jnp.int32))
 
-    def pick(key, probability, batch: int):
-        """Slots i32[batch] drawn from `probability`, and bool[batch]: there was one to draw."""
+    def decide(key, probability, batch: int):
+        """bool[batch], whether to replay; slots i32[batch] drawn from `probability`; bool[batch], there was one to draw."""
         if replace:
-            cumulative = jnp.cumsum(probability)
-            points = jax.random.uniform(key, (batch,), jnp.float32) * cumulative[-1]
-            slot = jnp.searchsorted(cumulative, points, side="right").astype(jnp.int32)
-            last = capacity - 1 - jnp.argmax(probability[::-1] > 0)
-            return jnp.minimum(slot, last), jnp.broadcast_to(cumulative[-1] > 0, (batch,))
-        gumbel = jax.random.gumbel(key, (capacity,), jnp.float32)
-        keys, slot = jax.lax.top_k(jnp.log(probability) + gumbel, min(batch, capacity))
-        missing = (0, batch - slot.size)
-        return jnp.pad(slot, missing), jnp.pad(keys > -jnp.inf, missing)
+            chance, point = jax.random.uniform(key, (2, batch), jnp.float32)
+            return chance < replay, *_with_replacement(point, probability)
+        decide_key, draw_key = jax.random.split(key)
+        again = jax.random.bernoulli(decide_key, replay, (batch,))
+        return again, *_without_replacement(draw_key, probability, batch)
 
     def propose(key, state, needed):
-        decide_key, draw_key = jax.random.split(key)
         store = state.buffer
         probability = replay_distribution(store, priority, staleness=staleness, needed=jnp.sum(needed))
         filled = jnp.sum(store.held) >= max(1, minimal_fill * capacity)
-        asked = needed & filled & jax.random.bernoulli(decide_key, replay, needed.shape)
-        slot, found = pick(draw_key, probability, needed.size)
+        again, slot, found = decide(key, probability, needed.size)
+        asked = needed & filled & again
         turn = jnp.maximum(jnp.cumsum(asked, dtype=jnp.int32) - 1, 0)
         slot, again = slot[turn], asked & found[turn]
         store = store._replace(clock=store.clock + jnp.sum(needed, dtype=jnp.int32))

@@ -1,5 +1,6 @@
 """Meta-gradients: theta follows the gradient of what its agents achieve, back through their K last updates."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -107,27 +108,26 @@ def gradient(
         raise ValueError(f"updates must be at least 1, got {updates}.")
     weights = weights or Weights()
     losses = tuple(
-        _member_loss(stage, weights, updates=updates, normalised=normalise_advantage, rematerialise=rematerialise)
-        for stage in stages
+        _member_loss(stage, weights, normalised=normalise_advantage, rematerialise=rematerialise) for stage in stages
     )
 
     def begin(key, tasks):
-        keys = jax.random.split(key, len(stages))
-        return tuple(_begin(stage, k, task) for stage, k, task in zip(stages, keys, tasks, strict=True))
+        mine = devices.own(tasks)
+        keys = _keys(key, [task.lifetime.size for task in mine], each=2)
+        return tuple(_begin(*row) for row in zip(stages, keys, mine, strict=True))
 
     def step(key, state: Learner, live):
-        learn_key, measure_key = jax.random.split(key)
         sizes = [players.task.lifetime.size for players in live]
+        keys = _keys(key, sizes, each=updates + 2)
+        blocks = [block or _usual_block(size, reproducible=reproducible) for size in sizes]
+        rows = zip(losses, keys, live, _shares(live, per_life=per_life), blocks, strict=True)
         results = [
-            _blocked(loss, k, state.parameters, (players, share), block or _usual_block(size, reproducible=reproducible))
-            for loss, k, players, share, size in zip(
-                losses, _keys(learn_key, sizes), live, _shares(live, per_life=per_life), sizes, strict=True
-            )
+            _blocked(loss, k[:, 1:], state.parameters, (players, share), size) for loss, k, players, share, size in rows
         ]
         members = sum(sizes) * devices.count()
         slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
         live = tuple(result[1] for result in results)
-        outcomes = _measure(stages, measure_key, live)
+        outcomes = _measure(stages, [k[:, 0] for k in keys], live)
         infos = devices.gather([result[2] for result in results])
         return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, infos)
 
@@ -148,22 +148,21 @@ def _shares(live: tuple[Player, ...], *, per_life: bool) -> list[jax.Array]:
     return [values / scale for values in inverse]
 
 
-def _begin(stage: Stage, key: jax.Array, task: Task) -> Player:
-    def one(key, task):
-        life_key, critic_key = jax.random.split(key)
-        return Player(task, stage.life.begin(life_key, task.level, task.lifetime), stage.critic.init(critic_key))
+def _begin(stage: Stage, keys: jax.Array, task: Task) -> Player:
+    def one(keys, task):
+        return Player(task, stage.life.begin(keys[0], task.level, task.lifetime), stage.critic.init(keys[1]))
 
-    return jax.vmap(one)(*devices.own((jax.random.split(key, task.lifetime.size), task)))
-
-
-def _keys(key: jax.Array, sizes: list[int]) -> list[jax.Array]:
-    """A key for each of this device's members, by family."""
-    families = jax.random.split(key, len(sizes))
-    return [devices.own(jax.random.split(k, size * devices.count())) for k, size in zip(families, sizes, strict=True)]
+    return jax.vmap(one)(keys, task)
 
 
-def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]) -> tuple[Outcome, ...]:
-    keys = _keys(key, [players.task.lifetime.size for players in live])
+def _keys(key: jax.Array, sizes: list[int], *, each: int) -> list[jax.Array]:
+    """The keys of this device's members, [B, each] of each family: by one split, as each compiles for long on CPUs."""
+    counts = [size * devices.count() for size in sizes]
+    keys = jax.random.split(key, (sum(counts), each))
+    return [devices.own(keys[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+
+
+def _measure(stages: tuple[Stage, ...], keys: list[jax.Array], live: tuple[Player, ...]) -> tuple[Outcome, ...]:
     return tuple(
         jax.vmap(stage.life.evaluate)(k, players.member.agent, players.task.level, players.finished)
         for stage, k, players in zip(stages, keys, live, strict=True)
@@ -171,9 +170,9 @@ def _measure(stages: tuple[Stage, ...], key: jax.Array, live: tuple[Player, ...]
 
 
 def _member_loss(
-    stage: Stage, weights: Weights, *, updates: int, normalised: bool, rematerialise: bool
+    stage: Stage, weights: Weights, *, normalised: bool, rematerialise: bool
 ) -> Callable[[Theta, jax.Array, tuple[Player, jax.Array]], tuple[jax.Array, tuple[Player, Info]]]:
-    """`(theta, key, (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
+    """`(theta, keys [K + 1], (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
     def update(theta, player, key):
         alive = ~player.finished
@@ -185,12 +184,10 @@ def _member_loss(
 
     update = jax.checkpoint(update) if rematerialise else update
 
-    def loss(theta, key, member_and_share):
+    def loss(theta, keys, member_and_share):
         player, share = member_and_share
-        update_key, fresh_key = jax.random.split(key)
-        keys = jax.random.split(update_key, updates)
-        player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys)
-        member, rollout = stage.life.rollout(fresh_key, player.member, player.task.level)
+        player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys[:-1])
+        member, rollout = stage.life.rollout(keys[-1], player.member, player.task.level)
         advantage, target = stage.critic.advantage(player.critic, rollout)
         critic, _ = stage.critic.update(player.critic, rollout, target)
         info, diagnosis = _mean_where(alive, infos), stage.rule.diagnose(member.agent, rollout)
