@@ -56,6 +56,7 @@ SURPRISE = Score(
     reference=lambda key, level, lifetime: (),
     score=lambda outcome, reference, memory: (outcome.signals.advantage_size, memory),
 )
+UNLIKE = SURPRISE._replace(like=jnp.zeros(2, jnp.float32))
 FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
 
 
@@ -183,6 +184,7 @@ M = "someones_parts:"
         (small(generators=(M + "padded",)), r"walls of a sample is bool\[6,6\], of a level of gridworld bool\[4,4\]"),
         (small(generators=(M + "branching",)), "plug-in 'someones_parts:branching' fails: TracerBoolConversionError"),
         (small(score=M + "FORGETFUL"), "'someones_parts:FORGETFUL' cannot be used: the memory after a score is .*"),
+        (small(score=M + "UNLIKE"), "'someones_parts:UNLIKE' cannot be used: what is like a reference is .*"),
         (small(score=M + "learner"), "plug-in 'someones_parts:learner' fails|must be a Score or a function that makes one"),
         (small(kind=M + "stuck"), "'someones_parts:stuck' cannot be used: the state after report is nothing"),
         (small(rule=M + "growing"), "'someones_parts:growing' cannot be used: the agent after an update is"),

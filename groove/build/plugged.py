@@ -83,7 +83,10 @@ def score(name: str, kind: Family, antagonist: Lifetime) -> Score:
     """
     found = plugins.make("groove.scores", name, Score, kind, antagonist)
     with _saying(name):
-        number, memory = jax.eval_shape(found.score, *_scored(found, kind))
+        outcome, reference, memory = _scored(found, kind)
+        if found.like is not None:
+            check_form("what is like a reference", _shapes(found.like), reference, "the reference")
+        number, memory = jax.eval_shape(found.score, outcome, reference, memory)
         check_form("the score", number, forms().number, "a number")
         check_form("the memory after a score", memory, _shapes(found.memory), "that of a new task")
     return found
