@@ -10,11 +10,11 @@ Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
 
 def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) -> chex.ArrayTree:
-    """Selects one of two trees by a condition bool[] or, row by row, bool[B]."""
+    """Selects one of two trees, of the same shapes and dtypes, by a condition bool[] or, row by row, bool[B]."""
 
     def leaf(a, b):
         rows = range(condition.ndim)
-        return jax.lax.select(jax.lax.broadcast_in_dim(condition, a.shape, rows), a, b)  # half of what jnp.where costs
+        return jax.lax.select(jax.lax.broadcast_in_dim(condition, a.shape, rows), a, b)
 
     return jax.tree.map(leaf, true, false)
 
@@ -45,7 +45,7 @@ def overwrite(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
 
     Args:
         old: PyTree of [N, ...].
-        new: PyTree of [B, ...].
+        new: PyTree of [B, ...], of the same dtypes.
         arrived: i32[N], what `arrivals` returns.
     """
     row = jnp.maximum(arrived, 0).astype(jnp.uint32)  # unsigned: nothing to count from the end

@@ -89,7 +89,7 @@ def exact_regret(optimum: Callable[[Level], jax.Array]) -> Score:
         optimum: A family's `optimum`.
     """
     return Score(
-        reference=lambda key, level, lifetime: optimum(level),
+        reference=lambda key, level, lifetime: jnp.asarray(optimum(level), jnp.float32),
         score=lambda outcome, reference, memory: (reference - outcome.episode_return, memory),
         like=jnp.zeros((), jnp.float32),
     )

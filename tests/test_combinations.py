@@ -59,6 +59,7 @@ def test_a_step_keeps_the_shape_of_its_state(rule, way, teacher):
     after, info = jax.eval_shape(run.chunk, state)
     assert after == state == jax.eval_shape(run.refresh, state)
     assert {"nonfinite", "gridworld/return", "gridworld/score"} <= info.keys()
+    assert all(told.shape == () for told in jax.eval_shape(run.info, state).values())
 
 
 def test_all_are_among_them():

@@ -123,7 +123,8 @@ def shared(method: str, folder: Path) -> Path:
 def assert_close_at_first(one: list[dict[str, float]], other: list[dict[str, float]]) -> None:
     for a, b in zip(one[:3], other[:3], strict=True):
         assert a.keys() == b.keys()
-        for name in a:
+        whole = a["step"] <= 2  # in the first chunk: a row of the second says of curricula what they are after step 4
+        for name in (name for name in a if whole or "/curriculum_" not in name):
             np.testing.assert_allclose(np.float64(a[name]), np.float64(b[name]), err_msg=name, **TOLERANCE)
 
 

@@ -31,11 +31,11 @@ def kept(parent: list[int]) -> Kept:
 
 
 def record(counts: Mapping[str, list[float]], **held: Kept) -> Record:
-    """A run whose curriculum's numbers are these, a meta-step each."""
+    """A run whose curriculum's numbers are these, a chunk of two meta-steps each."""
     names = counts.items()
     rows = [
-        {"step": i + 1, **{f"gridworld/curriculum_{name}": values[i] for name, values in names}}
-        for i in range(len(next(iter(counts.values()))))
+        {"step": i + 1, **{f"gridworld/curriculum_{name}": values[i // 2] for name, values in names}}
+        for i in range(2 * len(next(iter(counts.values()))))
     ]
     return Record("run", SETTINGS, {}, rows, None, (GRIDS,), held, None, None, ())
 
@@ -102,12 +102,12 @@ def test_changes_are_outlined():
 
 def test_courses_of_a_buffer():
     """Effective beside held, churn and shares by chunk of two meta-steps."""
-    counts = {"fill": [0, 0.5, 1, 1], "effective": [0, 1, 2, 3], "age": [0, 1, 2, 3], "written": [1, 2, 5, 9]}
-    counts |= {"taken": [2, 4, 5, 6], "replayed": [0, 0, 1, 3], "edits": [0, 0, 1, 1]}
+    counts = {"fill": [0.5, 1], "effective": [1, 3], "age": [1, 3], "written": [2, 9]}
+    counts |= {"taken": [4, 6], "replayed": [0, 3], "edits": [0, 1]}
     found = {one.title: one for one in health.courses(record(counts), "gridworld")}
     effective = found["effective tasks, of those held"]
-    assert effective.line.value.tolist() == [0, 1, 2, 3] and effective.beside is not None
-    assert effective.beside.value.tolist() == [0, 2, 4, 4]  # of a capacity of 4
+    assert effective.line.step.tolist() == [2, 4] and effective.line.value.tolist() == [1, 3]
+    assert effective.beside is not None and effective.beside.value.tolist() == [2, 4]  # of a capacity of 4
     assert found["tasks written in a chunk"].line.step.tolist() == [2, 4]
     assert found["tasks written in a chunk"].line.value.tolist() == [2, 7]
     np.testing.assert_allclose(found["share of replays"].line.value, [0, 3 / 6])
@@ -160,9 +160,9 @@ def test_the_share_of_levels_in_play_that_can_be_solved():
         assert (
             (found.get("gridworld/solvable") == want) if want is None else found["gridworld/solvable"] == pytest.approx(want)
         )
-    rows = [{"step": i + 1, "gridworld/curriculum_fill": 0.5, "gridworld/solvable": 0.25 * i} for i in range(3)]
+    rows = [{"step": i + 1, "gridworld/curriculum_fill": 0.5, "gridworld/solvable": 0.25 * (i // 2)} for i in range(4)]
     shown = {one.title: one for one in health.courses(record({"fill": [1]})._replace(metrics=rows), "gridworld")}
-    assert shown["share of levels in play that can be solved"].line.value.tolist() == [0.0, 0.25, 0.5]
+    assert shown["share of levels in play that can be solved"].line.value.tolist() == [0.0, 0.25]
 
 
 def solved(optimum: float) -> Family:

@@ -9,7 +9,7 @@ from laws.members import FAMILIES, life_of, rule_of, sample
 
 from groove.base import UpdateRule
 from groove.critic import advantages
-from groove.lifetime import act, choose, exact, lifetime, sampled
+from groove.lifetime import act, exact, lifetime, sampled
 from levels.base import words
 from levels.gridworld import Thing, grid_level, gridworld
 
@@ -177,13 +177,6 @@ def test_members_that_are_not_wanted_do_no_harm(exactly):
     nobody = batched(keys, agents, levels, jnp.zeros(4, bool))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((some, nobody)))
     chex.assert_trees_all_equal(*(jax.tree.map(lambda leaf: leaf[::2], outcome) for outcome in (everyone, some)))
-
-
-def test_choose():
-    new, old = {"a": jnp.ones((2, 3)), "b": jnp.ones(2)}, {"a": jnp.zeros((2, 3)), "b": jnp.zeros(2)}
-    got = choose(jnp.array([True, False]), new, old)
-    assert got["a"].tolist() == [[1] * 3, [0] * 3] and got["b"].tolist() == [1, 0]
-    chex.assert_trees_all_equal(choose(jnp.array(True), new, old), new)
 
 
 @pytest.mark.parametrize("sizes", [{"steps": 0}, {"environments": 0}])

@@ -7,7 +7,7 @@ What they may be, by group: a Family or `() -> Family`; a Generator, `(key) -> l
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import chex
@@ -83,10 +83,9 @@ def score(name: str, kind: Family, antagonist: Lifetime) -> Score:
     """
     found = plugins.make("groove.scores", name, Score, kind, antagonist)
     with _saying(name):
-        outcome, reference, memory = _scored(found, kind)
         if found.like is not None:
-            check_form("what is like a reference", _shapes(found.like), reference, "the reference")
-        number, memory = jax.eval_shape(found.score, outcome, reference, memory)
+            check_form("what is like a reference", _shapes(found.like), _scored(found._replace(like=None), kind)[1], "one")
+        number, memory = jax.eval_shape(found.score, *_scored(found, kind))
         check_form("the score", number, forms().number, "a number")
         check_form("the memory after a score", memory, _shapes(found.memory), "that of a new task")
     return found
@@ -129,7 +128,8 @@ def curriculum(name: str, source: Source, kind: Family, scored: Score, capacity:
         }
         for step, made in after.items():
             check_form(f"the state after {step}", made, state, "that of init")
-        assert jax.eval_shape(lambda state: (found.info(state), found.contents(state)), state)
+        told, _ = jax.eval_shape(lambda state: (found.info(state), found.contents(state)), state)
+        _check_info("info", told, (forms().number, forms().integer))
     return found
 
 
@@ -163,24 +163,27 @@ def check_rule(name: str, made: UpdateRule, life: Lifetime, kind: Family) -> Non
             made.update, forms().key, theta, agent, rollout, Clock(forms().integer, forms().integer)
         )
         check_form("the agent after an update", after, agent, "a newborn agent")
-        _check_info("update", info)
-        _check_info("diagnose", diagnosed := jax.eval_shape(made.diagnose, agent, rollout))
+        _check_info("update", info, [forms().number])
+        _check_info("diagnose", diagnosed := jax.eval_shape(made.diagnose, agent, rollout), [forms().number])
         if "entropy" not in diagnosed:
             raise Fault("diagnose does not give the policy's entropy.", "Its result needs the entry 'entropy', f32[].")
 
 
-def _check_info(function: str, info: object) -> None:
+def _check_info(function: str, info: object, forms_of_numbers: Sequence[jax.Array]) -> None:
+    """Raises a Fault unless these are numbers by name, of one of these forms; the first is the usual one."""
     if not isinstance(info, dict):
         raise Fault(f"{function} gives {type(info).__name__} as info.", "Return a dict of numbers f32[].")
     for name, value in info.items():
-        check_form(f"{name} of {function}'s info", value, forms().number, "a number")
+        alike = [form for form in forms_of_numbers if getattr(value, "dtype", None) == form.dtype] or forms_of_numbers
+        check_form(f"{name} of {function}'s info", value, alike[0], "a number")
 
 
 def _scored(chosen: Score, kind: Family) -> tuple[Outcome, chex.ArrayTree, chex.ArrayTree]:
     """Forms of what a score is given, signals among it."""
+    if chosen.like is not None:
+        return forms().outcome, _shapes(chosen.like), _shapes(chosen.memory)
     level = jax.eval_shape(kind.generator.sample, forms().key)
-    reference = jax.eval_shape(chosen.reference, forms().key, level, forms().integer)
-    return forms().outcome, reference, _shapes(chosen.memory)
+    return forms().outcome, jax.eval_shape(chosen.reference, forms().key, level, forms().integer), _shapes(chosen.memory)
 
 
 def _stacked(tree: chex.ArrayTree) -> chex.ArrayTree:

@@ -137,10 +137,10 @@ class Loop:
         # While Python traces the chunk, a free core compiles what is small; while XLA simplifies the chunk, the refresh.
         programs = (self.describe, self.run_chunk, self.refresh)
         with traced.no_collection(), ThreadPoolExecutor() as pool:
-            begun = pool.submit(begin)
+            beginning = pool.submit(begin)
             describe, chunk, refresh = [pool.submit(one.trace(self.like, place)) for one in programs]
             refresh.result()  # raises what the compiler did
-            state = self.refresh(begun.result())[0] if new else begun.result()
+            state = self.refresh(beginning.result())[0] if new else beginning.result()
             for one in (chunk, describe):
                 one.result()
         return state
@@ -152,13 +152,13 @@ class Loop:
 
     def chunk(self, state: State, sinks: Sequence[Sink], save_now: Callable[[], bool]) -> State:
         """The meta-steps of one chunk, checked, logged, saved if it is time, and shown; and the refresh behind them."""
-        first, begun, before = int(state.step), time.perf_counter(), state
+        clock, first, before = time.perf_counter(), int(state.step), state  # the clock first: the step waits for a refresh
         state, info = self.run_chunk(before)
         rows = self.rows(first, jax.device_get({**self.describe(state)[1], **info}))
         for place, own in enumerate(rows):
             self.check(own, place, before, state)
         state = self.refresh(state)[0]  # goes on while rows are written and shown
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - clock
         for own in rows:
             own[-1] = {**own[-1], "chunk_seconds": seconds}
         processes.by_first(lambda: self.append(rows))

@@ -16,7 +16,10 @@ Sink: TypeAlias = Callable[[list[Metrics]], None]
 
 
 def table(first: int, info: Mapping[str, np.ndarray], steps: int) -> list[Metrics]:
-    """A row of plain numbers for each meta-step, from arrays [steps] or []; None where a number is not finite."""
+    """A row of plain numbers for each meta-step, from arrays [steps] or []; None where a number is not finite.
+
+    What is a number for all steps is what was found after the last.
+    """
 
     def number(value: np.ndarray, step: int) -> float | None:
         chosen = value[step] if np.ndim(value) else value

@@ -49,7 +49,7 @@ class Course(NamedTuple):
 
 def courses(run: Record, family: str) -> list[Course]:
     """What the metrics say of a family's curriculum, as far as its kind says it."""
-    known = {name: series(run.metrics, f"{family}/curriculum_{name}") for name in ("effective", "fill", "age")}
+    known = {name: after_chunks(run, f"{family}/curriculum_{name}") for name in ("effective", "fill", "age")}
     capacity, found = run.config.curriculum.capacity, []
     held = known["fill"]._replace(value=known["fill"].value * capacity)
     if len(known["effective"].step):
@@ -67,18 +67,23 @@ def courses(run: Record, family: str) -> list[Course]:
         if len(parts[name].step):
             share = parts[name].value / np.maximum(handed, 1)
             found.append(Course(title, parts[name]._replace(value=share)))
-    plain = {title: series(run.metrics, f"{family}/curriculum_{name}") for name, title in PLAIN.items()}
+    plain = {title: after_chunks(run, f"{family}/curriculum_{name}") for name, title in PLAIN.items()}
     if found or any(len(points.step) for points in plain.values()):
-        plain["share of levels in play that can be solved"] = series(run.metrics, f"{family}/solvable")
+        plain["share of levels in play that can be solved"] = after_chunks(run, f"{family}/solvable")
     return [*found, *(Course(title, points) for title, points in plain.items() if len(points.step))]
+
+
+def after_chunks(run: Record, name: str) -> Series:
+    """A metric at the last meta-step of every chunk, of which the chunk's other rows repeat it."""
+    points = series(run.metrics, name)
+    ends = points.step % run.config.chunk == 0
+    return Series(*(part[ends] for part in points))
 
 
 def grown(run: Record, family: str, name: str) -> Series:
     """How much a count of a family's curriculum grew in every chunk of meta-steps."""
-    points = series(run.metrics, f"{family}/curriculum_{name}")
-    ends = points.step % run.config.chunk == 0
-    value = points.value[ends]
-    return Series(points.step[ends], np.diff(value, prepend=0.0), np.ones(len(value)))
+    points = after_chunks(run, f"{family}/curriculum_{name}")
+    return points._replace(value=np.diff(points.value, prepend=0.0))
 
 
 def picture(run: Record, family: str, index: int) -> Picture | None:
