@@ -1,12 +1,15 @@
 """Real processes, really killed: a resumed run ends bit for bit like one that was never stopped."""
 
+import dataclasses
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +170,46 @@ def test_a_run_goes_on_only_in_its_own_folder(tmp_path):
 def test_two_processes_cannot_share_a_folder(tmp_path):
     with host.owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), host.owned(tmp_path):
         pass
+
+
+def test_of_starts_at_once_on_one_folder_one_makes_it(tmp_path):
+    """Also where a killed start has left something."""
+    settings = config.smoke(config.QUICK)
+    for left in (False, True):
+        folder, gate = tmp_path / f"run-{left}", threading.Barrier(6)
+        if left:
+            folder.mkdir()
+            for name in (".unmade", "start.safetensors"):
+                (folder / name).touch()
+
+        def start(number, folder=folder, gate=gate):
+            gate.wait()
+            try:
+                host.create(dataclasses.replace(settings, seed=number), folder)
+            except ValueError as error:
+                return str(error)
+            return number
+
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(start, range(6)))
+        (winner,) = [one for one in found if isinstance(one, int)]
+        assert all("exists already" in one or "by another process" in one for one in found if one != winner)
+        assert host.open_folder(folder).seed == winner
+        assert {path.name for path in folder.iterdir()} == {"config.json", ".lock"}
+
+
+def test_a_folder_that_is_being_made_is_left_alone(tmp_path):
+    (tmp_path / ".unmade").touch()
+    with host.locked(tmp_path), pytest.raises(ValueError, match="by another process"):
+        host.create(config.QUICK, tmp_path)
+    assert (tmp_path / ".unmade").exists()
+
+
+def test_somebody_elses_folder_gets_no_file(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(ValueError, match="exists already"):
+        host.create(config.QUICK, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_metrics_are_cut_back_to_a_step(tmp_path):

@@ -19,7 +19,7 @@ from groove.config import Config, is_file
 from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
-from groove.host.process import InUse
+from groove.host.process import LOCK, InUse, locked
 from groove.library import load_rule, needed
 
 RULE = rulefile.RULE
@@ -84,17 +84,16 @@ def create(
     inputs = Inputs(saved=_saved(settings, rival, may), latents=latents.found(known))
     assert build(settings, inputs).parts  # what families and scores lack is said now
     begun = tasks.check_files(settings)
-    _begin(folder)
-    if settings.start:
-        write_bytes(folder / START, start.read_bytes())
-    if is_file(settings.curriculum.antagonist):
-        write_bytes(folder / ANTAGONIST, rival.read_bytes())
-    for name, path in begun.items():
-        write_bytes(tasks.file_of(folder, name), path.read_bytes())
-    for name, path in known.items():
-        write_bytes(latents.file_of(folder, name), path.read_bytes())
-    config.save(settings, folder / CONFIG, versions())
-    (folder / UNMADE).unlink()
+    with _making(folder):
+        if settings.start:
+            write_bytes(folder / START, start.read_bytes())
+        if is_file(settings.curriculum.antagonist):
+            write_bytes(folder / ANTAGONIST, rival.read_bytes())
+        for name, path in begun.items():
+            write_bytes(tasks.file_of(folder, name), path.read_bytes())
+        for name, path in known.items():
+            write_bytes(latents.file_of(folder, name), path.read_bytes())
+        config.save(settings, folder / CONFIG, versions())
 
 
 def create_together(
@@ -128,15 +127,14 @@ def create_together(
         raise ValueError(
             "runs side by side cannot begin with curricula, whose references would be shared: start them apart."
         )
-    _begin(folder)
-    try:
-        for name, one in several.items():
-            create(one, folder / name, announce=announce, trusted=trusted)
-        write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
-        (folder / UNMADE).unlink()
-    except BaseException:  # some of them are of no use
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with _making(folder):
+        try:
+            for name, one in several.items():
+                create(one, folder / name, announce=announce, trusted=trusted)
+            write_text(folder / TOGETHER, json.dumps({"folders": list(several)}) + "\n")
+        except BaseException:  # some of them are of no use
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def folders_of(folder: Path) -> tuple[Path, ...]:
@@ -162,14 +160,34 @@ def begun(folder: Path) -> bool:
     return any((folder / "checkpoints").glob("step_*"))
 
 
-def _begin(folder: Path) -> None:
-    """Makes a folder that says of itself that it is not whole; what a start left that was killed over it goes."""
-    if (folder / UNMADE).is_file() and not (folder / CONFIG).exists() and not (folder / TOGETHER).exists():
-        shutil.rmtree(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
+@contextmanager
+def _making(folder: Path) -> Iterator[None]:
+    """Makes a folder that says of itself until the end that it is not whole; what a start left that was killed over it goes.
+
+    Raises:
+        ValueError: It exists and is not empty, or another process makes it.
+    """
+    _check_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / UNMADE).touch()
+    with locked(folder):
+        _check_free(folder)  # nobody has been faster
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
+        (folder / UNMADE).touch()
+        yield
+        (folder / UNMADE).unlink()
+
+
+def _check_free(folder: Path) -> None:
+    """Raises a ValueError unless a folder is new, empty, or what a killed start has left."""
+    if not folder.exists():
+        return
+    found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else {""}
+    if found and (UNMADE not in found or {CONFIG, TOGETHER} & found):
+        raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
 
 
 def rule_file(path: str) -> Path:
@@ -290,6 +308,6 @@ def unless_unused(folder: Path) -> Iterator[None]:
 
 def _unused(folder: Path, members: set[str]) -> bool:
     """Whether nothing was learned in a folder, and nothing lies there but what a run begins with, and members."""
-    early = {CONFIG, UNMADE, TOGETHER, START, ANTAGONIST, ".lock", "metrics.jsonl", "tensorboard", *members}
+    early = {CONFIG, UNMADE, TOGETHER, START, ANTAGONIST, LOCK, "metrics.jsonl", "tensorboard", *members}
     found = {path.name for path in folder.iterdir() if not path.name.startswith(tasks.PREFIX)}
     return found <= early and not any(read_metrics(folder / "metrics.jsonl"))

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from groove import processes
 
+LOCK = ".lock"
+"""Of a run folder: held by the process that makes it or runs in it."""
+
 
 class InUse(ValueError):
-    """Another process runs in the folder."""
+    """Another process is at work in the folder."""
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds a run folder for this process, as `owned` does, where no other makes the run with it."""
     import fcntl
 
-    with (folder / ".lock").open("w") as lock:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
