@@ -56,6 +56,10 @@ SURPRISE = Score(
     reference=lambda key, level, lifetime: (),
     score=lambda outcome, reference, memory: (outcome.signals.advantage_size, memory),
 )
+HOPELESS = Score(
+    reference=lambda key, level, lifetime: (),
+    score=lambda outcome, reference, memory: (jnp.log(-1.0 - outcome.episode_return**2), memory),
+)
 UNLIKE = SURPRISE._replace(like=jnp.zeros(2, jnp.float32))
 FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
 
@@ -406,6 +410,13 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
         assert said["name"] == rule and ("origin" in said) == (rule != "dpo")
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
         curate.learner_of(small(), f"{M}growing", "gridworld", build.family(small(), "gridworld"))
+
+
+@pytest.mark.slow
+def test_a_score_that_is_not_finite_ends_the_run(installed, tmp_path):
+    host.create(small(score=M + "HOPELESS"), tmp_path / "run")
+    with pytest.raises(host.NotFinite, match=r"the score of gridworld of step \d has values that are not finite"):
+        host.train(tmp_path / "run", lambda rows: None)
 
 
 @pytest.mark.slow

@@ -181,8 +181,8 @@ class Loop:
             append_metrics(folder / "metrics.jsonl", own)
 
     def check(self, rows: Sequence[Metrics], place: int, before: State, after: State) -> None:
-        """Raises NotFinite if a run's metrics count numbers that are not finite."""
-        bad = next((row for row in rows if row["nonfinite"]), None)
+        """Raises NotFinite if a run's metrics count numbers that are not finite, or a life ended with one."""
+        bad = next((row for row in rows if row["nonfinite"] or ill_measured(row)), None)
         if bad is None:
             return
         kept = "no checkpoint was written yet" if self.saved < 0 else f"the checkpoint of step {self.saved} is kept"
@@ -233,10 +233,17 @@ class Loop:
             assert where.exists()
 
 
+def ill_measured(row: Metrics) -> list[str]:
+    """Which measurements of lives that ended with a meta-step are not finite, in words."""
+    ended = [name.removesuffix("/finished") for name, count in row.items() if name.endswith("/finished") and count]
+    kinds = ("return", "score")
+    return [f"the {kind} of {family}" for family in ended for kind in kinds if row.get(f"{family}/{kind}", 0.0) is None]
+
+
 def culprits(row: Metrics) -> str:
     """What was not finite in a meta-step whose metrics count such numbers, in words."""
     names = {"fitness": "the fitness", "gradient_norm": "the meta-gradient", "theta_step": "theta"}
-    found = [words for name, words in names.items() if name in row and row[name] is None]
+    found = [words for name, words in names.items() if name in row and row[name] is None] + ill_measured(row)
     return " and ".join(found) or "the meta-gradient, the fitness or theta"
 
 
