@@ -110,8 +110,8 @@ class Score(NamedTuple):
         reference: `(key, level, lifetime i32[]) -> reference`, what does not depend on the learner; computed once per task.
         score: `(outcome, reference, memory) -> (score f32[], memory)`.
         memory: The memory of a task that was never played.
-        like: An example of a reference, of which only the shapes matter; None to have them found by tracing `reference`, a
-            second where agents live in it.
+        like: An example of a reference, of which only the shapes matter; None to have them found by tracing `reference`,
+            which takes long where agents live in it.
     """
 
     reference: Callable[[jax.Array, Level, jax.Array], Reference]

@@ -147,14 +147,16 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
     defence, slot = jax.lax.top_k(-kept, entrants)
     arrived = arrivals(_place(buffer, jnp.where(challenge > -defence, slot, -1)), buffer.score.size, row)
     came = arrived >= 0
-    written = overwrite((buffer.task, buffer.score, buffer.fingerprint), (task, score, prints), arrived)
-    return Buffer(
-        *written,
+    stored = (buffer.task, buffer.score, buffer.fingerprint)
+    task, score, fingerprint = overwrite(stored, (task, score, prints), arrived)
+    return buffer._replace(
+        task=task,
+        score=score,
+        fingerprint=fingerprint,
         stamp=buffer.stamp + came,
         played=jnp.where(came, buffer.clock, buffer.played),
         born=jnp.where(came, buffer.clock, buffer.born),
         active=jnp.where(came, 0, buffer.active),
-        clock=buffer.clock,
     )
 
 

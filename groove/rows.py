@@ -40,8 +40,7 @@ def arrivals(place: jax.Array, size: int, row: jax.Array | None = None) -> jax.A
 def overwrite(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
     """A store in which new rows have taken the place of others.
 
-    One scatter, that of `arrivals`, serves all leaves: of each scatter XLA for CPUs makes a loop of its own, which takes
-    about as long to compile as ten other operations.
+    One scatter, that of `arrivals`, serves all leaves: XLA for CPUs makes a loop of each, which takes long to compile.
 
     Args:
         old: PyTree of [N, ...].

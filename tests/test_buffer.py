@@ -12,6 +12,7 @@ from groove import buffer
 from groove.base import Origin, Outcome, Task
 from groove.curricula import log_uniform, pool, prioritised, proportional, rank
 from groove.curricula.prioritised import replay_distribution
+from groove.scores import exact_regret
 from groove.scores import uniform as indifferent
 from levels.base import Generator
 
@@ -477,6 +478,14 @@ def test_no_agent_is_traced_for_the_shape_of_a_reference_that_is_known():
     made_by = pool(Generator(lambda key: Toy(jax.random.randint(key, (), 1, 100))), score, log_uniform(3, 9), size=6)
     numbers, flags = made_by.init(jax.random.key(0)).task.reference
     assert numbers.shape == (6, 2) and numbers.dtype == jnp.float32 and flags.shape == (6,) and flags.dtype == bool
+
+
+def test_optima_of_any_type_are_references():
+    score = exact_regret(lambda level: level.number)
+    made_by = pool(Generator(lambda key: Toy(jax.random.randint(key, (), 1, 100))), score, log_uniform(3, 9), size=6)
+    state, task = made_by.take(made_by.refresh(jax.random.key(0), made_by.init(jax.random.key(1))), yes(6))
+    assert task.reference.dtype == jnp.float32 and state.ready == 0
+    np.testing.assert_array_equal(task.reference, task.level.number)
 
 
 def test_lifetimes_are_log_uniform():

@@ -72,6 +72,10 @@ def stuck(source, family, score, capacity):
     return curricula.uniform(source)._replace(report=lambda *given: ())
 
 
+def talkative(source, family, score, capacity):
+    return curricula.uniform(source)._replace(info=lambda state: {"shares": jnp.zeros(5, jnp.float32)})
+
+
 def learner(spec, architecture):
     return rules.lpg(spec, architecture, targets=rules.recurrent_targets(width=4, predictions=3), predictions=3)
 
@@ -190,6 +194,7 @@ M = "someones_parts:"
         (small(score=M + "FORGETFUL"), "'someones_parts:FORGETFUL' cannot be used: the memory after a score is .*"),
         (small(score=M + "UNLIKE"), "'someones_parts:UNLIKE' cannot be used: what is like a reference is .*"),
         (small(score=M + "learner"), "plug-in 'someones_parts:learner' fails|must be a Score or a function that makes one"),
+        (small(kind=M + "talkative"), "'someones_parts:talkative' cannot be used: .* of info's info is f32"),
         (small(kind=M + "stuck"), "'someones_parts:stuck' cannot be used: the state after report is nothing"),
         (small(rule=M + "growing"), "'someones_parts:growing' cannot be used: the agent after an update is"),
         (small(rule=M + "silent"), "cannot be used: diagnose does not give the policy's entropy"),

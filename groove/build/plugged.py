@@ -7,7 +7,7 @@ What they may be, by group: a Family or `() -> Family`; a Generator, `(key) -> l
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import chex
@@ -129,7 +129,7 @@ def curriculum(name: str, source: Source, kind: Family, scored: Score, capacity:
         for step, made in after.items():
             check_form(f"the state after {step}", made, state, "that of init")
         told, _ = jax.eval_shape(lambda state: (found.info(state), found.contents(state)), state)
-        _check_info("info", told, (forms().number, forms().integer))
+        _check_info("info", told, forms().number, forms().integer)
     return found
 
 
@@ -163,19 +163,19 @@ def check_rule(name: str, made: UpdateRule, life: Lifetime, kind: Family) -> Non
             made.update, forms().key, theta, agent, rollout, Clock(forms().integer, forms().integer)
         )
         check_form("the agent after an update", after, agent, "a newborn agent")
-        _check_info("update", info, [forms().number])
-        _check_info("diagnose", diagnosed := jax.eval_shape(made.diagnose, agent, rollout), [forms().number])
+        _check_info("update", info, forms().number)
+        _check_info("diagnose", diagnosed := jax.eval_shape(made.diagnose, agent, rollout), forms().number)
         if "entropy" not in diagnosed:
             raise Fault("diagnose does not give the policy's entropy.", "Its result needs the entry 'entropy', f32[].")
 
 
-def _check_info(function: str, info: object, forms_of_numbers: Sequence[jax.Array]) -> None:
-    """Raises a Fault unless these are numbers by name, of one of these forms; the first is the usual one."""
+def _check_info(function: str, info: object, usual: jax.Array, *others: jax.Array) -> None:
+    """Raises a Fault unless these are numbers by name, each of one of these forms."""
     if not isinstance(info, dict):
         raise Fault(f"{function} gives {type(info).__name__} as info.", "Return a dict of numbers f32[].")
     for name, value in info.items():
-        alike = [form for form in forms_of_numbers if getattr(value, "dtype", None) == form.dtype] or forms_of_numbers
-        check_form(f"{name} of {function}'s info", value, alike[0], "a number")
+        wanted = next((form for form in others if getattr(value, "dtype", None) == form.dtype), usual)
+        check_form(f"{name} of {function}'s info", value, wanted, "a number")
 
 
 def _scored(chosen: Score, kind: Family) -> tuple[Outcome, chex.ArrayTree, chex.ArrayTree]:

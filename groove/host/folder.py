@@ -185,7 +185,7 @@ def _check_free(folder: Path) -> None:
     """Raises a ValueError unless a folder is new, empty, or what a killed start has left."""
     if not folder.exists():
         return
-    found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else {""}
+    found = {path.name for path in folder.iterdir()} - {LOCK} if folder.is_dir() else {folder.name}
     if found and (UNMADE not in found or {CONFIG, TOGETHER} & found):
         raise ValueError(f"{folder} exists already; choose another --output, or continue it with --resume {folder}.")
 
