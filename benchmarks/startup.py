@@ -1,9 +1,9 @@
 """How long `groove train` takes from its start to its first metric: with an empty compilation cache, and with a filled one.
 
 `python -m benchmarks.startup [PRESET]...` starts the command twice for each preset, with a cache of its own, and stops it at
-the first line of metrics. Keys, in seconds where nothing else is said: `cold` and `warm` of the first preset; `presets`, both
-of each; `probe`, the mean of what a process took right before and behind the first preset's cold start to import JAX and to
-compile a plain program; `cold_in_probes`, their ratio: how long the start is, whatever the machine is busy with;
+the first line of metrics. Keys, in seconds where nothing else is said: `cold` and `warm` of the first preset; `presets`,
+both of each; `probe`, the mean of what a process took right before and behind the first preset's cold start to import JAX
+and to compile a plain program; `cold_in_probes`, their ratio: how long the start is, whatever the machine is busy with;
 `compiled_again`, the number of programs that second starts put into the cache although the first had been through them.
 """
 
