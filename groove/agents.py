@@ -132,7 +132,8 @@ def tabular(
             return {"table": table, "time": time} if spec.time else {"table": table}
 
         def apply(parameters, observation, time):
-            row = parameters["table"].at[observation].get(mode="promise_in_bounds")
+            table = parameters["table"]
+            row = table[0] if rows == 1 else table.at[observation].get(mode="promise_in_bounds")  # one row: no lookup
             if not spec.time:
                 return row
             # a product, so that its gradient is one over all steps

@@ -39,11 +39,16 @@ HASTE: Mapping[str, bool | int] = MappingProxyType(
 """Options with which XLA compiles in less time for CPUs. Read-only."""
 
 
-def compiler_options(*, hasty: bool) -> CompilerOptions | None:
-    """How to compile a run: as always, or in less time on a CPU, if the XLA that is installed knows how."""
+def compiler_options(*, hasty: bool, once: bool = False) -> CompilerOptions | None:
+    """How to compile a run: as always, or in less time on a CPU, if the XLA that is installed knows how.
+
+    Args:
+        hasty: Whether it is to take less time.
+        once: Whether the program runs so seldom that its own time is of no account.
+    """
     if not hasty or jax.default_backend() != "cpu":
         return None
-    options = dict(HASTE)
+    options = {**HASTE, **((options_for_one_call() or {}) if once else {})}
     try:
         return options if jax.jit(jnp.negative, compiler_options=options)(1) == -1 else None
     except jax.errors.JaxRuntimeError:  # of an option that it does not have

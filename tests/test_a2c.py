@@ -10,9 +10,10 @@ import pytest
 
 from groove import agents
 from groove.base import Clock, Rollout
+from groove.categorical import entropy, log_probability
 from groove.lifetime import exact, lifetime
 from groove.rules import a2c
-from groove.rules.a2c import entropy, log_probability, policy_slope
+from groove.rules.a2c import policy_slope
 from levels.bandit import BanditLevel, bernoulli_bandit
 from levels.base import Discrete, Spec
 from levels.gridworld import Thing, grid_level, gridworld
@@ -68,13 +69,6 @@ def test_the_entropy_bonus_by_hand():
     moved = after.actor.parameters["table"] - table
     slope = 3 / 16 * math.log(3)  # times weight 2, times 1/2 of the mean
     np.testing.assert_allclose(moved, [[-slope, slope], [0.0, 0.0]], atol=1e-6)
-
-
-def test_entropy_and_log_probability_by_hand():
-    logits = jnp.log(jnp.array([[0.25, 0.75], [0.5, 0.5]]))
-    np.testing.assert_allclose(entropy(logits)[1], math.log(2), rtol=1e-6)
-    np.testing.assert_allclose(entropy(logits)[0], 0.25 * math.log(4) + 0.75 * math.log(4 / 3), rtol=1e-6)
-    np.testing.assert_allclose(log_probability(logits, jnp.array([1, 0])), np.log([0.75, 0.5]), rtol=1e-6)
 
 
 def test_the_slope_of_the_policy_loss_is_its_derivative():

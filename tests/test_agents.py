@@ -76,6 +76,23 @@ def test_tables_are_row_look_ups():
     assert not any(jnp.any(leaf) for leaf in jax.tree.leaves(zeros))
 
 
+def test_a_table_of_one_row_is_that_row():
+    """And its gradient the sum over all steps, as that of a table of two whose second row nobody sees."""
+    action = jax.random.normal(jax.random.key(0), (5, 3))
+
+    def loss(parameters, network):
+        rows = jax.vmap(network.apply, (None, 0, 0))(parameters, jnp.zeros(5, jnp.int32), jnp.arange(5.0))
+        return jnp.sum(jnp.sin(rows * action))
+
+    one, two = (agents.tabular().network(TABLE._replace(observation=Discrete(n)), 3) for n in (1, 2))
+    parameters = one.init(jax.random.key(1))
+    wider = {**parameters, "table": jnp.concatenate([parameters["table"], jnp.ones((1, 3))])}
+    found, want = jax.value_and_grad(loss)(parameters, one), jax.value_and_grad(loss)(wider, two)
+    np.testing.assert_allclose(found[0], want[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1]["table"][0], want[1]["table"][0], rtol=1e-5)
+    np.testing.assert_allclose(found[1]["time"], want[1]["time"], rtol=1e-5)
+
+
 def test_tables_descend_as_groove_says():
     """SGD with learning rate 40 on a gradient clipped to 0.5."""
     architecture = agents.tabular()

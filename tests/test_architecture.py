@@ -14,7 +14,10 @@ LAYERS = (
     {"levels.base"},
     {"groove.base", "groove.statistics", "groove.ranges"},
     {"groove.devices", "groove.processes"},
-    {"groove.agents", "groove.products", "groove.rows", "groove.recurrent", "groove.returns", "groove.critic"},
+    {
+        "groove.agents", "groove.categorical", "groove.products", "groove.rows", "groove.recurrent", "groove.returns",
+        "groove.critic",
+    },
     {"groove.rules", "groove.buffer", "groove.lifetime", "groove.signals"},
     {"groove.scores", "groove.curricula", "groove.meta"},
     {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate", "groove.schedules"},

@@ -233,6 +233,7 @@ def test_options_for_haste_are_left_out_where_xla_has_no_such(monkeypatch):
     assert devices.compiler_options(hasty=False) is None
     monkeypatch.setattr(devices, "HASTE", {"xla_backend_optimization_level": 1})
     assert devices.compiler_options(hasty=True) == devices.HASTE
+    assert devices.compiler_options(hasty=True, once=True)["xla_backend_optimization_level"] == 0
     monkeypatch.setattr(devices, "HASTE", {"xla_no_such_option": True})
     assert devices.compiler_options(hasty=True) is None
 
@@ -247,7 +248,7 @@ def test_haste_is_for_meta_gradients_on_one_device():
 
 
 def test_a_hasty_run_is_compiled_with_these_options(tmp_path, monkeypatch):
-    asked = lambda hasty: {"xla_no_such_option": True} if hasty else None  # noqa: E731
+    asked = lambda hasty, once=False: {"xla_no_such_option": True} if hasty else None  # noqa: E731
     monkeypatch.setattr(devices, "compiler_options", asked)
     plain = dataclasses.replace(settings("gradient"), hasty=False)
     for folder, one in ((tmp_path / "plain", plain), (tmp_path / "hasty", dataclasses.replace(plain, hasty=True))):

@@ -14,6 +14,7 @@ from groove.base import Clock, Origin, Outcome, Rollout, Task
 from groove.critic import critic, normalise
 from groove.lifetime import Lifetime, Member
 from groove.meta import Stage, Weights, gradient
+from groove.meta.gradient import REGULARISED, regulariser
 from groove.rules import a2c, horizon, lpg, recurrent_targets
 from groove.rules.lpg import TargetNetwork
 
@@ -259,6 +260,13 @@ def test_meta_gradient_equals_finite_differences(case):
             got = float(sum(jax.tree.leaves(jax.tree.map(lambda s, d: jnp.sum(s * d), slope, direction))))
             assert abs(want) > 1e-6
             np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-8)
+
+
+def test_gradients_reach_what_is_regularised_and_stop_at_what_is_looked_at():
+    looked_at = ("entropy", "pi_hat_size", "y_hat_entropy", "value_loss")
+    updates = {name: jnp.float32(0.7) for name in (*REGULARISED, *looked_at)}
+    slope = jax.grad(lambda updates: regulariser(Weights(), {"entropy": 0.3, "y_entropy": 0.2}, updates))(updates)
+    assert {name for name, value in slope.items() if value} == set(REGULARISED)
 
 
 def test_stopping_the_inputs_changes_the_gradient_only():

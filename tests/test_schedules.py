@@ -11,9 +11,9 @@ import pytest
 from groove import schedules
 from groove.agents import tabular
 from groove.base import Outcome, UpdateRule
+from groove.categorical import entropy
 from groove.lifetime import lifetime
 from groove.rules import dpo_drift, horizon, lpg, lpo_drift, ppo_drift, recurrent_targets
-from groove.rules.a2c import entropy
 from groove.rules.lpg import TargetNetwork
 from levels.bandit import BanditLevel, bernoulli_bandit
 

@@ -16,7 +16,7 @@ import pytest
 from groove import cli, config, host, terminal
 from groove.cli import train
 from groove.cli.common import SHORTEST, cache
-from groove.host import latents
+from groove.host import latents, process
 
 ROOT = Path(__file__).parents[1]
 SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,), meta_steps=6)
@@ -36,6 +36,49 @@ def rows(folder: Path) -> list[dict]:
     """The metrics, without what depends on the clock."""
     found = host.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
+
+
+HURRIED = """
+import jax, os, sys
+from groove import host
+if "late" in sys.argv:
+    jax.devices()
+host.hurry()
+host.hurry()
+text = jax.jit(lambda x: x + 1).lower(1.0).compile().as_text()
+print(host.asked(), len(jax.devices()), host.hurried(), os.environ.get("XLA_FLAGS", "").count("loop_unrolling"))
+"""
+
+
+@pytest.mark.parametrize(("flags", "late", "found"), [
+    ("", False, "1 1 True 1"),
+    ("--xla_force_host_platform_device_count=3", False, "3 3 True 1"),
+    ("", True, "1 1 False 0"),
+])  # fmt: skip
+def test_a_process_hurries_if_it_has_not_begun_to_compute(flags, late, found):
+    words = [sys.executable, "-c", HURRIED, *(["late"] if late else [])]
+    said = subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == found
+
+
+def test_xla_reads_the_flags_of_haste(tmp_path):
+    """What XLA was told, it writes into the folder of `xla_dump_to`."""
+    code = "import jax; from groove import host; host.hurry(); print(jax.jit(lambda x: x + 1)(1.0))"
+    flags = f"--xla_dump_to={tmp_path}"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, check=True)
+    said = next(tmp_path.glob("*debug_options")).read_text(encoding="utf-8")
+    wanted = ("xla_cpu_disable_loop_unrolling", "xla_cpu_disable_slp_vectorizer", "xla_cpu_small_while_loop_byte_threshold")
+    assert all(name in said for name in wanted)
+
+
+def test_a_run_says_where_xla_no_longer_compiles_in_haste(tmp_path, monkeypatch):
+    """Numbers differ in their last bits then."""
+    monkeypatch.setenv("XLA_FLAGS", f"{process.HURRY} {os.environ['XLA_FLAGS']}")  # not read: JAX computes already
+    host.create(dataclasses.replace(SMALL, meta_steps=1, chunk=1), tmp_path / "run")
+    monkeypatch.undo()
+    said: list[str] = []
+    assert host.train(tmp_path / "run", lambda rows: None, announce=said.append).finished
+    assert said[0] == "not as when the run began, so numbers may differ: XLA's code in haste -> as usual"
 
 
 def test_a_second_run_of_a_folder_refuses_and_leaves_the_first_alone(tmp_path, capsys):

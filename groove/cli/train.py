@@ -61,6 +61,8 @@ def run(words: list[str]) -> int:
 
     _join(words)
     options, settings, folder = _parse(words)
+    if config.in_haste(settings, options.devices or host.asked()):
+        host.hurry()
     programs = cache()
     if options.resume is None:
         processes.by_first(lambda: _create(options, settings, folder))

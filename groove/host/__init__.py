@@ -20,7 +20,7 @@ from groove.host.folder import (
 )
 from groove.host.loop import NotFinite, Result, describe
 from groove.host.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
-from groove.host.process import InUse, interruptible, locked, owned
+from groove.host.process import InUse, asked, hurried, hurry, interruptible, locked, owned
 from groove.host.results import draw_walk, evaluate, plain, save_curriculum, save_rule, save_schedules
 from groove.host.training import train, train_together
 
@@ -35,6 +35,7 @@ __all__ = [
     "Result",
     "Sink",
     "append_metrics",
+    "asked",
     "assembled",
     "averaged",
     "check_space",
@@ -46,6 +47,8 @@ __all__ = [
     "draw_walk",
     "evaluate",
     "folders_of",
+    "hurried",
+    "hurry",
     "interruptible",
     "locked",
     "open_folder",

@@ -19,7 +19,7 @@ from groove.config import Config, is_file
 from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
-from groove.host.process import LOCK, InUse, locked
+from groove.host.process import LOCK, InUse, hurried, locked
 from groove.library import load_rule, needed
 
 RULE = rulefile.RULE
@@ -93,7 +93,7 @@ def create(
             write_bytes(tasks.file_of(folder, name), path.read_bytes())
         for name, path in known.items():
             write_bytes(latents.file_of(folder, name), path.read_bytes())
-        config.save(settings, folder / CONFIG, versions())
+        config.save(settings, folder / CONFIG, surroundings())
 
 
 def create_together(
@@ -277,6 +277,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def surroundings() -> dict[str, str]:
+    """What decides, beside its configuration, what a run computes, to the bit."""
+    return {**versions(), "XLA's code": "in haste" if hurried() else "as usual"}
 
 
 def check_space(run: Run, folder: Path, *, runs: int = 1) -> None:

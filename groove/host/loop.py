@@ -54,15 +54,16 @@ class Loop:
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
-        how = devices.compiler_options(hasty=config.in_haste(run.config, mesh.size))
-        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=how)
+        hasty = config.in_haste(run.config, mesh.size)
+        how, once = devices.compiler_options(hasty=hasty), devices.compiler_options(hasty=hasty, once=True)
+        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=once)
         self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
         self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
         self.describe = Program(
             lambda state: (None, {**trainer.info(state), **self.described(trainer.tasks(state))}),
             "describe",
             donate=False,
-            options=how,
+            options=once,  # it takes milliseconds
         )
         self.saved = -1
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from groove import checkpoint, devices, processes
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
-from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, versions
+from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, surroundings
 from groove.host.loop import Loop, Result
 from groove.host.metrics import Sink
 from groove.host.process import owned
@@ -152,11 +152,11 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
 
 
 def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
-    """Says which packages are not those that the run began with: then it may not go on bit for bit."""
+    """Says what is not as it was when the run began, such as packages: then it may not go on bit for bit."""
     stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    before, now = stored.get("versions", {}), versions()
+    before, now = stored.get("versions", {}), surroundings()
     for group, parts in sources(open_folder(folder)).items():
         before, now = {**stored.get("plugins", {}).get(group, {}), **before}, {**parts, **now}
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
-        announce(f"other versions than the run began with, so numbers may differ: {', '.join(changed)}")
+        announce(f"not as when the run began, so numbers may differ: {', '.join(changed)}")

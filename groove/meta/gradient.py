@@ -12,11 +12,11 @@ import optax
 from groove import agents, devices
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
+from groove.categorical import log_probability
 from groove.critic import Critic, normalise, over_steps
 from groove.lifetime import Lifetime, Member
 from groove.ranges import Number, check_positive, known
 from groove.rows import choose
-from groove.rules.a2c import log_probability
 
 
 class Player(NamedTuple):
@@ -60,6 +60,10 @@ def regulariser(weights: Weights, diagnosis: Info, updates: Info) -> jax.Array:
     bonus = weights.entropy * diagnosis["entropy"] + weights.prediction_entropy * diagnosis.get("y_entropy", 0.0)
     squares = (updates.get("pi_hat_square", 0.0), updates.get("y_hat_square", 0.0))
     return weights.policy_target * squares[0] + weights.prediction_target * squares[1] - bonus
+
+
+REGULARISED = ("pi_hat_square", "y_hat_square")
+"""What the regulariser uses of the updates' info: the rest is looked at, and its gradient costs nothing."""
 
 
 def policy_loss(rule: UpdateRule, agent: chex.ArrayTree, rollout: Rollout, advantage: jax.Array) -> jax.Array:
@@ -180,7 +184,8 @@ def _member_loss(
         _, target = stage.critic.advantage(player.critic, rollout)
         critic, error = stage.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
         player = Player(player.task, member, choose(alive, critic, player.critic))
-        return player, ({**info, "value_loss": error}, alive)
+        seen = {name: value if name in REGULARISED else jax.lax.stop_gradient(value) for name, value in info.items()}
+        return player, ({**seen, "value_loss": jax.lax.stop_gradient(error)}, alive)
 
     update = jax.checkpoint(update) if rematerialise else update
 
@@ -240,11 +245,19 @@ def _blocked(
 
 
 def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:
-    leaves = jax.tree.leaves(slope)
-    nonfinite = sum(jnp.sum(~jnp.isfinite(leaf), dtype=jnp.int32) for leaf in leaves)
-    names = {name for info in infos for name in info}
-    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in sorted(names)}
-    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite}
+    """Means over the members of all families whose rules measure it, and whether the meta-gradient is finite.
+
+    Sums are taken together: each alone is three programs for XLA to compile.
+    """
+    flat = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(slope)])
+    nonfinite = jnp.sum(~jnp.isfinite(flat), dtype=jnp.int32)
+    sums = [dict(zip(info, jnp.sum(jnp.stack(list(info.values())), axis=1), strict=True)) for info in infos]
+    sizes = [next(iter(info.values())).size for info in infos]
+    means = {}
+    for name in sorted({name for info in infos for name in info}):
+        own = [(part[name], size) for part, size in zip(sums, sizes, strict=True) if name in part]
+        means[name] = sum(value for value, _ in own) / sum(size for _, size in own)
+    return {**means, "gradient_norm": jnp.sqrt(jnp.sum(jnp.square(flat))), "nonfinite": nonfinite}
 
 
 def adam(rate: Number = 1e-4, *, clip: Number | None = None, decay_steps: int | None = None) -> optax.GradientTransformation:
@@ -259,4 +272,5 @@ def adam(rate: Number = 1e-4, *, clip: Number | None = None, decay_steps: int | 
     if clip is not None and known(clip) and not clip > 0:
         raise ValueError(f"clip must be positive, got {clip}.")
     schedule = optax.cosine_decay_schedule(rate, decay_steps) if decay_steps else rate
-    return optax.chain(optax.identity() if clip is None else optax.clip_by_global_norm(clip), optax.adam(schedule))
+    clipped = optax.identity() if clip is None else optax.clip_by_global_norm(clip)
+    return optax.flatten(optax.chain(clipped, optax.adam(schedule)))  # as one vector: less to compile, and to run

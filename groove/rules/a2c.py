@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from groove import agents
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, UpdateRule
+from groove.categorical import entropy
 from groove.critic import critic, normalise, over_steps
 from groove.ranges import Number, check_not_negative, check_shares
 from levels.base import Spec
@@ -18,18 +19,6 @@ class ActorCritic(NamedTuple):
 
     actor: Learner
     critic: Learner
-
-
-def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy in nats of categorical distributions: f32[..., n] logits to f32[...]."""
-    log_probability = jax.nn.log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probability) * log_probability, axis=-1)
-
-
-def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:
-    """Log-probability of the actions taken: f32[..., n], i32[...] to f32[...]. Its gradient scatters nothing."""
-    chosen = jax.nn.one_hot(action, logits.shape[-1], dtype=bool)
-    return jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits), 0.0), axis=-1)
 
 
 def policy_slope(

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from groove import agents, recurrent
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, Theta, UpdateRule
+from groove.categorical import entropy, shares
 from groove.critic import over_steps
 from groove.ranges import Number, check_not_negative, check_shares
 from groove.recurrent import Cell
-from groove.rules.a2c import entropy, log_probability
 from groove.rules.horizon import Horizon, none
 from levels.base import Spec
 
@@ -121,39 +121,38 @@ def lpg(
     gate = jax.lax.stop_gradient if stop_inputs else lambda x: x
 
     def outputs(parameters, observation, time) -> tuple[jax.Array, jax.Array]:
-        both = apply(parameters, observation, time)
+        return split(apply(parameters, observation, time))
+
+    def split(both) -> tuple[jax.Array, jax.Array]:
         return both[..., : spec.actions], both[..., spec.actions :]
 
-    def inputs(theta, parameters, rollout: Rollout, clock: Clock) -> jax.Array:
-        logits, y = outputs(parameters, rollout.observation, rollout.time)
-        next_y = outputs(parameters, rollout.next_observation, rollout.next_time)[1]
+    def inputs(theta, agent: Learner, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array) -> jax.Array:
+        next_y = shares(outputs(agent.parameters, rollout.next_observation, rollout.next_time)[1])[0]
         known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
-        chosen = gate(jnp.exp(log_probability(logits, rollout.action)))
         age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
-        scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), chosen], axis=-1)
-        embedded = (targets.embed(theta, gate(jax.nn.softmax(now))) for now in (y, next_y))
+        scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), gate(chosen)], axis=-1)
+        embedded = (targets.embed(theta, gate(now)) for now in (y, next_y))
         return jnp.concatenate([scalars, *embedded, age], axis=-1)
 
     def update(key, theta, agent: Learner, rollout: Rollout, clock: Clock):
-        x = inputs(theta, agent.parameters, rollout, clock)
+        both, pull_back = jax.vjp(lambda own: apply(own, rollout.observation, rollout.time), agent.parameters)
+        (pi, log_pi), (y, log_y) = map(shares, split(both))
+        taken = jax.nn.one_hot(rollout.action, spec.actions, dtype=bool)
+        x = inputs(theta, agent, rollout, clock, jnp.sum(jnp.where(taken, pi, 0.0), axis=-1), y)
         pi_hat, y_hat = targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
         chex.assert_axis_dimension(y_hat, -1, predictions)
-        log_y_hat = jax.nn.log_softmax(y_hat)
-
-        def loss(parameters):
-            logits, y = outputs(parameters, rollout.observation, rollout.time)
-            log_y = jax.nn.log_softmax(y)
-            divergence = jnp.sum(jnp.exp(log_y) * (log_y - log_y_hat), axis=-1)
-            gain = log_probability(logits, rollout.action) * pi_hat
-            return jnp.mean(prediction_weight * divergence - gain), jnp.mean(entropy(logits))
-
-        gradient, spread = jax.grad(loss, has_aux=True)(agent.parameters)
+        hat, log_hat = shares(y_hat)
+        # the loss's slope in logits and y, written out: differentiated again, the derived one keeps twice as much
+        excess = log_y - log_hat
+        to_logits = pi_hat[..., None] * (pi - taken)
+        to_y = prediction_weight * y * (excess - jnp.sum(y * excess, axis=-1, keepdims=True))
+        (gradient,) = pull_back(jnp.concatenate([to_logits, to_y], axis=-1) / rollout.action.size)
         info = {
-            "entropy": spread,
+            "entropy": -jnp.mean(jnp.sum(pi * log_pi, axis=-1)),
             "pi_hat_size": jnp.mean(jnp.abs(pi_hat)),
             "pi_hat_square": jnp.mean(jnp.square(pi_hat)),
-            "y_hat_entropy": jnp.mean(entropy(y_hat)),
-            "y_hat_square": jnp.mean(jnp.sum(jnp.exp(2 * log_y_hat), axis=-1)),
+            "y_hat_entropy": -jnp.mean(jnp.sum(hat * log_hat, axis=-1)),
+            "y_hat_square": jnp.mean(jnp.sum(jnp.square(hat), axis=-1)),
         }
         return agents.descend(architecture.actor, agent, gradient), info
 

@@ -1,0 +1,48 @@
+"""Categorical distributions: values by hand, derivatives against those of JAX's own functions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from groove.categorical import entropy, log_probability, shares
+
+LOGITS = 3 * jax.random.normal(jax.random.key(0), (4, 5))
+
+
+def test_entropy_and_log_probability_by_hand():
+    logits = jnp.log(jnp.array([[0.25, 0.75], [0.5, 0.5]]))
+    np.testing.assert_allclose(entropy(logits)[1], math.log(2), rtol=1e-6)
+    np.testing.assert_allclose(entropy(logits)[0], 0.25 * math.log(4) + 0.75 * math.log(4 / 3), rtol=1e-6)
+    np.testing.assert_allclose(log_probability(logits, jnp.array([1, 0])), np.log([0.75, 0.5]), rtol=1e-6)
+
+
+def test_probabilities_of_logits_too_large_for_exp():
+    pi, log_pi = shares(jnp.array([1000.0, 0.0]))
+    np.testing.assert_allclose(pi, [1.0, 0.0])
+    np.testing.assert_allclose(log_pi, [0.0, -1000.0])
+    slope = jax.jacobian(lambda logits: shares(logits))(jnp.array([1000.0, 0.0]))
+    assert all(np.isfinite(leaf).all() for leaf in slope)
+
+
+def test_derivatives_are_those_of_softmax_and_log_softmax():
+    """Of first and second order; a Hessian goes forwards over backwards."""
+    weights = jax.random.normal(jax.random.key(1), (2, 4, 5))
+
+    def ours(logits):
+        return sum(jnp.sum(jnp.sin(weight * part)) for weight, part in zip(weights, shares(logits), strict=True))
+
+    def theirs(logits):
+        parts = jax.nn.softmax(logits), jax.nn.log_softmax(logits)
+        return sum(jnp.sum(jnp.sin(weight * part)) for weight, part in zip(weights, parts, strict=True))
+
+    np.testing.assert_allclose(jax.grad(ours)(LOGITS), jax.grad(theirs)(LOGITS), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(jax.hessian(ours)(LOGITS), jax.hessian(theirs)(LOGITS), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_keeps_the_probabilities_alone():
+    """A backward pass through many updates keeps what each of them needs."""
+    _, pull_back = jax.vjp(lambda logits: shares(logits)[1], LOGITS)
+    kept = [leaf.shape for leaf in jax.tree.leaves(pull_back) if leaf.size >= LOGITS.size]
+    assert kept == [LOGITS.shape]
