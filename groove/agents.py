@@ -16,6 +16,7 @@ import numpy as np
 import optax
 
 from groove.ranges import Number, check_positive
+from groove.rows import pick
 from levels.base import Array, Discrete, Spec, in_one_batch
 
 Parameters: TypeAlias = chex.ArrayTree
@@ -133,7 +134,7 @@ def tabular(
 
         def apply(parameters, observation, time):
             table = parameters["table"]
-            row = table[0] if rows == 1 else table.at[observation].get(mode="promise_in_bounds")  # one row: no lookup
+            row = table[0] if rows == 1 else pick(table, observation)  # one row: no lookup
             if not spec.time:
                 return row
             # a product, so that its gradient is one over all steps

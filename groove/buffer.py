@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Task
-from groove.rows import arrivals, overwrite
+from groove.rows import arrivals, overwrite, pick
 
 
 class Buffer(NamedTuple):
@@ -163,8 +163,8 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
 def draw(buffer: Buffer, slot: jax.Array, wanted: jax.Array) -> tuple[Buffer, Task]:
     """Takes the tasks of `slot` i32[B] for the members `wanted` bool[B], who live on them from now on."""
     place = _place(buffer, jnp.where(wanted, slot, -1))
-    task = jax.tree.map(lambda leaf: leaf[slot], buffer.task)
-    origin = task.origin._replace(slot=slot, stamp=buffer.stamp[slot])
+    task, stamp = pick((buffer.task, buffer.stamp), slot)
+    origin = task.origin._replace(slot=slot, stamp=stamp)
     times = jnp.zeros_like(buffer.active).at[place].add(1, mode="drop")
     played = jnp.where(times > 0, buffer.clock, buffer.played)
     return buffer._replace(active=buffer.active + times, played=played), task._replace(origin=origin)

@@ -19,6 +19,19 @@ def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) ->
     return jax.tree.map(leaf, true, false)
 
 
+def pick(tree: Tree, number: jax.Array) -> Tree:
+    """Rows of a tree by their numbers, i32[...] in [0, N): PyTree of [N, ...] to [..., ...].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from groove import rows
+        >>> rows.pick({"a": jnp.array([5, 6, 7])}, jnp.array([2, 0]))["a"].tolist()
+        [7, 5]
+    """
+    place = number.astype(jnp.uint32)  # nothing to count from the end, leaf by leaf
+    return jax.tree.map(lambda leaf: leaf.at[place].get(mode="promise_in_bounds"), tree)
+
+
 def arrivals(place: jax.Array, size: int, row: jax.Array | None = None) -> jax.Array:
     """Which of the new rows each row of a store becomes: i32[size], -1 where it stays.
 
@@ -47,5 +60,4 @@ def overwrite(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
         new: PyTree of [B, ...], of the same dtypes.
         arrived: i32[N], what `arrivals` returns.
     """
-    row = jnp.maximum(arrived, 0).astype(jnp.uint32)  # unsigned: nothing to count from the end
-    return choose(arrived >= 0, jax.tree.map(lambda leaf: leaf.at[row].get(mode="promise_in_bounds"), new), old)
+    return choose(arrived >= 0, pick(new, jnp.maximum(arrived, 0)), old)

@@ -10,7 +10,7 @@ from groove.base import Curriculum, Score, Task
 from groove.curricula.prioritised import Priority, rank
 from groove.curricula.source import Pool, new_task, ring
 from groove.ranges import Number, check_shares
-from groove.rows import choose
+from groove.rows import choose, pick
 from levels.base import Generator
 
 FIRST_SERIAL = 2**30
@@ -74,7 +74,7 @@ def edited(
     def make(score, key, serial, parents: _Parents) -> Task:
         parent_key, edit_key, reference_key = jax.random.split(key, 3)
         row = jax.random.categorical(parent_key, jnp.log(parents.probability))
-        parent = jax.tree.map(lambda leaf: leaf[row], parents.task)
+        parent = pick(parents.task, row)
         level, _ = jax.lax.scan(
             lambda level, key: (mutate(key, level), None), parent.level, jax.random.split(edit_key, edits)
         )

@@ -10,7 +10,7 @@ from groove import buffer
 from groove.base import Curriculum, Source, Task
 from groove.buffer import Buffer
 from groove.ranges import Number, check_shares, known
-from groove.rows import choose
+from groove.rows import choose, pick
 
 
 class Selection(NamedTuple):
@@ -58,7 +58,7 @@ def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5,
         trying = needed & jax.random.bernoulli(select_key, select, needed.shape)
         known = needed & ~trying & jax.random.bernoulli(share_key, share, needed.shape) & jnp.any(held)
         slot = jax.random.categorical(draw_key, jnp.where(held, 0.0, -jnp.inf), shape=needed.shape).astype(jnp.int32)
-        old: Task = jax.tree.map(lambda leaf: leaf[slot], state.chosen.task)
+        old: Task = pick(state.chosen.task, slot)
         fed, new = source.take(state.source, needed & ~known)
         task: Task = choose(known, old, new)
         return state._replace(source=fed), task._replace(origin=task.origin._replace(learn=~trying))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from groove import devices
 from groove.base import Info, Origin, Score, Source, Task
-from groove.rows import arrivals, overwrite
+from groove.rows import arrivals, overwrite, pick
 from levels.base import Generator, Level
 
 Lifetimes: TypeAlias = Callable[[jax.Array], jax.Array]
@@ -129,7 +129,7 @@ def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
         number = state.taken + jnp.cumsum(want, dtype=jnp.int32) - want
         fresh, stale = want & (number < state.filled), want & (number >= state.filled)
         again = state.reused + jnp.cumsum(stale, dtype=jnp.int32) - stale
-        task = jax.tree.map(lambda leaf: leaf[jnp.where(stale, again, number) % size], state.task)
+        task = pick(state.task, jnp.where(stale, again, number) % size)
         taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
         return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Source, Task
-from groove.rows import arrivals, overwrite
+from groove.rows import arrivals, overwrite, pick
 
 
 def uniform(source: Source) -> Curriculum:
@@ -58,7 +58,7 @@ def frozen(tasks: Task) -> Curriculum:
         order = jax.vmap(lambda p: jax.random.permutation(jax.random.fold_in(state.key, p), size))(passes)
         row = order[number // size - first, number % size]
         proposed = state.proposed + jnp.sum(needed, dtype=jnp.int32)
-        return state._replace(proposed=proposed), jax.tree.map(lambda leaf: leaf[row], state.task)
+        return state._replace(proposed=proposed), pick(state.task, row)
 
     def report(state, tasks, score, outcomes, finished):
         place = jnp.where(finished & jnp.isfinite(score), tasks.origin.serial, size)

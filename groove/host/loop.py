@@ -135,11 +135,11 @@ class Loop:
             new: Whether that state's pools are empty; they are filled while the chunk compiles.
         """
         place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
-        # While Python traces the chunk, a free core compiles what is small; while XLA simplifies the chunk, the refresh.
-        programs = (self.describe, self.run_chunk, self.refresh)
+        # The longest first: while XLA simplifies the chunk, Python traces the rest.
+        programs = (self.run_chunk, self.refresh, self.describe)
         with traced.no_collection(), ThreadPoolExecutor() as pool:
             beginning = pool.submit(begin)
-            describe, chunk, refresh = [pool.submit(one.trace(self.like, place)) for one in programs]
+            chunk, refresh, describe = [pool.submit(one.trace(self.like, place)) for one in programs]
             refresh.result()  # raises what the compiler did
             state = self.refresh(beginning.result())[0] if new else beginning.result()
             for one in (chunk, describe):
