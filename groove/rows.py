@@ -28,6 +28,7 @@ def pick(tree: Tree, number: jax.Array) -> Tree:
         >>> rows.pick({"a": jnp.array([5, 6, 7])}, jnp.array([2, 0]))["a"].tolist()
         [7, 5]
     """
+    chex.assert_type(number, int)
     place = number.astype(jnp.uint32)  # nothing to count from the end, leaf by leaf
     return jax.tree.map(lambda leaf: leaf.at[place].get(mode="promise_in_bounds"), tree)
 

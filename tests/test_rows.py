@@ -55,3 +55,17 @@ def test_one_of_two_trees_is_chosen_row_by_row():
     for name, leaf in plain(left).items():
         expected[name][wanted] = leaf[wanted]
     chex.assert_trees_all_equal(plain(rows.choose(jnp.asarray(wanted), left, right)), expected)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_rows_are_picked_by_their_numbers(shape):
+    store = tree(5, 0)
+    number = np.random.default_rng(1).integers(0, 5, shape)
+    got = jax.jit(rows.pick)(store, jnp.asarray(number, jnp.int32))
+    chex.assert_trees_all_equal(plain(got), {name: leaf[number] for name, leaf in plain(store).items()})
+
+
+def test_no_program_counts_picked_rows_from_the_end():
+    """JAX adds three operations to each leaf where a number may be negative, which compile for long in sum."""
+    program = jax.make_jaxpr(rows.pick)({"a": jnp.zeros((5, 2)), "b": jnp.zeros(5)}, jnp.arange(3))
+    assert {equation.primitive.name for equation in program.eqns}.isdisjoint({"lt", "select_n", "add"})

@@ -61,7 +61,7 @@ def run(words: list[str]) -> int:
 
     _join(words)
     options, settings, folder = _parse(words)
-    if config.in_haste(settings, options.devices or host.asked()):
+    if _in_haste(options, settings):
         host.hurry()
     programs = cache()
     if options.resume is None:
@@ -80,6 +80,17 @@ def run(words: list[str]) -> int:
         for result in results:
             _finish(result, named=len(results) > 1)
     return 0
+
+
+def _in_haste(options: TrainOptions, settings: Config) -> bool:
+    """Whether XLA is to compile for CPUs in less time; where a run goes on, as it began. Never with other processes."""
+    from groove import host
+
+    if options.distributed:
+        return False
+    if options.resume:
+        return host.begun_in_haste(options.resume)
+    return config.in_haste(settings, options.devices or host.cpu_devices())
 
 
 def _join(words: list[str]) -> None:

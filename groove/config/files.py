@@ -14,7 +14,7 @@ from levels.files import whole
 
 
 def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
-    """Writes a configuration as JSON, with the versions it ran with and where its plug-ins come from."""
+    """Writes a configuration as JSON, with versions and what else numbers depend on, and where its plug-ins come from."""
     page = {"config": dataclasses.asdict(config), "versions": dict(versions), "plugins": sources(config)}
     with whole(path) as file:
         file.write(f"{json.dumps(page, indent=2)}\n".encode())

@@ -33,6 +33,8 @@ TOGETHER = "runs.json"
 """Names the folders of runs side by side, in the folder that holds them."""
 NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
 """Of runs that differ in their seeds alone."""
+XLA, HASTE = "XLA's code", "in haste"
+"""Among the surroundings of a run: how XLA compiles; and that it is in a hurry."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -280,8 +282,22 @@ def versions() -> dict[str, str]:
 
 
 def surroundings() -> dict[str, str]:
-    """What decides, beside its configuration, what a run computes, to the bit."""
-    return {**versions(), "XLA's code": "in haste" if hurried() else "as usual"}
+    """What decides, beside its configuration, what a run computes, to the bit: packages, and how XLA compiles for CPUs."""
+    return {**versions(), XLA: HASTE if hurried() and jax.default_backend() == "cpu" else "as usual"}
+
+
+def surroundings_of(folder: Path) -> dict[str, str]:
+    """Those in which a run began."""
+    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    found = {XLA: "as usual"}
+    for parts in (*stored.get("plugins", {}).values(), stored.get("versions", {})):
+        found |= parts
+    return found
+
+
+def begun_in_haste(folder: Path) -> bool:
+    """Whether a run, or runs side by side, began in a process that had called `hurry`, and so must go on in one."""
+    return surroundings_of(folders_of(folder)[0])[XLA] == HASTE
 
 
 def check_space(run: Run, folder: Path, *, runs: int = 1) -> None:

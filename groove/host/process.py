@@ -76,22 +76,23 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def hurry() -> None:
-    """Has XLA compile all that this process computes in less time, if JAX has not begun to compute.
+    """Has XLA compile all that this process computes in less time, unless JAX computes already.
 
     Small programs run as fast for it; agents' lives in large ones, and what evolution computes, need more time.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if not hurried() and not _begun():
+    of_a_file = bool(flags) and not flags.lstrip().startswith("-")  # then XLA takes them for its name
+    if not (hurried() or of_a_file or _begun()):
         os.environ["XLA_FLAGS"] = f"{HURRY} {flags}".strip()  # a person's own flags come last, and so count
 
 
 def hurried() -> bool:
-    """Whether XLA's flags are those of `hurry`: without them numbers differ in their last bits."""
+    """Whether XLA's flags are those of `hurry`."""
     return HURRY in os.environ.get("XLA_FLAGS", "")
 
 
-def asked() -> int:
-    """How many CPU devices JAX is told to make of this process's cores; usually 1."""
+def cpu_devices() -> int:
+    """How many CPU devices JAX is told to make of this process's cores, before it does; usually 1."""
     said = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
     return max(jax.config.values["jax_num_cpu_devices"], *map(int, said[-1:]), 1)
 

@@ -1,6 +1,5 @@
 """Runs from their start, or from where they stood, to their end: which devices take part, and who may begin."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,16 @@ from jax.sharding import Mesh
 from groove import checkpoint, devices, processes
 from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
-from groove.host.folder import TOGETHER, assembled, begun, check_space, folders_of, open_folder, surroundings
+from groove.host.folder import (
+    TOGETHER,
+    assembled,
+    begun,
+    check_space,
+    folders_of,
+    open_folder,
+    surroundings,
+    surroundings_of,
+)
 from groove.host.loop import Loop, Result
 from groove.host.metrics import Sink
 from groove.host.process import owned
@@ -49,7 +57,7 @@ def train(
     """
     settings = open_folder(folder)
     _check_alone(folder)
-    _announce_versions(folder, announce)
+    _announce_changes(folder, announce)
     with owned(folder):
         run = _assembled(folder, folder)
         processes.by_first(lambda: check_space(run, folder))
@@ -94,7 +102,7 @@ def train_together(
         )
     if not devices.fit((len(folders),), count):
         raise ValueError(f"devices must divide the number of runs, got {count} and {len(folders)}.")
-    _announce_versions(folders[0], announce)
+    _announce_changes(folders[0], announce)
     with ExitStack() as stack:
         for held in (folder, *folders):
             stack.enter_context(owned(held))
@@ -151,12 +159,11 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
     return devices.mesh(count)
 
 
-def _announce_versions(folder: Path, announce: Callable[[str], None]) -> None:
+def _announce_changes(folder: Path, announce: Callable[[str], None]) -> None:
     """Says what is not as it was when the run began, such as packages: then it may not go on bit for bit."""
-    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    before, now = stored.get("versions", {}), surroundings()
-    for group, parts in sources(open_folder(folder)).items():
-        before, now = {**stored.get("plugins", {}).get(group, {}), **before}, {**parts, **now}
+    before, now = surroundings_of(folder), surroundings()
+    for parts in sources(open_folder(folder)).values():
+        now = {**parts, **now}
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:
         announce(f"not as when the run began, so numbers may differ: {', '.join(changed)}")

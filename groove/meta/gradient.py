@@ -135,8 +135,13 @@ def gradient(
         infos = devices.gather([result[2] for result in results])
         return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, infos)
 
+    def init(key, theta):
+        if not jax.tree.leaves(theta):
+            raise ValueError("a meta-gradient needs a rule with parameters to learn; this one's theta has none.")
+        return agents.begin(optimizer, theta)
+
     return MetaOptimizer(
-        init=lambda key, theta: agents.begin(optimizer, theta),
+        init=init,
         begin=begin,
         theta=lambda state: state.parameters,
         step=step,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from groove import agents, recurrent
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, Theta, UpdateRule
-from groove.categorical import entropy, shares
+from groove.categorical import entropy, softmaxes
 from groove.critic import over_steps
 from groove.ranges import Number, check_not_negative, check_shares
 from groove.recurrent import Cell
@@ -127,7 +127,7 @@ def lpg(
         return both[..., : spec.actions], both[..., spec.actions :]
 
     def inputs(theta, agent: Learner, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array) -> jax.Array:
-        next_y = shares(outputs(agent.parameters, rollout.next_observation, rollout.next_time)[1])[0]
+        next_y = softmaxes(outputs(agent.parameters, rollout.next_observation, rollout.next_time)[1])[0]
         known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
         age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
         scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), gate(chosen)], axis=-1)
@@ -136,13 +136,13 @@ def lpg(
 
     def update(key, theta, agent: Learner, rollout: Rollout, clock: Clock):
         both, pull_back = jax.vjp(lambda own: apply(own, rollout.observation, rollout.time), agent.parameters)
-        (pi, log_pi), (y, log_y) = map(shares, split(both))
+        (pi, log_pi), (y, log_y) = map(softmaxes, split(both))
         taken = jax.nn.one_hot(rollout.action, spec.actions, dtype=bool)
         x = inputs(theta, agent, rollout, clock, jnp.sum(jnp.where(taken, pi, 0.0), axis=-1), y)
         pi_hat, y_hat = targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
         chex.assert_axis_dimension(y_hat, -1, predictions)
-        hat, log_hat = shares(y_hat)
-        # the loss's slope in logits and y, written out: differentiated again, the derived one keeps twice as much
+        hat, log_hat = softmaxes(y_hat)
+        # the loss's slope in logits and y, written out: a meta-gradient keeps half as much again for the derived one
         excess = log_y - log_hat
         to_logits = pi_hat[..., None] * (pi - taken)
         to_y = prediction_weight * y * (excess - jnp.sum(y * excess, axis=-1, keepdims=True))
