@@ -70,7 +70,7 @@ def run(base: Path, method: str, seed: int) -> None:
     result = host.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
     if not result.finished:
         raise KeyboardInterrupt
-    assert host.save_rule(result)
+    host.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = horizons.judge_of(METHODS[method], CHOICE_SEED)(seed, theta)
     page = {"returns": {h: round(float(np.mean(found[h])), 4) for h in TRAINED}, **changes(result.run, theta)}

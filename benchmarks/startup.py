@@ -28,7 +28,7 @@ def plain(x):
         x = jnp.sort(jnp.sin(x + number))
     return x
 
-assert jax.jit(plain).lower(jnp.zeros(200)).compile() is not None
+jax.jit(plain).lower(jnp.zeros(200)).compile()
 """
 
 
@@ -44,15 +44,14 @@ def first_metric(preset: str, folder: Path, cache: Path) -> float:
         time.sleep(0.02)
     seconds = time.perf_counter() - begun
     run.send_signal(signal.SIGKILL)
-    assert run.wait() != 0
+    run.wait()
     return seconds
 
 
 def probe() -> float:
     """Seconds of a process that imports JAX and compiles a plain program."""
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", PROBE], env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}, check=True)
-    assert done.returncode == 0
+    subprocess.run([sys.executable, "-c", PROBE], env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}, check=True)
     return time.perf_counter() - begun
 
 

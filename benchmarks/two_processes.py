@@ -82,7 +82,8 @@ class Group:
             member.stdin.close()
         for member in self.members:
             with member:
-                assert member.wait() == 0
+                if member.wait():
+                    raise RuntimeError(f"a process ended with {member.returncode}.")
 
 
 def free_port() -> int:

@@ -176,7 +176,7 @@ def check_named(path: str | Path, name: str, trusted: tuple[str, ...] = ()) -> N
         trusted: As of `opened`.
     """
     try:
-        assert check_family(name)
+        check_family(name)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if is_plugged(name):

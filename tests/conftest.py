@@ -24,7 +24,7 @@ import jax
 MOST_MAPPINGS = 20_000
 """Of memory, in a test process: every compiled program takes several, and Linux ends who wants more than 65,530."""
 
-assert jax.devices()  # no test turns on flags of XLA's for those that follow: it has read them
+jax.devices()  # no test turns on flags of XLA's for those that follow: it has read them
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
@@ -36,7 +36,7 @@ def few_mappings() -> Iterator[None]:
     mappings = Path("/proc/self/maps")
     if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
         jax.clear_caches()
-        assert gc.collect() >= 0
+        gc.collect()
 
 
 @pytest.fixture

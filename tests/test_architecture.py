@@ -34,7 +34,7 @@ KNOW_FAMILIES = (
     "groove", "groove.protocols", "groove.build", "groove.config", "groove.host", "groove.cli", "groove.report",
     "groove.curriculumfile", "groove.curate", "groove.evaluation",
 )  # fmt: skip
-TOUCH_FILES = (
+HAVE_EFFECTS = (
     "groove.processes",
     "groove.checkpoint",
     "groove.rulefile",
@@ -49,6 +49,9 @@ TOUCH_FILES = (
     "groove.curate",
     "groove.evaluation",
     "levels.dataset",
+    "groove.audit",
+    "groove.protocols.tuned",
+    "levels.check",
     "levels.files",
     "levels.suites.make",
 )
@@ -101,10 +104,13 @@ def body_lines(function: Function) -> int:
     return 0 if not body else (body[-1].end_lineno or 0) - body[0].lineno + 1
 
 
-def may_stand_alone(node: ast.Expr) -> bool:
-    """Docstrings, `...`, yields, checks that raise (named check*, assert_*), growing lists, registrations of derivatives."""
+def may_stand_alone(node: ast.Expr, *, effects: bool) -> bool:
+    """Docstrings, `...`, yields; of calls in pure code checks that raise (named check*, assert_*), growing lists, and
+    registrations of derivatives; where a module has effects, every call."""
     match node.value:
         case ast.Yield() | ast.YieldFrom() | ast.Constant(value=str()) | ast.Constant(value=builtins.Ellipsis):
+            return True
+        case ast.Call() if effects:
             return True
         case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="append" | "extend")):
             return owner not in ("np", "jnp")
@@ -149,12 +155,28 @@ def test_siblings_do_not_know_each_other(path: Path):
 
 @every_file
 def test_no_expression_stands_alone(path: Path):
-    """In pure code a bare expression is a discarded result, hence a bug."""
-    if within(module_of(path), TOUCH_FILES + PAINT):
-        return
+    """A bare expression is a discarded result, hence a bug; a bare call is one in pure code."""
+    effects = within(module_of(path), HAVE_EFFECTS + PAINT)
     expressions = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Expr))
-    loose = [node.lineno for node in expressions if not may_stand_alone(node)]
+    loose = [node.lineno for node in expressions if not may_stand_alone(node, effects=effects)]
     assert not loose, f"{path}: bare expressions in lines {loose}"
+
+
+def calls_in_asserts(source: str) -> list[int]:
+    """Lines of asserts that call something, which `python -O` drops with them; `isinstance` is there for type checkers."""
+    asserts = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert))
+    calls = ((node.lineno, call.func) for node in asserts for call in ast.walk(node.test) if isinstance(call, ast.Call))
+    return [line for line, called in calls if not (isinstance(called, ast.Name) and called.id == "isinstance")]
+
+
+@pytest.mark.parametrize("path", [*FILES, *sorted(ROOT.glob("benchmarks/**/*.py"))], ids=module_of)
+def test_no_call_stands_in_an_assert(path: Path):
+    assert not calls_in_asserts(path.read_text(encoding="utf-8"))
+
+
+def test_calls_in_asserts_are_found():
+    source = "assert x\nassert write(path), 'lost'\nassert isinstance(x, int)\nassert not (y or x.save())"
+    assert calls_in_asserts(source) == [2, 4]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("[!.]*/**/*.py")), ids=module_of)

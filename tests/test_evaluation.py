@@ -68,6 +68,10 @@ def made_up(**changes) -> pa.Table:
 # Lives
 
 
+def test_every_suite_has_a_protocol():
+    assert set(PROTOCOLS) == set(SUITES)
+
+
 def test_what_is_measured_does_not_depend_on_the_other_points_nor_on_blocks():
     family = bernoulli_bandit(arms=3, pulls=(4, 4))
     rule = rules.a2c(family.environment.spec)

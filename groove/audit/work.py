@@ -79,7 +79,7 @@ def check(plan: Plan) -> Plan:
     if not plan.scores:
         raise ValueError("scores must name at least 1 score, got none.")
     for score in plan.scores:
-        assert config.check_choice("curriculum", "score", score)
+        config.check_choice("curriculum", "score", score)
     return dataclasses.replace(plan, config=config.check(plan.config))
 
 

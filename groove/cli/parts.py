@@ -118,10 +118,10 @@ def _row(plugin: Plugin) -> Row:
     source = f"{plugin.distribution}, {plugin.target}"
     try:
         if plugin.group == "groove.families":
-            assert plugins.family(plugin.name)
+            plugins.family(plugin.name)
         else:
             kind = "a part or a function that makes one"
-            assert plugins.load(plugin.group, plugin.name, accepts=_is_part, kind=kind)
+            plugins.load(plugin.group, plugin.name, accepts=_is_part, kind=kind)
     except ValueError as error:
         reason = str(error).removeprefix(str(plugin)).removeprefix(f"plug-in {plugin.name!r}")
         return Row(plugin.group, plugin.name, source, reason.strip())
@@ -194,9 +194,9 @@ def _part(name: str, family: Family | None) -> object:
     generators = [plugin.name for plugin in plugins.names("groove.generators")]
     families = [plugin.name for plugin in plugins.names("groove.families")]
     if family is not None and ":" not in name:
-        assert config.check_name("generator", name, tuple(generators) or ("package.module:generator",))
+        config.check_name("generator", name, tuple(generators) or ("package.module:generator",))
     elif ":" not in name:
-        assert config.check_name("family or generator", name, (*FAMILIES, *ADAPTED, *families, *generators))
+        config.check_name("family or generator", name, (*FAMILIES, *ADAPTED, *families, *generators))
     wanted = family is not None or (name in generators and name not in families)
     try:
         return plugins.load("groove.generators" if wanted else "groove.families", name)

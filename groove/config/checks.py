@@ -112,7 +112,7 @@ def _check_strategy(name: str) -> None:
         raise ValueError(
             f"evolution.strategy {name!r} cannot be used: {strategies.REFUSED[name]}. Known: {', '.join(STRATEGIES)}."
         )
-    assert check_name("strategy", name, STRATEGIES)
+    check_name("strategy", name, STRATEGIES)
 
 
 def in_haste(config: Config, devices: int) -> bool:

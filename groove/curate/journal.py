@@ -62,8 +62,7 @@ class Journal:
         """Keeps the arrays [rows, ...] of a block."""
         columns = {f"leaf_{i}": leaf for i, leaf in enumerate(leaves)}
         block = {"block": np.full(len(leaves[0]), number, np.int64)}
-        written = dataset.save(self._path(number), block, columns, family=FAMILY)
-        assert written
+        dataset.save(self._path(number), block, columns, family=FAMILY)
 
     @contextmanager
     def unless_unused(self) -> Iterator[None]:

@@ -61,7 +61,7 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
         found, file = _saved(rule, family.environment.spec, trusted), host.rule_file(rule)
         about: dict[str, object] = {"name": file.name, "run": file.resolve().parent.name, "sha256": content_of(rule)}
         return Learner(found, found.init(jax.random.key(0)), about)
-    assert check_part("rule", rule, "groove.rules", ANTAGONISTS)
+    check_part("rule", rule, "groove.rules", ANTAGONISTS)
     own = build.sizes(config, name)
     rates: dict[str, object] = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
     chosen = dataclasses.replace(config.curriculum, antagonist=rule)

@@ -61,7 +61,7 @@ def _cached(config: Config, name: str, announce: Callable[[str], None]) -> Path:
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:20]
     path = _folder() / f"{digest}.safetensors"
     try:
-        assert load(path, family)
+        load(path, family)
     except (FileNotFoundError, ValueError):
         announce(f"training the autoencoder of {name}, once for these sizes")
         trained, _ = train(jax.random.key(SEED), family.generator, steps=config.curriculum.latent_steps)

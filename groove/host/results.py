@@ -128,5 +128,5 @@ def save_curriculum(result: Result) -> list[Path]:
         suffix = "" if len(result.run.parts) == 1 else f"-{part.family.name}"
         paths.append(result.folder / f"curriculum{suffix}.parquet")
         step = str(int(result.state.step))
-        assert curriculumfile.save(paths[-1], rows, {**about, "step": step}, family=part.family)
+        curriculumfile.save(paths[-1], rows, {**about, "step": step}, family=part.family)
     return paths

@@ -33,8 +33,8 @@ def read_tuned(path: Path) -> dict[str, dict]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         for page in (page for pages in found.values() for page in pages.values()):
-            assert _tuned(page) and len(page["hashes"]) == 2 and page["search"] is not None
-    except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+            _check_page(page)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is no file of tuned settings: {type(error).__name__}: {error}.") from error
     return found
 
@@ -77,6 +77,12 @@ def _tuned(page: Mapping[str, dict]) -> Tuned:
     }
     references = {task: (float(random), float(rival)) for task, (random, rival) in page["references"].items()}
     return Tuned(settings, references)
+
+
+def _check_page(page: Mapping[str, dict]) -> None:
+    _tuned(page)
+    if len(page["hashes"]) != 2 or page["search"] is None:
+        raise ValueError("a page has two hashes and says how it was searched")
 
 
 def hashes(suite: str, scale: str) -> list[str]:

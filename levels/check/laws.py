@@ -123,8 +123,7 @@ def check(
         raise ValueError(f"levels and episodes must be at least 2, got {(levels, episodes)}.")
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}.")
-    only = tuple(only)
-    assert all(map(_known, only))
+    asked = tuple(map(_known, only))
     called = name or str(getattr(part, "__name__", type(part).__name__))
     try:
         found = made(part, family)
@@ -139,7 +138,7 @@ def check(
     else:
         hint = "It must be a levels.base.Family, a levels.base.Generator or a function of a key that returns a level."
         return Verdict(called, (Finding("making", "failed", f"it is a {type(found).__name__}.", hint),))
-    return Verdict(subject.name, _findings(subject, _laws(only, subject)))
+    return Verdict(subject.name, _findings(subject, _laws(asked, subject)))
 
 
 def _known(name: str) -> Law:
@@ -150,9 +149,9 @@ def _known(name: str) -> Law:
     return known[name]
 
 
-def _laws(names: tuple[str, ...], subject: Subject) -> tuple[Law, ...]:
-    """The laws of those names and all that they need, or all laws if there are no names."""
-    wanted = [_known(name) for name in names] or list(LAWS)
+def _laws(asked: tuple[Law, ...], subject: Subject) -> tuple[Law, ...]:
+    """Those laws and all that they need, or all laws if none was asked for."""
+    wanted = list(asked or LAWS)
     for law in wanted:  # which grows meanwhile
         wanted.extend(map(_known, law.wants(subject)))
     return tuple(law for law in LAWS if law in wanted)

@@ -139,7 +139,7 @@ def load(
 
 def _open(path: Path, words: list[str] | None = None) -> pq.ParquetFile:
     """A Parquet file, of which only the footer was read; columns named in `words` come as words and their numbers."""
-    assert _footer(path) is not None  # pyarrow would end the process over some that are damaged
+    _footer(path)  # refuses what pyarrow would end the process over
     try:
         return pq.ParquetFile(
             path,
