@@ -86,7 +86,8 @@ def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array, wo
 
     A task whose slot still carries its stamp, or that equals a stored one, updates that slot's score and memory. Others
     compete as new: of stored and new tasks those of the highest worth stay, and of equals the stored. Where several members
-    report one task, the first wins. A score that is not finite is not written.
+    report one task, the first wins. A task whose score is not finite, as where an agent diverged, is not kept: it does not
+    come in, and leaves its slot.
 
     Args:
         buffer: The store.
@@ -97,10 +98,10 @@ def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array, wo
     """
     released = _release(buffer, task, finished)
     prints = jax.vmap(lambda t: fingerprint((t.level, t.lifetime)))(task)
-    valid = finished & jnp.isfinite(score) & _first(prints, finished & jnp.isfinite(score))
+    reported, sound = finished & _first(prints, finished), jnp.isfinite(score)
     slot = _home(released, task, prints)
-    updated = _update(released, task, score, jnp.where(valid, slot, -1))
-    return _compete(updated, task, score, prints, valid & (slot < 0), worth)
+    updated = _update(released, task, jnp.where(sound, score, -jnp.inf), jnp.where(reported, slot, -1))
+    return _compete(updated, task, score, prints, reported & sound & (slot < 0), worth)
 
 
 def _release(buffer: Buffer, task: Task, finished: jax.Array) -> Buffer:
@@ -122,7 +123,7 @@ def _place(buffer: Buffer, slot: jax.Array) -> jax.Array:
 
 
 def _first(prints: jax.Array, valid: jax.Array) -> jax.Array:
-    """bool[B]: no valid row before this one has the same fingerprint."""
+    """bool[B]: of valid rows, no other before this one has the same fingerprint."""
     equal = jnp.all(prints[:, None] == prints[None], axis=-1) & valid[None]
     return jnp.argmax(equal, axis=1) == jnp.arange(valid.size)
 

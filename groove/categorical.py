@@ -1,4 +1,7 @@
-"""Categorical distributions given by logits, with derivatives that keep little: meta-gradients keep it of every update."""
+"""Categorical distributions given by logits, with derivatives that keep little: meta-gradients keep it of every update.
+
+A logit of -inf masks its action: it has probability 0, adds nothing to any sum, and has no slope.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +30,33 @@ def _(primals, tangents):
 
 
 def entropy(logits: jax.Array) -> jax.Array:
-    """Entropy in nats of categorical distributions: f32[..., n] logits to f32[...]."""
-    pi, log_pi = softmaxes(logits)
-    return -jnp.sum(pi * log_pi, axis=-1)
+    """Entropy in nats of categorical distributions: f32[..., n] logits to f32[...].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(entropy(jnp.array([-jnp.inf, 0.0, 0.0]))), 4)
+        0.6931
+    """
+    return spread(*softmaxes(logits))
+
+
+def spread(pi: jax.Array, log_pi: jax.Array, axis: int = -1) -> jax.Array:
+    """The entropy where softmax and log-softmax are at hand, f32[..., n] both: f32[...]."""
+    return -jnp.sum(pi * played(pi, log_pi), axis=axis)
+
+
+def played(pi: jax.Array, values: jax.Array) -> jax.Array:
+    """The values f32[..., n] of actions that can be played, 0 for those of probability 0: what -inf must not multiply."""
+    return jnp.where(pi > 0, values, 0.0)
+
+
+def divergence(logits: jax.Array, others: jax.Array) -> jax.Array:
+    """KL(p || q) in nats, f32[...], of the distributions that two sets of logits f32[..., n] give.
+
+    Infinite where p plays what q masks.
+    """
+    (pi, log_pi), (_, log_other) = softmaxes(logits), softmaxes(others)
+    return jnp.sum(pi * played(pi, log_pi - log_other), axis=-1)
 
 
 def log_probability(logits: jax.Array, action: jax.Array) -> jax.Array:

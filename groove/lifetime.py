@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
+from groove.ranges import has_nan
 from groove.rows import choose
 from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
 
@@ -36,8 +37,8 @@ class Lifetime(NamedTuple):
         update: `(key, theta, member, level) -> (member, Rollout, info)`, a rollout and one update by the rule; past the
             lifetime's end the agent and its clock stay as they are.
         live: `(key, theta, level, lifetime i32[]) -> agent`, a whole life.
-        evaluate: `(key, agent, level, wanted bool[]) -> Outcome`, what the agent achieves in fresh episodes; work is only
-            done while some member of the batch is wanted, other outcomes are to be ignored.
+        evaluate: `(key, agent, level, wanted bool[]) -> Outcome`, what the agent achieves in fresh episodes, NaN if it has
+            diverged; work is only done while some member of the batch is wanted, other outcomes are to be ignored.
     """
 
     begin: Callable[[jax.Array, Level, jax.Array], Member]
@@ -51,9 +52,18 @@ Evaluate = Callable[[jax.Array, Agent, Level, jax.Array], Outcome]
 
 
 def act(word: jax.Array, logits: jax.Array) -> jax.Array:
-    """Samples an action i32[] from logits f32[n] with one random word u32[]."""
+    """Samples an action i32[] from logits f32[n] with one random word u32[]: never one whose logit is -inf.
+
+    Where the logits are no distribution (see `playable`) it is 0, and means nothing.
+    """
     cumulative = jnp.cumsum(jax.nn.softmax(logits))
-    return jnp.sum(cumulative[:-1] <= uniform(word), dtype=jnp.int32)
+    passed = (cumulative[:-1] <= uniform(word)) & (cumulative[:-1] < cumulative[-1:])  # a sum may end below 1
+    return jnp.sum(passed, dtype=jnp.int32)
+
+
+def playable(logits: jax.Array) -> jax.Array:
+    """Whether logits f32[n] are a distribution, bool[]: no NaN, no +inf, and not all of them -inf."""
+    return jnp.isfinite(jnp.max(logits))
 
 
 def lifetime(
@@ -130,7 +140,17 @@ def lifetime(
             begin(begin_key, level, lifetime),
         ).agent
 
-    return Lifetime(begin, rollout, update, live, evaluate or sampled(rule, environment))
+    return Lifetime(begin, rollout, update, live, _judged(evaluate or sampled(rule, environment)))
+
+
+def _judged(evaluate: Evaluate) -> Evaluate:
+    """The same, but that an agent which has diverged reaches nothing that could be compared: NaN."""
+
+    def judged(key, agent, level, wanted):
+        lost = has_nan(agent)
+        return jax.tree.map(lambda leaf: jnp.where(lost, jnp.nan, leaf), evaluate(key, agent, level, wanted))
+
+    return judged
 
 
 def _view(timestep: TimeStep) -> View:
@@ -157,7 +177,8 @@ def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, bl
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, timestep.observation, timestep.time)
         following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
         state, timestep = choose(running, following, (state, timestep))
-        total = total + jnp.where(running, timestep.reward, 0.0)
+        reward = jnp.where(jax.vmap(playable)(logits), timestep.reward, jnp.nan)
+        total = total + jnp.where(running, reward, 0.0)
         return state, timestep, running & ~(timestep.terminated | timestep.truncated), total
 
     def evaluate(key, agent, level, wanted):

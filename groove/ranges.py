@@ -1,4 +1,4 @@
-"""Ranges that the numbers of a part must lie in, checked when it is made.
+"""Ranges that numbers must lie in, those of a part checked when it is made.
 
 Runs that differ in numbers share one program, in which such a number is traced: it stands for several, each of which was
 checked as a plain number when its run was made (`groove.config.check`). Traced numbers therefore pass every check here.
@@ -8,10 +8,18 @@ import math
 from collections.abc import Mapping
 from typing import TypeAlias, TypeGuard
 
+import chex
 import jax
+import jax.numpy as jnp
 
 Number: TypeAlias = float | jax.Array
 """A number, or f32[] that is traced."""
+
+
+def has_nan(tree: chex.ArrayTree) -> jax.Array:
+    """Whether a tree of arrays holds NaN: bool[]."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in floats])) if floats else jnp.array(False)
 
 
 def known(value: Number) -> TypeGuard[float]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from groove.agents import Parameters
 from groove.base import Clock, Info, Rollout, Theta, UpdateRule
+from groove.categorical import divergence
 from groove.lifetime import Lifetime
 from groove.rules import dpo_drift, lpo_drift, ppo_drift
 from groove.rules.horizon import Horizon
@@ -129,8 +130,8 @@ def _course(
 def _divergence(policy: Callable, before: chex.ArrayTree, after: chex.ArrayTree, rollout: Rollout) -> jax.Array:
     """Mean KL(before || after) over the rollout's observations: f32[]."""
     over = jax.vmap(jax.vmap(policy, (None, 0, 0)), (None, 0, 0))
-    old, new = (jax.nn.log_softmax(over(agent, rollout.observation, rollout.time)) for agent in (before, after))
-    return jnp.maximum(jnp.mean(jnp.sum(jnp.exp(old) * (old - new), axis=-1)), 0.0)  # rounding may take it below
+    old, new = (over(agent, rollout.observation, rollout.time) for agent in (before, after))
+    return jnp.maximum(jnp.mean(divergence(old, new)), 0.0)  # rounding may take it below
 
 
 def responses(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from groove.agents import Learner
 from groove.base import Agent, Outcome, Signals, UpdateRule
 from groove.critic import Critic, advantages
-from groove.lifetime import Evaluate, act
+from groove.lifetime import Evaluate, act, playable
 from groove.ranges import Number
 from groove.rows import choose
 from levels.base import Environment, Level, words
@@ -145,7 +145,8 @@ def _player(rule: UpdateRule, environment: Environment, critic: Critic, *, episo
         following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
         state, after = choose(running, following, (state, before))
         value, next_value = values(agent, before), values(agent, after)
-        row = _Steps(after.reward, value, next_value, after.terminated, after.truncated, running)
+        reward = jnp.where(jax.vmap(playable)(logits), after.reward, jnp.nan)
+        row = _Steps(reward, value, next_value, after.terminated, after.truncated, running)
         going = running & ~(after.terminated | after.truncated)
         return (state, after, going), jax.tree.map(lambda leaf: jnp.where(running, leaf, jnp.zeros_like(leaf)), row)
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from groove.config import Config
 from groove.host import Metrics
 from groove.protocols import Row
+from groove.statistics import said
 
 QUIET_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
@@ -95,12 +96,12 @@ class Progress:
 
     def _families(self) -> list[str]:
         """What each family's agents achieve."""
-        scored = self._config.curriculum.score != "uniform"
+        score = self._config.curriculum.score
         lines = []
         for name in self._config.families:
-            reached, regret = self._recent(name, "return"), self._recent(name, "score") if scored else None
+            reached, worth = self._recent(name, "return"), self._recent(name, "score") if score != "uniform" else None
             if reached is not None:
-                lines.append(f"{name} return {reached:.3f}" + (f" regret {regret:+.3f}" if regret is not None else ""))
+                lines.append(f"{name} return {reached:.3f}" + (f" {score} {worth:+.3f}" if worth is not None else ""))
         return lines
 
     def _times(self) -> str:
@@ -191,7 +192,7 @@ def _table(family: str, rows: list[Row]) -> Table:
     table.add_column("return", justify="right")
     table.add_column("95 % interval", justify="right")
     for row in rows:
-        low, point, high = (f"{number:.3f}" for number in row.interval)
+        low, point, high = (said(number, 3) for number in row.interval)
         chosen = "bold cyan" if row.rule == "trained rule" else ""
         table.add_row(Text(row.rule), Text(point), Text(f"{low} to {high}"), style=chosen)
     return table

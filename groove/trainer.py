@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from groove import devices
 from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
+from groove.ranges import has_nan
 from groove.rows import choose
 
 
@@ -206,17 +207,25 @@ def _held(run: Trainer, place: Mesh, specs: State) -> Trainer:
 def _report(
     part: Class, curriculum: chex.ArrayTree, ended: tuple[Task, jax.Array], outcome: Outcome
 ) -> tuple[chex.ArrayTree, Info]:
-    """Scores the lives that ended and tells the curriculum."""
+    """Scores the lives that ended and tells the curriculum, which does not replay what has no score.
+
+    Lives that diverged, the agent's or its antagonist's, are counted apart. A score that is not finite of lives that did not
+    is a fault of the score's, and shows in the mean.
+    """
     task, finished = ended
     score, memory = jax.vmap(part.score.score)(outcome, task.reference, task.memory)
     state = part.curriculum.report(curriculum, task._replace(memory=memory), score, outcome, finished)
-    count = jnp.sum(finished, dtype=jnp.int32)
+    rivals = jax.vmap(has_nan)((jnp.zeros_like(score), task.reference))
+    diverged = finished & (~jnp.isfinite(outcome.episode_return) | (rivals & ~jnp.isfinite(score)))
+    sound = finished & ~diverged
+    count = jnp.sum(sound, dtype=jnp.int32)
 
     def mean(values):
-        total = jnp.sum(jnp.where(finished, values, 0.0))
+        total = jnp.sum(jnp.where(sound, values, 0.0))
         return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)  # not 0 / 0, which --debug would blame
 
-    seen = {"return": mean(outcome.episode_return), "score": mean(score), "finished": count}
+    lost = jnp.sum(diverged, dtype=jnp.int32)
+    seen = {"return": mean(outcome.episode_return), "score": mean(score), "finished": count, "diverged": lost}
     return state, {f"{part.name}/{name}": value for name, value in seen.items()}
 
 

@@ -78,8 +78,10 @@ def test_the_highest_scores_stay(capacity, batch):
         store = insert(store, made(numbers), jnp.asarray(scores), jnp.asarray(finished))
         first = {}
         for number, score, done in zip(numbers.tolist(), scores.tolist(), finished, strict=True):
-            if done and np.isfinite(score):
+            if done:
                 first.setdefault(number, score)
+        lost = [number for number, score in first.items() if not np.isfinite(score)]
+        kept, first = ({n: s for n, s in scored.items() if n not in lost} for scored in (kept, first))
         kept |= {n: s for n, s in first.items() if n in kept}  # those held are updated, and then all compete
         everything = kept | first
         kept = dict(sorted(everything.items(), key=lambda item: -item[1])[:capacity])
@@ -106,18 +108,25 @@ def test_equal_tasks_are_stored_once():
     assert sorted(zip(store.task.lifetime.tolist(), store.score.tolist(), strict=True))[-2:] == [(5, 4.0), (6, 7.0)]
 
 
-def test_the_first_finite_report_of_a_task_counts():
+def test_the_first_report_of_a_task_counts():
     task = made([5, 5, 5])
     store = insert(empty(2), task, jnp.array([jnp.nan, 2.0, 3.0]), jnp.array([True, True, True]))
-    assert contents(store) == {5: 2.0}
+    assert contents(store) == {}
     store = insert(empty(2), task, jnp.array([1.0, 2.0, 3.0]), jnp.array([False, True, True]))
     assert contents(store) == {5: 2.0}
 
 
-def test_scores_that_are_not_finite_are_not_written():
+def test_tasks_whose_score_is_not_finite_are_not_kept():
+    """As where an agent diverged: they do not come in, and leave if they were there; who lived there too competes anew."""
     store = put(empty(3), [1, 2], [1.0, 2.0])
     for bad in (jnp.nan, jnp.inf, -jnp.inf):
-        assert contents(put(store, [1, 3], [bad, bad])) == {1: 1.0, 2: 2.0}
+        assert contents(put(store, [1, 3], [bad, bad])) == {2: 2.0}
+    slots = jnp.array([store.task.level.number.tolist().index(1)] * 2, jnp.int32)
+    store, both = take(store, slots, yes(2))
+    store = insert(store, both, jnp.array([jnp.nan, 5.0]), jnp.array([True, False]))
+    assert contents(store) == {2: 2.0} and store.active.sum() == 1
+    store = insert(store, both, jnp.array([jnp.nan, 5.0]), jnp.array([False, True]))
+    assert contents(store) == {1: 5.0, 2: 2.0} and (store.active == 0).all()
 
 
 def test_equals_do_not_replace_what_is_stored():

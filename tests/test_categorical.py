@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove.categorical import entropy, log_probability, softmaxes
+from groove.categorical import divergence, entropy, log_probability, softmaxes
 
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (4, 5))
 
@@ -49,3 +49,28 @@ def test_a_gradient_keeps_the_probabilities_alone():
 
     assert kept(softmaxes) == LOGITS.size
     assert kept(lambda logits: (jax.nn.softmax(logits), jax.nn.log_softmax(logits))) > 2 * LOGITS.size
+
+
+MASKED = jnp.array([-jnp.inf, 0.4, -0.7, -jnp.inf, 1.1])
+
+
+def test_masks_have_no_part_in_anything():
+    """Values and slopes, of first and second order, are those of the distribution without the masked actions."""
+    inner = np.isfinite(MASKED)
+    others, action = jnp.array([-jnp.inf, -0.2, 0.9, -jnp.inf, 0.5]), jnp.int32(4)
+
+    def of(size_of_mask):
+        def functions(x):
+            logits = x if size_of_mask == 0 else MASKED.at[jnp.flatnonzero(inner, size=3)].set(x)
+            other = others[inner] if size_of_mask == 0 else others
+            taken = action if size_of_mask else jnp.int32(2)
+            return jnp.stack([entropy(logits), log_probability(logits, taken), divergence(logits, other)])
+
+        return jax.jit(lambda x: (functions(x), jax.jacrev(functions)(x), jax.hessian(functions)(x)))
+
+    for masked, plain in zip(of(2)(MASKED[inner]), of(0)(MASKED[inner]), strict=True):
+        np.testing.assert_allclose(masked, plain, rtol=1e-5, atol=1e-6)
+    assert entropy(jnp.array([-jnp.inf, 0.0, 0.0])) == np.float32(math.log(2))
+    slope = jax.jit(jax.grad(lambda logits: entropy(logits) + divergence(logits, others)))(MASKED)
+    assert np.isfinite(slope).all() and (np.asarray(slope)[~inner] == 0).all()
+    assert divergence(jnp.zeros(5), MASKED) == jnp.inf  # it plays what the other masks

@@ -201,7 +201,7 @@ def test_files_of_others(tmp_path: Path, change, message: str):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("episode_return", np.nan, "episode_return must be finite"),
+        ("episode_return", np.inf, "episode_return must be finite, or NaN where an agent diverged: see row 0"),
         ("about", "[1]", "about must hold JSON objects"),
         ("one", 0.0, "zero must be below one, both finite, got 0.0 and 0.0 on 'x'"),
         ("zero", np.nan, "zero must be below one, both finite, got nan and 100.0"),

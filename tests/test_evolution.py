@@ -226,12 +226,18 @@ def test_where_no_task_is_to_be_learned_from_nothing_moves(name):
 
 
 def test_fitness_that_is_not_finite():
-    """It is counted, ranks last, and does not report."""
+    """It is counted, ranks last, and does not report; where all have it, that is an error."""
     life = toy(lambda agent, point: jnp.where(agent[0] == point[0], jnp.nan, agent[0]))
     fitness, outcomes, info, _ = told((life,), FOURS, at([[0.0] * 3, [15.0] * 3, [-1.0] * 3, [-1.0] * 3], [1] * 4))
-    assert info["nonfinite"] == 2 and culprits(table(0, jax.device_get(info), 1)[0]) == "the fitness"
+    assert info["diverged"] == 2 and info["nonfinite"] == 0
     assert fitness.tolist() == [-0.5, 0.5, -0.5, -0.5, 0.5, -0.5, 0.5, 0.5]
     assert outcomes[0].episode_return.tolist() == [12.0, 3.0, 18.0, 21.0]
+    np.testing.assert_allclose(
+        [info["fitness"], info["fitness_spread"]], [np.mean([12, 3, 6, 9, 18, 21]), (9 + 0 + 12 + 12) / 4]
+    )  # the worst of all stands for who diverged
+    _, _, info, _ = told((toy(lambda agent, point: jnp.nan * point[0]),), FOURS, LIVES_DIFFER)
+    assert info["diverged"] == info["nonfinite"] == 8
+    assert culprits(table(0, jax.device_get(info), 1)[0]) == "the fitness"
 
 
 @pytest.mark.parametrize("lives", ["whole", "persistent"])

@@ -139,7 +139,7 @@ def test_agrees_with_rliable(resample_tasks):
     [
         ({"scores": [1.0, 2.0]}, r"scores must have shape \[runs, tasks\].*got shape \(2,\)"),
         ({"scores": np.zeros((0, 3))}, r"got shape \(0, 3\)"),
-        ({"scores": [[1.0, np.inf]]}, "scores must be finite, got inf"),
+        ({"scores": [[1.0, np.inf]]}, "scores must be finite, or NaN where a run diverged, got inf"),
         ({"repetitions": 0}, "repetitions must be at least 1, got 0"),
         ({"confidence": 1.0}, "confidence must be between 0 and 1, got 1.0"),
         ({"confidence": float("nan")}, "confidence must be between 0 and 1, got nan"),

@@ -83,8 +83,11 @@ def run(words: list[str]) -> int:
         except curate.Stopped as error:
             print(f"{error}; to go on, give the same command again")
             return 130
-    low, middle, high = np.quantile(made.rows.score[np.isfinite(made.rows.score)], [0, 0.5, 1])
+    finite = np.isfinite(made.rows.score)
+    low, middle, high = np.quantile(made.rows.score[finite], [0, 0.5, 1])
     print(f"scored      {len(made.rows.score)} tasks: {low:.3f} to {high:.3f}, half of them above {middle:.3f}")
+    if not finite.all():
+        print(f"diverged    {np.sum(~finite)} tasks have no finite score, since an agent diverged; none of them is kept")
     print(f"kept        {len(made.kept.score)} tasks: {np.min(made.kept.score):.3f} to {np.max(made.kept.score):.3f}")
     print(f"curriculum  {output}")
     print(f"to look at it: groove levels show {output}; to train on it: groove train --curriculum {output}")

@@ -56,7 +56,7 @@ SCHEMA = pa.schema(
     {KEY: VERSION.encode()},
 )
 """`zero` and `one` are what counts as 0 and 1 on the task, nan where nothing does; `one_is` says what one is; `about` is the
-rule and `versions` the packages and the machine, as JSON."""
+rule and `versions` the packages and the machine, as JSON. The return of an agent that diverged is NaN."""
 IDENTITY = ("rule", "meta_seed", "suite", "suite_hash", "scale", "protocol_hash", "chapter", "task", "seed", "update")
 """The columns that together name a row."""
 PLACE = ("suite", "suite_hash", "scale", "protocol_hash", "chapter")
@@ -108,9 +108,10 @@ def _checked(path: Path, table: pa.Table) -> pa.Table:
         if table[name].null_count:
             raise ValueError(f"{path}: the column {name} has no value in row {table[name].is_null().index(True).as_py()}.")
     for name in ("episode_return", "standard_error"):
-        bad = pc.invert(pc.is_finite(table[name]))
+        bad = pc.is_inf(table[name])
         if pc.any(bad).as_py():
-            raise ValueError(f"{path}: the column {name} must be finite, it is not in row {bad.index(True).as_py()}.")
+            row = bad.index(True).as_py()
+            raise ValueError(f"{path}: the column {name} must be finite, or NaN where an agent diverged: see row {row}.")
     for name in ("about", "versions"):
         for text in pc.unique(table[name]).to_pylist():
             _check_json(path, name, text)
@@ -209,11 +210,13 @@ def merged(tables: Iterable[pa.Table]) -> pa.Table:
         ValueError: Two files say different things of one row, of what 0 and 1 are on a task, or of which rule has a name.
     """
     table = agreed(pa.concat_tables([empty(), *tables]))
-    first = table.group_by(list(IDENTITY), use_threads=False).aggregate(
-        [("episode_return", "min"), ("episode_return", "max"), ("episode_return", "first")]
+    lost = table.append_column("lost", pc.is_nan(table["episode_return"]))
+    first = lost.group_by(list(IDENTITY), use_threads=False).aggregate(
+        [("episode_return", "min"), ("episode_return", "max"), ("lost", "min"), ("lost", "max")]
     )
     low, high = first["episode_return_min"], first["episode_return_max"]
     apart = pc.greater(pc.subtract(high, low), pc.multiply(CLOSE, pc.max_element_wise(pc.abs(low), pc.abs(high))))
+    apart = pc.or_(apart, pc.not_equal(first["lost_min"], first["lost_max"]))
     if pc.any(apart).as_py():
         row = first.slice(apart.index(True).as_py(), 1).to_pylist()[0]
         raise ValueError(

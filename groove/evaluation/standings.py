@@ -35,8 +35,8 @@ class Entry(NamedTuple):
     learned: bool
     tuned: bool
     metas: int  # meta-seeds
-    scores: np.ndarray  # f64[metas, seeds, tasks]; normalised
-    courses: np.ndarray  # f64[points, metas, seeds, tasks]; normalised
+    scores: np.ndarray  # f64[metas, seeds, tasks]; normalised, NaN of agents that diverged
+    courses: np.ndarray  # f64[points, metas, seeds, tasks]; likewise
 
 
 class Standing(NamedTuple):
@@ -52,7 +52,8 @@ class Standing(NamedTuple):
     ones: tuple[str, ...]  # what 1 is: optimum, a2c
     entries: tuple[Entry, ...]
     every: tuple[str, ...]  # all tasks
-    raw: Mapping[str, np.ndarray]  # by rule, the mean return at the end on each of all tasks: f64[every]
+    raw: Mapping[str, np.ndarray]  # by rule, the mean return at the end: f64[every]; NaN where an agent diverged
+    diverged: Mapping[str, tuple[int, int]]  # by rule, how many agents had diverged at the end, and of how many
     abouts: Mapping[str, tuple[str, ...]]  # by rule, what it takes to make it again, as JSON
     versions: tuple[str, ...]  # of packages, as JSON
     unfinished: tuple[str, ...]  # rules that have not met all tasks, left out
@@ -109,6 +110,7 @@ def _standing(table: pa.Table, group: Mapping[str, str]) -> Standing:
         ),
         every=tasks,
         raw={rule: cube[-1].mean((0, 1)) for rule, cube in cubes.items()},
+        diverged={rule: (int(np.isnan(cube[-1]).sum()), cube[-1].size) for rule, cube in cubes.items()},
         abouts={rule: tuple(np.unique(columns["about"][columns["rule"] == rule]).tolist()) for rule in cubes},
         versions=tuple(np.unique(columns["versions"]).tolist()),
         unfinished=tuple(rule for rule in rules if rule not in cubes),
@@ -139,16 +141,16 @@ def _bounds(
 def _cube(
     columns: Mapping[str, np.ndarray], rule: str, tasks: tuple[str, ...], points: tuple[int, ...]
 ) -> np.ndarray | None:
-    """Returns f64[points, metas, seeds, tasks] of a rule; None where some are missing."""
+    """Returns f64[points, metas, seeds, tasks] of a rule, NaN of agents that diverged; None where some are missing."""
     own = columns["rule"] == rule
     axes = [np.unique(columns[name][own]) for name in ("update", "meta_seed", "seed")]
-    cube = np.full((*map(len, axes), len(tasks)), np.nan)
+    cube = np.full((*map(len, axes), len(tasks)), np.inf)  # which no row holds
     order = {task: place for place, task in enumerate(tasks)}
     places = [
         np.searchsorted(axis, columns[name][own]) for axis, name in zip(axes, ("update", "meta_seed", "seed"), strict=True)
     ]
     cube[*places, [order[task] for task in columns["task"][own]]] = columns["episode_return"][own]
-    return None if np.isnan(cube).any() or len(axes[0]) < len(points) else cube
+    return None if np.isinf(cube).any() or len(axes[0]) < len(points) else cube
 
 
 def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
@@ -168,7 +170,8 @@ def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
 
 def _thresholds(standing: Standing) -> np.ndarray:
     """The same for all rules, so that nearly all scores lie between."""
-    ends = np.array([np.quantile(entry.scores, [EXTREME, 1 - EXTREME]) for entry in standing.entries])
+    finite = [entry.scores[np.isfinite(entry.scores)] for entry in standing.entries]
+    ends = np.array([np.quantile(scores, [EXTREME, 1 - EXTREME]) for scores in finite if scores.size] or [[0.0, 1.0]])
     return np.linspace(min(0.0, ends.min()), max(1.2, ends.max()), THRESHOLDS)
 
 

@@ -28,18 +28,25 @@ class Search(NamedTuple):
     """What trying all settings of a rule on a chapter found."""
 
     settings: tuple[Setting, ...]
-    scores: np.ndarray  # f64[settings]; mean over levels and agents, 0 to 1 where the optimum is known
+    scores: np.ndarray  # f64[settings]; mean over levels and agents, 0 to 1 where the optimum is known; NaN if one diverged
 
     @property
     def best(self) -> Setting:
-        """The setting of highest score."""
-        return self.settings[int(np.argmax(self.scores))]
+        """The setting of highest score, of those with which no agent diverged.
+
+        Raises:
+            ValueError: Some agent diverged with each of them.
+        """
+        if not np.isfinite(self.scores).any():
+            raise ValueError(f"with all {len(self.settings)} settings that were tried some agent diverged.")
+        return self.settings[int(np.nanargmax(self.scores))]
 
     @property
-    def tried(self) -> dict[str, float]:
-        """All settings, in words, with their scores."""
+    def tried(self) -> dict[str, float | None]:
+        """All settings, in words, with their scores; None where an agent diverged."""
         words = [f"rate {setting.rate:g}, entropy {setting.entropy:g}" for setting in self.settings]
-        return dict(zip(words, np.round(self.scores, 5).tolist(), strict=True))
+        scores = [round(score, 5) if np.isfinite(score) else None for score in self.scores.tolist()]
+        return dict(zip(words, scores, strict=True))
 
 
 def tune(
@@ -124,12 +131,14 @@ def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> 
     live = lived(protocol, scale, rule, chapter)
     returns = jax.jit(lambda key, table: jax.lax.map(lambda one: live(key, levels, one), table))
     found = np.asarray(returns(key_of(chapter, 0, SEED), table), np.float64).mean(2)  # [settings, tasks]
+    found = np.where(np.isfinite(found), found, np.nan)
     zero, one = chapter.practice_random[:count], chapter.practice_optimum[:count]
     if not np.isfinite(one).all():
-        zero, one = found.min(0), found.max(0)
+        sound = found[np.isfinite(found).all(1)]
+        zero, one = (sound.min(0), sound.max(0)) if len(sound) else (zero, one)
     wide = one - zero >= chapter.smallest
     scores = ((found - zero) / np.where(wide, one - zero, 1.0))[:, wide].mean(1) if wide.any() else found.mean(1)
-    return Search(settings, scores)
+    return Search(settings, np.where(np.isfinite(found).all(1), scores, np.nan))
 
 
 def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Callable[..., jax.Array]:
@@ -157,4 +166,5 @@ def references(protocol: SuiteProtocol, scale: str, setting: Setting, chapter: C
         np.asarray(jax.jit(lived(protocol, scale, rule, chapter))(key, levels, setting)).mean(1) for rule in (RANDOM, "a2c")
     ]
     names = np.array(chapter.tasks)[unknown].tolist()
-    return {name: [float(low), float(high)] for name, low, high in zip(names, *both, strict=True)}
+    found = {name: [float(low), float(high)] for name, low, high in zip(names, *both, strict=True)}
+    return {name: pair for name, pair in found.items() if np.isfinite(pair).all()}

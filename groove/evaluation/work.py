@@ -252,7 +252,8 @@ def _lived(plan: Plan, piece: Piece, measure: Courses) -> Outcome:
     rows = np.minimum(piece.first + np.arange(block_of(tasks)), tasks - 1)
     levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.chapter.levels)
     found = measure(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
+    found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
+    return jax.tree.map(lambda leaf: np.where(np.isfinite(found.episode_return), leaf, np.nan), found)  # else it diverged
 
 
 def _columns(plan: Plan, piece: Piece, found: Outcome, versions: str) -> results.Columns:

@@ -1,6 +1,6 @@
 """Where a number that is not finite came from."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from groove.ranges import has_nan
 from groove.trainer import State
 
 Values: TypeAlias = list[jax.Array]
@@ -59,12 +60,6 @@ def origin(function: Callable[..., chex.ArrayTree], *arguments: chex.ArrayTree) 
     return _walk(
         traced.jaxpr, list(traced.consts), [jnp.asarray(leaf) for leaf in jax.tree.leaves(arguments)], "an unknown place"
     )
-
-
-def has_nan(values: Sequence[jax.Array]) -> jax.Array:
-    """bool[]: any of them."""
-    floats = [leaf for leaf in values if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in floats])) if floats else jnp.array(False)
 
 
 def _walk(jaxpr: core.Jaxpr, consts: Values, arguments: Values, around: str) -> str:

@@ -47,7 +47,7 @@ def evaluate(result: Result) -> list[protocols.Row]:
     key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
     about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
-    lines = [{"family": row.family, "rule": row.rule, **row.interval._asdict()} for row in rows]
+    lines = [{"family": row.family, "rule": row.rule, **plain(row.interval)} for row in rows]
     page = {"protocol": {**about, "caption": protocols.caption(settings)}, "rows": lines}
     write_text(result.folder / "evaluation.json", json.dumps(page, indent=2) + "\n")
     return rows

@@ -1,6 +1,6 @@
 """Evolution over whole lifetimes: no gradient, no truncation, so schedules that pay off late can be found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import chex
@@ -14,7 +14,8 @@ from groove.lifetime import Lifetime, Member
 from groove.meta.strategies import Strategy
 
 Shaping: TypeAlias = Callable[[jax.Array], jax.Array]
-"""`(fitness f32[candidates]) -> f32[candidates]`, over those that shared a task."""
+"""`(fitness f32[tasks, lives]) -> f32[tasks, lives]`, among those that shared a task; finite, though fitness is not
+where an agent diverged."""
 Fitness: TypeAlias = Callable[[Outcome, Info], jax.Array]
 """`(outcome, means over the life of what its updates reported) -> f32[]`."""
 
@@ -39,20 +40,32 @@ class Plays(NamedTuple):
 
 
 def ranks(fitness: jax.Array) -> jax.Array:
-    """Centred ranks in [-1/2, 1/2], equal for equal fitness: f32[G] to f32[G].
+    """Centred ranks in [-1/2, 1/2], equal for equal fitness: f32[..., G] to f32[..., G].
 
     For a pair they are +1/2 for the better, -1/2 for the other, and both exactly 0 on a tie (TA-LPG, Jackson, Lu et al.
     2024). What is not finite ranks last.
     """
     fitness = jnp.where(jnp.isfinite(fitness), fitness, -jnp.inf)
-    less = jnp.sum(fitness[None, :] < fitness[:, None], axis=1, dtype=jnp.float32)
-    equal = jnp.sum(fitness[None, :] == fitness[:, None], axis=1, dtype=jnp.float32)
-    return (less + (equal - 1) / 2) / (fitness.size - 1) - 0.5
+    others, own = fitness[..., None, :], fitness[..., :, None]
+    less = jnp.sum(others < own, axis=-1, dtype=jnp.float32)
+    equal = jnp.sum(others == own, axis=-1, dtype=jnp.float32)
+    return (less + (equal - 1) / 2) / (fitness.shape[-1] - 1) - 0.5
 
 
 def raw(fitness: jax.Array) -> jax.Array:
-    """The fitness itself, less the mean of those that shared the task, so that pairs add to 0 and ties are exactly 0."""
-    return fitness - jnp.mean(fitness)
+    """The fitness itself, less the mean of those that shared the task, so that pairs add to 0 and ties are exactly 0.
+
+    f32[..., G] to f32[..., G]. What is not finite counts as the worst of all, see `grounded`.
+    """
+    fitness = grounded(fitness)
+    return fitness - jnp.mean(fitness, axis=-1, keepdims=True)
+
+
+def grounded(fitness: jax.Array) -> jax.Array:
+    """Fitness f32[...] with its lowest finite value in the place of what is not finite; 0 where nothing is."""
+    finite = jnp.isfinite(fitness)
+    worst = jnp.min(jnp.where(finite, fitness, jnp.inf))
+    return jnp.where(finite, fitness, jnp.where(jnp.any(finite), worst, 0.0))
 
 
 def final_return(outcome: Outcome, info: Info) -> jax.Array:
@@ -61,8 +74,8 @@ def final_return(outcome: Outcome, info: Info) -> jax.Array:
 
 
 def mean_reward(outcome: Outcome, info: Info) -> jax.Array:
-    """The reward of a step, over the whole life."""
-    return info["reward"]
+    """The reward of a step, over the whole life; NaN of an agent that diverged in it."""
+    return jnp.where(jnp.isnan(outcome.episode_return), jnp.nan, info["reward"])
 
 
 def evolution(
@@ -114,14 +127,12 @@ def evolution(
             )
         ]
         values = [fitness(outcome, info) for outcome, info in results]
-        told = _mean_fitness(
-            strategy, [_learned(task, jax.vmap(shaping)(value)) for task, value in zip(tasks, values, strict=True)]
-        )
+        told = _mean_fitness(strategy, [_learned(task, shaping(value)) for task, value in zip(tasks, values, strict=True)])
         moved = strategy.tell(tell_key, state, candidates, told)
         live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
         seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))
-        seen["nonfinite"] += nonfinite(strategy.theta(moved))  # whose agents may well have a finite return
+        seen["nonfinite"] = nonfinite(strategy.theta(moved)) + seen["nonfinite"]  # its agents may well have a finite return
         return moved, live, devices.own(tuple(better_half(outcome) for outcome, _ in results)), seen
 
     return MetaOptimizer(init=strategy.init, begin=begin, theta=strategy.theta, step=step)
@@ -225,15 +236,31 @@ def _mean_fitness(strategy: Strategy, values: list[jax.Array]) -> jax.Array:
 
 
 def _info(values: list[jax.Array], infos: list[Info]) -> Info:
-    """Means over all lives, and how far those that shared a task lay apart."""
-    fitness = jnp.concatenate(values)
-    names = sorted({name for info in infos for name in info})
-    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in names}
+    """Means over all lives that did not diverge, how many did, and how far those that shared a task lay apart.
+
+    Where all diverged, there is nothing to go on with: each of them counts as a number that is not finite.
+    """
+    fitness = jnp.concatenate([grounded(value) for value in values])
     spread = jnp.max(fitness, axis=1) - jnp.min(fitness, axis=1)
-    return {
-        **means,
-        "fitness": jnp.mean(fitness),
-        "fitness_spread": jnp.mean(spread),
-        "ties": jnp.mean(spread == 0, dtype=jnp.float32),
-        "nonfinite": nonfinite(fitness),
-    }
+    rows = [{**info, "fitness": value} for info, value in zip(infos, values, strict=True)]
+    tied = jnp.all(ranks(jnp.concatenate(values)) == 0, axis=1)
+    own = {"fitness_spread": jnp.mean(spread), "ties": jnp.mean(tied, dtype=jnp.float32)}
+    return {**means_of_sound(values, rows), **own}
+
+
+def means_of_sound(fitness: Sequence[jax.Array], infos: Sequence[Info]) -> Info:
+    """Means of infos, by family as fitness is, over the agents whose fitness is finite: those that did not diverge.
+
+    Beside them `diverged`, how many did, and `nonfinite`: as many again where all did, since there is nothing to go on with.
+    """
+    rows = [(info, jnp.isfinite(own)) for info, own in zip(infos, fitness, strict=True)]
+
+    def mean(name):
+        columns = [(info[name], sound) for info, sound in rows if name in info]
+        values, sound = (jnp.concatenate(column) for column in zip(*columns, strict=True))
+        return jnp.sum(jnp.where(sound, values, 0.0)) / jnp.sum(sound)
+
+    lost = jnp.concatenate([~sound for _, sound in rows])
+    diverged = jnp.sum(lost, dtype=jnp.int32)
+    means = {name: mean(name) for name in sorted({name for info in infos for name in info})}
+    return {**means, "diverged": diverged, "nonfinite": jnp.where(jnp.all(lost), diverged, 0)}

@@ -12,8 +12,8 @@ from groove import agents, devices
 from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
-from groove.meta.evolution import better_half, nonfinite
-from groove.ranges import Number, check_positive
+from groove.meta.evolution import better_half, grounded, means_of_sound, nonfinite
+from groove.ranges import Number, check_positive, has_nan
 
 Credit: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
@@ -63,7 +63,8 @@ def truncated(
 
     The gradient's estimate is the mean over couples of (f+ - f-) / (2 sigma^2) times what `credit` says: the sum of a
     couple's perturbations since birth, its only one, or the last. Every couple remembers for itself, since lifetimes end at
-    different times. Fitness is raw: ranks would bias the estimate. A task that is not to be learned from adds nothing.
+    different times. Fitness is raw: ranks would bias the estimate. An agent that diverged counts as the worst of all (see
+    `evolution.grounded`). A task that is not to be learned from adds nothing.
 
     Args:
         lives: How the rule's agents live, one per family.
@@ -83,7 +84,7 @@ def truncated(
         raise ValueError(f"updates and block must be at least 1, got {updates} and {block}.")
     check_positive({"sigma": sigma})
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), theta)
-    plays = tuple(_player(life, sigma=sigma, updates=updates, final=final) for life in lives)
+    plays = tuple(_player(life, updates=updates, final=final) for life in lives)
 
     def begin(key, tasks):
         keys = jax.random.split(key, len(lives))
@@ -95,7 +96,8 @@ def truncated(
         fresh = jax.vmap(lambda key: _noise(key, nothing, sigma))(keys)
         born = couples.member.clock.update[:, 0] == 0
         noise, kept = jax.vmap(credit)(fresh, couples.kept, born)
-        return _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
+        couples, outcome, info = _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
+        return _slope(couples, info["fitness"], sigma=sigma, block=block), couples, outcome, info
 
     def step(key, state: Learner, live):
         keys = jax.random.split(key, len(lives))
@@ -130,8 +132,8 @@ def _noise(key: jax.Array, like: Theta, sigma: Number) -> Theta:
     return unravel(sigma * jax.random.normal(key, flat.shape, flat.dtype))
 
 
-def _player(life: Lifetime, *, sigma: Number, updates: int, final: bool):
-    """`(key, center, couple, noise) -> (slope, couple, outcome, info)`: K updates of both agents, with the same words."""
+def _player(life: Lifetime, *, updates: int, final: bool):
+    """`(key, center, couple, noise) -> (couple, outcome, info)`: K updates of both agents, with the same words."""
 
     def piece(keys, theta, member, task):
         def update(member, key):
@@ -146,6 +148,7 @@ def _player(life: Lifetime, *, sigma: Number, updates: int, final: bool):
             fitness = jnp.where(finished, outcome.episode_return, 0.0)
         else:
             fitness = jnp.sum(jnp.where(alive, infos["reward"], 0.0)) / task.lifetime
+        fitness = jnp.where(has_nan(member.agent), jnp.nan, fitness)
         count = jnp.maximum(jnp.sum(alive, dtype=jnp.float32), 1.0)
         means = {name: jnp.sum(jnp.where(alive, values, 0.0)) / count for name, values in infos.items()}
         return member, outcome, {**means, "fitness": fitness}
@@ -154,34 +157,41 @@ def _player(life: Lifetime, *, sigma: Number, updates: int, final: bool):
         keys = jax.random.split(key, 1 + updates)
         both = jax.tree.map(lambda mean, by: jnp.stack([mean + by, mean - by]), center, noise)
         member, outcome, info = jax.vmap(piece, (None, 0, 0, None))(keys, both, couple.member, couple.task)
-        credit = (info["fitness"][0] - info["fitness"][1]) / (2 * sigma**2)
-        learn = couple.task.origin.learn
-        slope = jax.tree.map(lambda kept: jnp.where(learn, credit * kept, 0.0), couple.kept)
-        return slope, couple._replace(member=member), outcome, info
+        return couple._replace(member=member), outcome, info
 
     return play
 
 
-def _blocked(
-    play, key: jax.Array, center: Theta, couples: Couple, noise: Theta, block: int
-) -> tuple[Theta, Couple, Outcome, Info]:
-    """Plays this device's couples, `block` at a time: (sum of everyone's slopes, couples, outcomes [B], infos [B, 2])."""
+def _blocked(play, key: jax.Array, center: Theta, couples: Couple, noise: Theta, block: int) -> tuple[Couple, Outcome, Info]:
+    """Plays this device's couples, `block` at a time: (couples, outcomes [B], infos [B, 2])."""
     size = couples.finished.size
     if size % block:
         raise ValueError(f"block must divide the {size} tasks, got {block}.")
 
     def one(rows):
-        slope, *rest = jax.vmap(play, (0, None, 0, 0))(rows[0], center, *rows[1:])
-        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), slope), rest
+        return jax.vmap(play, (0, None, 0, 0))(rows[0], center, *rows[1:])
 
     rows = (devices.own(jax.random.split(key, size * devices.count())), couples, noise)
-    slopes, rest = jax.lax.map(one, jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows))
-    couples, outcome, info = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), rest)
-    slope = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), devices.gather(slopes))
-    return slope, couples, better_half(outcome), info
+    found = jax.lax.map(one, jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows))
+    couples, outcome, info = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), found)
+    return couples, better_half(outcome), info
+
+
+def _slope(couples: Couple, fitness: jax.Array, *, sigma: Number, block: int) -> Theta:
+    """The sum over everyone's couples of what they kept, by the difference in fitness f32[B, 2]; block by block."""
+    grounds = grounded(devices.gather(fitness))
+    difference = devices.own(grounds[:, 0] - grounds[:, 1])
+    credit = jnp.where(couples.task.origin.learn, difference / (2 * sigma**2), 0.0)
+
+    def total(kept):
+        weighted = kept * credit.reshape(-1, *(1,) * (kept.ndim - 1))
+        return jnp.sum(weighted.reshape(-1, block, *kept.shape[1:]), axis=1)
+
+    sums = devices.gather(jax.tree.map(total, couples.kept))
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), sums)
 
 
 def _info(slope: Theta, theta: Theta, infos: list[Info]) -> Info:
-    names = sorted({name for info in infos for name in info})
-    means = {name: jnp.mean(jnp.concatenate([info[name] for info in infos if name in info])) for name in names}
-    return {**means, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite((slope, theta))}
+    """Means over the agents that did not diverge, and how many did."""
+    seen = means_of_sound([info["fitness"] for info in infos], infos)
+    return {**seen, "gradient_norm": optax.tree.norm(slope), "nonfinite": nonfinite((slope, theta)) + seen["nonfinite"]}

@@ -8,8 +8,8 @@ import numpy as np
 
 from groove import evaluation
 from groove.evaluation import Standing, Sums
-from groove.report.figures import COLOURS, FAINT, GREY, INK, Picture, canvases, finished, plain
-from groove.statistics import interquartile_mean, nested_bootstrap
+from groove.report.figures import COLOURS, FAINT, GREY, INK, Picture, bar, canvases, finished, plain
+from groove.statistics import interquartile_mean, nested_bootstrap, said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,18 +45,15 @@ def _intervals(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     figure, grid = canvases(5.4, 0.6 + math.ceil(len(names) / columns) * (0.45 + 0.2 * len(rules)), 2, columns)
     for number, (axes, name) in enumerate(zip(grid, names, strict=True)):
         for place, rule in enumerate(rules):
-            low, point, high = sums[rule].aggregates[name]
-            ink = _ink(place)
-            axes.plot([low, high], [place, place], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
-            axes.plot([point], [place], marker="o", color=ink, markersize=4.5)
+            bar(axes, sums[rule].aggregates[name], place, _ink(place), size=4.5)
         axes.set_ylim(len(rules) - 0.5, -0.5)
         axes.set_yticks(range(len(rules)), map(plain, rules) if number % columns == 0 else [""] * len(rules))
         axes.tick_params(axis="y", length=0)
         axes.set_title(name, fontsize=8.5, loc="left", color=INK)
     figure.supxlabel("score (optimality gap: lower is better)", fontsize=8, color=GREY)
-    said = "; ".join(f"{rule} {sums[rule].aggregates['IQM'].point:.2f}" for rule in rules)
+    words = "; ".join(f"{rule} {said(sums[rule].aggregates['IQM'].point)}" for rule in rules)
     caption = "Points with 95 % intervals. IQM: the mean of the middle half. Optimality gap: the mean shortfall from 1."
-    return Picture(_name(standing, "intervals"), finished(figure), f"Interquartile means: {said}.", caption)
+    return Picture(_name(standing, "intervals"), finished(figure), f"Interquartile means: {words}.", caption)
 
 
 def _courses(standing: Standing) -> Picture:
@@ -65,7 +62,7 @@ def _courses(standing: Standing) -> Picture:
     ends = []
     for place, entry in enumerate(standing.entries):
         found = [nested_bootstrap(scores, interquartile_mean, seed=0) for scores in entry.courses]
-        low, point, high = (np.array([one[i] for one in found]) for i in range(3))
+        low, point, high = (np.where(np.isfinite(row), row, np.nan) for row in np.array(found).T)
         axes.fill_between(share, low, high, color=_ink(place), alpha=0.2, linewidth=0)
         axes.plot(
             share,
@@ -77,7 +74,7 @@ def _courses(standing: Standing) -> Picture:
             color=_ink(place),
             linestyle=_line(place),
         )
-        ends.append(f"{entry.rule} {point[0]:.2f} to {point[-1]:.2f}")
+        ends.append(f"{entry.rule} {said(point[0])} to {said(point[-1])}")
     axes.set_xlabel(f"share of the lifetime of {standing.points[-1]} updates")
     axes.set_ylabel("score, IQM")
     _legend(axes)
@@ -98,9 +95,9 @@ def _profiles(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     axes.set_ylabel("share of runs and tasks above τ")
     _legend(axes)
     half = {rule: np.interp(0.5, found.profile.threshold, found.profile.point) for rule, found in sums.items()}
-    said = "; ".join(f"{rule} {share:.2f}" for rule, share in half.items())
+    words = "; ".join(f"{rule} {share:.2f}" for rule, share in half.items())
     caption = "Performance profiles: how often a score exceeds each threshold, with pointwise 95 % intervals."
-    return Picture(_name(standing, "profiles"), finished(figure), f"Share of runs and tasks above 0.5: {said}.", caption)
+    return Picture(_name(standing, "profiles"), finished(figure), f"Share of runs and tasks above 0.5: {words}.", caption)
 
 
 def _matrix(standing: Standing) -> Picture:
@@ -117,11 +114,11 @@ def _matrix(standing: Standing) -> Picture:
     axes.set_yticks(range(len(rules)), map(plain, rules))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    said = "; ".join(f"{a} over {b} {interval.point:.2f}" for (a, b), interval in found.items())
+    words = "; ".join(f"{a} over {b} {interval.point:.2f}" for (a, b), interval in found.items())
     caption = (
         "Probability of improvement: how likely a run of the row's rule scores higher than one of the column's, by task."
     )
-    return Picture(_name(standing, "improvement"), finished(figure), f"Probability of improvement: {said}.", caption)
+    return Picture(_name(standing, "improvement"), finished(figure), f"Probability of improvement: {words}.", caption)
 
 
 def _legend(axes: "Axes") -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from groove.protocols import Row
 from groove.report.series import Series, line
+from groove.statistics import Interval, said
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,18 +46,25 @@ def intervals(family: str, rows: Sequence[Row], index: int) -> Picture:
     for place, row in enumerate(rows):
         chosen = row.rule == "trained rule"
         ink = colour(index) if chosen else GREY
-        low, point, high = row.interval
-        axes.plot([low, high], [place, place], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
-        axes.plot([point], [place], marker="o", color=ink, markersize=6 if chosen else 5)
-        axes.axvline(point, color=FAINT, linewidth=0.6, zorder=0)
+        point = row.interval.point
+        bar(axes, row.interval, place, ink, size=6 if chosen else 5)
+        if np.isfinite(point):
+            axes.axvline(point, color=FAINT, linewidth=0.6, zorder=0)
     axes.set_yticks(range(len(rows)), [row.rule for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("return of one episode")
     _name(axes, family)
-    said = "; ".join(f"{row.rule} {row.interval.point:.2f}" for row in rows)
-    return Picture(f"held-out-{family}", finished(figure), f"Held-out {family}: {said}.")
+    words = "; ".join(f"{row.rule} {said(row.interval.point)}" for row in rows)
+    return Picture(f"held-out-{family}", finished(figure), f"Held-out {family}: {words}.")
+
+
+def bar(axes: "Axes", interval: Interval, place: int, ink: str, *, size: float) -> None:
+    """A point and its interval in a row of a chart; nothing of what diverged."""
+    low, point, high = (value if np.isfinite(value) else np.nan for value in interval)
+    axes.plot([low, high], [place, place], color=ink, linewidth=5, alpha=0.35, solid_capstyle="butt")
+    axes.plot([point], [place], marker="o", color=ink, markersize=size)
 
 
 def curve(name: str, title: str, unit: str, points: Series, index: int, *, zero: bool = False) -> Picture:

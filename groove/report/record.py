@@ -1,6 +1,7 @@
 """What the files of a run say, as far as they are there."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -92,13 +93,18 @@ def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:
     try:
         page = json.loads(path.read_text(encoding="utf-8"))
         rows = tuple(
-            Row(str(row["family"]), str(row["rule"]), Interval(float(row["low"]), float(row["point"]), float(row["high"])))
+            Row(str(row["family"]), str(row["rule"]), Interval(*(_statistic(row[name]) for name in Interval._fields)))
             for row in page["rows"]
         )
         return Evaluation(str(page["protocol"]["caption"]), rows)
     except (KeyError, TypeError, ValueError) as error:
         missing.append(f"The held-out table cannot be read: evaluation.json is damaged ({type(error).__name__}: {error}).")
         return None
+
+
+def _statistic(value: float | None) -> float:
+    """A number of the table; None stands for that of a rule whose agents diverged."""
+    return -math.inf if value is None else float(value)
 
 
 def _schedules(path: Path, missing: list[str]) -> Schedules | None:

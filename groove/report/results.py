@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -16,7 +15,7 @@ from groove.evaluation import Standing, Sums
 from groove.protocols import PROTOCOLS, hashes
 from groove.report import contests, figures, html
 from groove.report.figures import Picture
-from groove.statistics import Interval, worst_count
+from groove.statistics import said, worst_count
 from levels.suites import SUITES, chapters
 
 WORST_SHOWN = 6
@@ -106,6 +105,9 @@ def about(standing: Standing) -> str:
 def warnings(standing: Standing) -> list[str]:
     """What a reader must know before comparing, in sentences."""
     found = []
+    lost = [f"{rule} in {count} of {of} lives" for rule, (count, of) in standing.diverged.items() if count]
+    if lost:
+        found.append(f"Diverged: {', '.join(lost)}. Such a life counts as worse than all others.")
     untuned = [entry.rule for entry in standing.entries if not entry.tuned]
     if untuned:
         found.append(
@@ -122,20 +124,12 @@ def warnings(standing: Standing) -> list[str]:
     return found
 
 
-def interval(found: Interval | None) -> str:
-    """A point and its interval, where there is one."""
-    if found is None:
-        return ""
-    return f"{found.point:.2f}" + ("" if math.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})")
-
-
 def summary(standing: Standing, sums: Mapping[str, Sums]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the statistics of every rule, the best first."""
     head = ["rule", *evaluation.AGGREGATES, "worst 5 %", "under 75 % of A2C"]
-    order = sorted(sums, key=lambda rule: -sums[rule].aggregates["IQM"].point)
     rows = [
-        [rule, *map(interval, sums[rule].aggregates.values()), interval(sums[rule].worst), interval(sums[rule].below)]
-        for rule in order
+        [rule, *("" if one is None else one.words() for one in (*own.aggregates.values(), own.worst, own.below))]
+        for rule, own in sorted(sums.items(), key=lambda pair: -pair[1].aggregates["IQM"].point)
     ]
     return head, rows
 
@@ -144,7 +138,10 @@ def lines(standing: Standing) -> tuple[str, list[str], list[list[str]]]:
     """The summary for a terminal: title, head, rows."""
     title = f"{standing.suite}, scale {standing.scale}"
     if not standing.tasks:
-        rows = [[rule, f"{np.mean(values):.3g}"] for rule, values in standing.raw.items()]
+        rows = [
+            [rule, f"{np.mean(values):.3g}" if np.isfinite(values).all() else said(np.nan)]
+            for rule, values in standing.raw.items()
+        ]
         return f"{title}: returns; nothing says what 0 and 1 are", ["rule", "mean return"], rows
     head, rows = summary(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
     return title, [head[0], head[1], head[4], *head[5:]], [[row[0], row[1], row[4], *row[5:]] for row in rows]
@@ -154,7 +151,7 @@ def all_tasks(standing: Standing) -> tuple[list[str], list[list[str]]]:
     """Head and rows of raw mean returns, a row a task."""
     names = list(standing.every)
     rows = [
-        [task, chapter, *(f"{standing.raw[rule][place]:.3f}" for rule in standing.raw)]
+        [task, chapter, *(said(standing.raw[rule][place], 3) for rule in standing.raw)]
         for place, (task, chapter) in enumerate(zip(names, standing.chapters, strict=True))
     ]
     return ["task", "levels", *standing.raw], rows
@@ -172,14 +169,14 @@ def _worst(standing: Standing, place: int) -> list[Picture]:
     entry = standing.entries[place]
     if entry.rule == evaluation.RANDOM or standing.suite not in SUITES:
         return []
-    score = entry.scores.mean((0, 1))
+    score = np.nan_to_num(entry.scores.mean((0, 1)), nan=-np.inf)  # where one diverged, first of all
     drawn = []
     for rank, task in enumerate(np.argsort(score, kind="stable")[:WORST_SHOWN], 1):
         picture = _level(
             standing,
             standing.tasks[task],
             f"{standing.suite}-{standing.scale}-{place}-worst-{rank}",
-            f"score {score[task]:.2f}",
+            f"score {said(score[task])}",
         )
         drawn += [picture] if picture else []
     return drawn

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from groove import agents
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, UpdateRule
-from groove.categorical import entropy
+from groove.categorical import entropy, played
 from groove.critic import critic, normalise, over_steps
 from groove.ranges import Number, check_not_negative, check_shares
 from levels.base import Spec
@@ -40,6 +40,7 @@ def policy_slope(
     """
     rows = jnp.moveaxis(logits, -1, 0)
     share, log_share = jax.nn.softmax(rows, axis=0), jax.nn.log_softmax(rows, axis=0)
+    log_share = played(share, log_share)
     spread = -jnp.sum(share * log_share, axis=0, keepdims=True)
     taken = jax.nn.one_hot(action, rows.shape[0], axis=0)
     slope = advantage[None] * (share - taken) + entropy_weight * share * (log_share + spread)

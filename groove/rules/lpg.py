@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from groove import agents, recurrent
 from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, Theta, UpdateRule
-from groove.categorical import entropy, softmaxes
+from groove.categorical import entropy, softmaxes, spread
 from groove.critic import over_steps
 from groove.ranges import Number, check_not_negative, check_shares
 from groove.recurrent import Cell
@@ -148,10 +148,10 @@ def lpg(
         to_y = prediction_weight * y * (excess - jnp.sum(y * excess, axis=-1, keepdims=True))
         (gradient,) = pull_back(jnp.concatenate([to_logits, to_y], axis=-1) / rollout.action.size)
         info = {
-            "entropy": -jnp.mean(jnp.sum(pi * log_pi, axis=-1)),
+            "entropy": jnp.mean(spread(pi, log_pi)),
             "pi_hat_size": jnp.mean(jnp.abs(pi_hat)),
             "pi_hat_square": jnp.mean(jnp.square(pi_hat)),
-            "y_hat_entropy": -jnp.mean(jnp.sum(hat * log_hat, axis=-1)),
+            "y_hat_entropy": jnp.mean(spread(hat, log_hat)),
             "y_hat_square": jnp.mean(jnp.sum(jnp.square(hat), axis=-1)),
         }
         return agents.descend(architecture.actor, agent, gradient), info

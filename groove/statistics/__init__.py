@@ -4,7 +4,7 @@ After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Stati
 """
 
 from groove.statistics.aggregates import interquartile_mean, median, optimality_gap
-from groove.statistics.bootstrap import Interval, clustered_bootstrap, nested_bootstrap, stratified_bootstrap
+from groove.statistics.bootstrap import Interval, clustered_bootstrap, nested_bootstrap, said, stratified_bootstrap
 from groove.statistics.comparison import (
     Profile,
     performance_profile,
@@ -24,6 +24,7 @@ __all__ = [
     "optimality_gap",
     "performance_profile",
     "probability_of_improvement",
+    "said",
     "share_below",
     "stratified_bootstrap",
     "worst_count",

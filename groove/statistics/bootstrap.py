@@ -1,4 +1,8 @@
-"""Confidence intervals by the bootstrap: which runs are drawn anew decides what an interval speaks of."""
+"""Confidence intervals by the bootstrap: which runs are drawn anew decides what an interval speaks of.
+
+A run whose agent diverged has the score NaN and ranks below all others: it counts as -inf, so that statistics of order, the
+interquartile mean among them, go on, and a mean is -inf.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +27,21 @@ class Interval(NamedTuple):
     point: float
     high: float
 
+    def words(self, digits: int = 2) -> str:
+        """Point and ends, where there are any.
+
+        Example:
+            >>> Interval(-np.inf, 0.5, 0.75).words()
+            '0.50 (diverged to 0.75)'
+        """
+        ends = "" if np.isnan(self.low) else f" ({said(self.low, digits)} to {said(self.high, digits)})"
+        return f"{said(self.point, digits)}{ends}"
+
+
+def said(value: float, digits: int = 2) -> str:
+    """A statistic in words: `diverged` where it is not finite, since a run that counts in it had no finite return."""
+    return f"{value:.{digits}f}" if np.isfinite(value) else "diverged"
+
 
 def stratified_bootstrap(
     scores: npt.ArrayLike,
@@ -40,7 +59,7 @@ def stratified_bootstrap(
     as well, with replacement, before their runs: the interval then speaks of other tasks from where these came.
 
     Args:
-        scores: [runs, tasks], finite.
+        scores: [runs, tasks], finite, or NaN where a run diverged.
         statistic: `(x f64[repetitions, runs, tasks], axis (1, 2)) -> f64[repetitions]`.
         seed: Of the resampling: the same seed gives the same interval.
         repetitions: Resamples, at least 1; more make the ends less noisy, not the interval narrower.
@@ -51,7 +70,7 @@ def stratified_bootstrap(
         The interval and the statistic of `scores`. With one run (and the tasks fixed) its width is 0: nothing varies.
 
     Raises:
-        ValueError: If `scores` is not a table of finite numbers, or another argument is out of range.
+        ValueError: If `scores` is no such table, or another argument is out of range.
 
     Example:
         >>> from groove.statistics import stratified_bootstrap
@@ -76,7 +95,7 @@ def clustered_bootstrap(
     For rules from several meta-seeds: what one rule reaches on its tasks is not independent, so the rule is the unit.
 
     Args:
-        scores: [runs, tasks], finite.
+        scores: [runs, tasks], finite, or NaN where a run diverged.
         statistic: `(x f64[repetitions, runs, tasks], axis (1, 2)) -> f64[repetitions]`.
         seed: Of the resampling.
         repetitions: Resamples, at least 1.
@@ -110,7 +129,7 @@ def nested_bootstrap(
     rules that the same training might have found.
 
     Args:
-        scores: [meta-seeds, runs, tasks], finite.
+        scores: [meta-seeds, runs, tasks], finite, or NaN where a run diverged.
         statistic: `(x f64[repetitions, meta-seeds * runs, tasks], axis (1, 2)) -> f64[repetitions]`.
         seed: Of the resampling.
         repetitions: Resamples, at least 1.
@@ -131,10 +150,10 @@ def nested_bootstrap(
 
 
 def cube(scores: npt.ArrayLike) -> Numbers:
-    """`scores` as f64[meta-seeds, runs, tasks].
+    """`scores` as f64[meta-seeds, runs, tasks], -inf where a run diverged.
 
     Raises:
-        ValueError: They have another shape, or are not finite.
+        ValueError: They have another shape, or are infinite.
     """
     table = np.asarray(scores, np.float64)
     if table.ndim != 3:
@@ -168,8 +187,18 @@ def _percentiles(
     most = max(1, BLOCK // table.size)
     blocks = [min(most, repetitions - start) for start in range(0, repetitions, most)]
     draws = [statistic(resample(random, table, count), (1, 2)) for count in blocks]
-    low, high = np.quantile(np.concatenate(draws), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = ends(np.concatenate(draws), confidence)
     return Interval(float(low), float(statistic(table, (0, 1))), float(high))
+
+
+def ends(draws: Numbers, confidence: float) -> tuple[Numbers, Numbers]:
+    """The ends of the middle `confidence` of draws f64[draws, ...], some of which may be infinite."""
+    shares = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    if np.isfinite(draws).all():
+        low, high = np.quantile(draws, shares, axis=0)
+    else:  # nothing lies between a number and an infinity: the nearest draws
+        low, high = np.sort(draws, axis=0)[np.rint(shares * (len(draws) - 1)).astype(int)]
+    return low, high
 
 
 def _whole_runs(random: np.random.Generator, table: Numbers, count: int) -> Numbers:
@@ -196,6 +225,6 @@ def _table(scores: npt.ArrayLike) -> Numbers:
     table = np.asarray(scores, np.float64)
     if table.ndim != 2 or table.size == 0:
         raise ValueError(f"scores must have shape [runs, tasks], at least 1 of each, got shape {table.shape}.")
-    if not np.all(np.isfinite(table)):
-        raise ValueError(f"scores must be finite, got {table[~np.isfinite(table)][0]}.")
-    return table
+    if np.any(np.isinf(table)):
+        raise ValueError(f"scores must be finite, or NaN where a run diverged, got {table[np.isinf(table)][0]}.")
+    return np.where(np.isnan(table), -np.inf, table)

@@ -1,4 +1,7 @@
-"""One rule beside another, and where a rule does worst. Scores are f64[meta-seeds, runs, tasks]."""
+"""One rule beside another, and where a rule does worst.
+
+Scores are f64[meta-seeds, runs, tasks]; NaN, of a run that diverged, counts as below all others.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groove.statistics.aggregates import Numbers
-from groove.statistics.bootstrap import BLOCK, Interval, cube, nested_rows
+from groove.statistics.bootstrap import BLOCK, Interval, cube, ends, nested_rows
 
 REPETITIONS = 2000
 CONFIDENCE = 0.95
@@ -74,7 +77,7 @@ def share_below(x: npt.ArrayLike, baseline: npt.ArrayLike, *, share: float = 0.7
     a, b = _flat(ours), _flat(theirs)
 
     def below(mine: Numbers, other: Numbers) -> Numbers:
-        rule, rival = np.sum(mine * a, axis=1), np.sum(other * b, axis=1)
+        rule, rival = _weighted(mine, a), _weighted(other, b)
         return np.mean((rule < share * rival) & (rival > 0), axis=1)
 
     return _interval(below, (ours, theirs), seed)
@@ -95,7 +98,8 @@ def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Inte
         seed: Of the resampling.
 
     Returns:
-        None if there is one run of each only: nobody is left to score what it chose.
+        None if there is one run of each only: nobody is left to score what it chose. -inf without ends if a run that counts
+        diverged.
 
     Example:
         >>> from groove.statistics import worst_mean
@@ -109,9 +113,10 @@ def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Inte
     if runs < 2:
         return None
     apart = 1.0 - np.eye(runs)
-    pairs = np.stack([_by_pair(own, worst_count(tasks, share)) for own in table]) * apart  # [meta, who chose, who scored]
+    pairs = np.stack([_by_pair(own, worst_count(tasks, share)) for own in table])  # [meta, who chose, who scored]
+    pairs = np.where(apart, pairs, 0.0)
     point = float(np.sum(pairs) / (metas * np.sum(apart)))
-    if runs < FEWEST:
+    if runs < FEWEST or math.isinf(point):
         return Interval(math.nan, point, math.nan)
     random = np.random.default_rng(seed)
     meta = random.integers(metas, size=(REPETITIONS, metas))
@@ -124,7 +129,7 @@ def worst_mean(scores: npt.ArrayLike, *, share: float = 0.05, seed: int) -> Inte
         means[here] = np.divide(
             np.sum((weight @ own) * weight, axis=1), total, where=total > 0, out=np.full(len(total), point)
         )
-    low, high = np.quantile(np.mean(means, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = ends(np.mean(means, axis=1), CONFIDENCE)
     return Interval(float(low), point, float(high))
 
 
@@ -159,7 +164,7 @@ def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike, *, see
         return np.einsum("crt,rkt->ck", weight, above.astype(np.float64), optimize=True) / table.shape[-1]
 
     draws = np.concatenate([shares(weight) for (weight,) in _resamples((table,), seed)])
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+    low, high = ends(draws, CONFIDENCE)
     return Profile(levels, low, np.mean(above, axis=(0, 2)), high)
 
 
@@ -167,7 +172,7 @@ def _interval(statistic: Callable[[Numbers, Numbers], Numbers], tables: tuple[Nu
     """Of a statistic of two tables of weights [resamples, rows, tasks]."""
     point = statistic(*[np.full((1, *_flat(table).shape), 1 / len(_flat(table))) for table in tables])[0]
     draws = np.concatenate([statistic(*weights) for weights in _resamples(tables, seed)])
-    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    low, high = ends(draws, CONFIDENCE)
     return Interval(float(low), float(point), float(high))
 
 
@@ -186,6 +191,11 @@ def _weights(rows: npt.NDArray[np.int64], number: int) -> Numbers:
     count, draws, tasks = rows.shape
     place = (np.arange(count)[:, None, None] * number + rows) * tasks + np.arange(tasks)
     return np.bincount(place.reshape(-1), minlength=count * number * tasks).reshape(count, number, tasks) / draws
+
+
+def _weighted(weight: Numbers, scores: Numbers) -> Numbers:
+    """Sums over rows, f64[resamples, tasks], of weights [resamples, rows, tasks] and scores [rows, tasks]."""
+    return np.sum(np.multiply(weight, scores, where=weight > 0, out=np.zeros(weight.shape)), axis=1)
 
 
 def _flat(table: Numbers) -> Numbers:
