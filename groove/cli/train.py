@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -139,10 +139,9 @@ def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path
 
     folders, begun = host.folders_of(folder), time.perf_counter()
     count, debug = options.devices or None, options.debug
-    how = {"device_count": count, "debug": debug, "programs": programs, "trusted": may}
-    train = functools.partial(host.train, folder, **how)
+    how: dict[str, Any] = {"device_count": count, "debug": debug, "programs": programs, "trusted": may}
     if not processes.first():
-        return [train(lambda rows: None)]
+        return [host.train(folder, lambda rows: None, **how)]
     with ExitStack() as stack:
         show = stack.enter_context(terminal.Progress(settings))
         if not options.resume:
@@ -150,7 +149,7 @@ def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path
         logs = [_sinks(options, own) for own in folders]
         if folders == (folder,):
             sinks = [show.update, *logs[0]]
-            results = [train(lambda rows: _each(sinks, rows), announce=show.announce)]
+            results = [host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, **how)]
         else:
             show.announce(f"{len(folders)} runs side by side in {folder}; shown are their means")
             together = _Together(show.update, logs)
