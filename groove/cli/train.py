@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -220,9 +221,9 @@ def _parse(words: list[str]):
     settings = config.check(options.run)
     if stored and settings != stored:
         raise ValueError(f"{resumed} was written by another configuration: {_difference(stored, settings)}.")
-    if options.memory < 0 or (options.memory and options.resume):
+    if not 0 <= options.memory < math.inf or (options.memory and options.resume):
         raise ValueError(
-            "--memory must be positive, and cannot change a run that goes on: its blocks are part of its numbers."
+            "--memory must be positive and finite, and cannot change a run that goes on: its blocks are part of its numbers."
         )
     _check_several(options, words)
     if options.resume and options.output:

@@ -57,6 +57,9 @@ LAWS: tuple[Law, ...] = (
 )
 """All laws, in the order in which they are asked."""
 
+MOST = 2**20
+"""Levels, and episodes of a level."""
+
 PAD = "A value that makes a shape must be known while tracing: pad to the largest size."
 
 HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
@@ -121,6 +124,10 @@ def check(
     """
     if min(levels, episodes) < 2:
         raise ValueError(f"levels and episodes must be at least 2, got {(levels, episodes)}.")
+    if max(levels, episodes) > MOST:
+        raise ValueError(f"levels and episodes must be at most {MOST}, got {(levels, episodes)}.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be between 0 and {2**32 - 1}, got {seed}.")
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}.")
     asked = tuple(map(_known, only))
