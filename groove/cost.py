@@ -173,7 +173,14 @@ def _smaller(block: int) -> Iterator[int]:
         yield block
 
 
-def confirm(config: Config, *, runs: int = 1, agreed: bool, ask: Callable[[str], bool]) -> None:
+def confirm(
+    config: Config,
+    *,
+    runs: int = 1,
+    agreed: bool,
+    ask: Callable[[str], bool],
+    announce: Callable[[str], None] = print,
+) -> None:
     """Says what a run will cost, unless it is small on any machine, and asks whether to start it.
 
     Args:
@@ -181,6 +188,7 @@ def confirm(config: Config, *, runs: int = 1, agreed: bool, ask: Callable[[str],
         runs: How many such runs are made side by side.
         agreed: Whether to start it without asking.
         ask: `(question) -> whether the answer was yes`.
+        announce: Is told what it will cost.
 
     Raises:
         ValueError: The answer was no.
@@ -189,7 +197,7 @@ def confirm(config: Config, *, runs: int = 1, agreed: bool, ask: Callable[[str],
         return
     cost = Cost(*(runs * number for number in estimate(config)))
     where = "this machine" if jax.local_device_count() == 1 else f"one of this machine's {jax.local_device_count()} devices"
-    print(f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on {where}.", flush=True)
+    announce(f"{config.name}: about {_hours(cost.hours)} and {cost.bytes / 2**30:.1f} GiB of memory on {where}.")
     if not agreed and not ask("Start?"):
         raise ValueError(f"the run of {config.name} was not confirmed; start it with --yes, or make it smaller.")
 

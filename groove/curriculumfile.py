@@ -12,7 +12,6 @@ import json
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import chex
@@ -24,32 +23,16 @@ import numpy.typing as npt
 from groove import build
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
 from groove.config import QUICK, Config, Curriculum, check, check_family, generator_of, is_plugged, sources
+from groove.config.limits import MOST_UPDATES, RANGES
 from groove.library import check_trusted
 from levels import dataset
 from levels.base import Family, Level
-from levels.chain import LONGEST as LONGEST_CHAIN
-from levels.dataset import forms
-from levels.gridworld import MAX_OBJECTS
 
 Settings = TypeVar("Settings")
 VERSION = "1"
 """Of the columns and metadata. Files of other versions are refused."""
 BLOCK = 64
 """Tasks whose references are computed at once."""
-MOST_UPDATES = 1_000_000
-"""No life in a file is longer: whoever lives on its tasks would not come to an end."""
-RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "side": (2, forms.MOST_SIDE),
-        "objects": (1, MAX_OBJECTS),
-        "limit": (1, forms.LONGEST),
-        "arms": (2, 2**20),
-        "pulls": (1, forms.LONGEST),
-        "length": (1, LONGEST_CHAIN),
-        "noise": (0, 1e30),
-    }
-)
-"""Lowest and highest sizes of generators that a file may say. Read-only."""
 
 
 class Rows(NamedTuple):

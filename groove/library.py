@@ -54,8 +54,20 @@ def load_rule(
     return rule._replace(init=lambda key: theta)
 
 
+class Untrusted(ValueError):
+    """A file names plug-ins that nobody else has named."""
+
+    def __init__(self, where: object, names: tuple[str, ...]):
+        """Args: where: The file; names: of the plug-ins."""
+        self.names = names
+        self.reason = f"{where} names {', '.join(map(repr, names))}, code that a file alone may not run; if you know it:"
+
+    def __str__(self) -> str:
+        return f"{self.reason} --trust {' '.join(self.names)}, or in Python trusted={self.names}."
+
+
 def check_trusted(where: object, names: Iterable[str], trusted: Iterable[str]) -> None:
-    """Raises a ValueError unless what a file names may be imported: `package.module:object` runs whatever code is there.
+    """Raises an Untrusted unless what a file names may be imported: `package.module:object` runs whatever code is there.
 
     Args:
         where: The file.
@@ -67,14 +79,13 @@ def check_trusted(where: object, names: Iterable[str], trusted: Iterable[str]) -
         >>> check_trusted("a.parquet", ["corridor", "mine:maze"], ["mine:maze"])
         >>> check_trusted("a.parquet", ["os:abort"], [])
         Traceback (most recent call last):
-        ValueError: a.parquet names 'os:abort', code that a file alone may not run; if you know it: --trust os:abort, or in \
-Python trusted=('os:abort',).
+        groove.library.Untrusted: a.parquet names 'os:abort', code that a file alone may not run; if you know it: \
+--trust os:abort, or in Python trusted=('os:abort',).
     """
     known = set(trusted)
-    for name in names:
-        if ":" in name and name not in known:
-            how = f"--trust {name}, or in Python trusted=({name!r},)"
-            raise ValueError(f"{where} names {name!r}, code that a file alone may not run; if you know it: {how}.")
+    strange = tuple(dict.fromkeys(name for name in names if ":" in name and name not in known))
+    if strange:
+        raise Untrusted(where, strange)
 
 
 def needed(settings: Config) -> tuple[str, ...]:

@@ -100,7 +100,8 @@ def load_rule_file(path: str | Path) -> tuple[dict[str, jax.Array], dict[str, st
     try:
         with safetensors.safe_open(path, framework="flax") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
+            with jax.ensure_compile_time_eval():  # plain arrays, also where numbers are traced
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
     if header.get("format") != _FORMAT:

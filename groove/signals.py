@@ -27,7 +27,7 @@ class Watched(NamedTuple):
 
 
 def watched(rule: UpdateRule, critic: Critic) -> UpdateRule:
-    """The same rule, its agents watched by a value function: nothing that they do changes.
+    """The same rule, its agents watched by a value function, born of the other half of their key: they do nothing else.
 
     Args:
         rule: How agents learn.
@@ -38,7 +38,8 @@ def watched(rule: UpdateRule, critic: Critic) -> UpdateRule:
     """
 
     def init_agent(key):
-        return Watched(rule.init_agent(key), critic.init(jax.random.fold_in(key, 1)))
+        agent_key, critic_key = jax.random.split(key)
+        return Watched(rule.init_agent(agent_key), critic.init(critic_key))
 
     def update(key, theta, agent, rollout, clock):
         learned, info = rule.update(key, theta, agent.agent, rollout, clock)

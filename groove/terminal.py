@@ -1,11 +1,13 @@
-"""What a person at the terminal sees of a run, and what a log file gets instead."""
+"""What a person at the terminal sees, and what a log file gets instead: all that commands print, they print by this."""
 
+import io
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -75,7 +77,7 @@ class Progress:
             self._say(self._plain())
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     @property
     def _remaining(self) -> float | None:
@@ -148,7 +150,7 @@ def print_table(rows: list[Row], caption: str) -> None:
     for family in dict.fromkeys(row.family for row in rows):
         output.print(_table(family, [row for row in rows if row.family == family]))
         output.print()
-    output.print(Text(caption, style="dim"))
+    output.print(Text(plain(caption), style="dim"))
 
 
 def print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -168,8 +170,8 @@ def print_rows(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -
         others = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
         return "  ".join([cells[0].ljust(widths[0]), *others])
 
-    text = "\n".join(map(line, [head, *rows]))
-    console().print(Text.assemble((title, "bold"), "\n", text), soft_wrap=True)
+    text = plain("\n".join(map(line, [head, *rows])))
+    console().print(Text.assemble((plain(title), "bold"), "\n", text), soft_wrap=True)
 
 
 def ask(question: str) -> bool:
@@ -194,28 +196,73 @@ def _table(family: str, rows: list[Row]) -> Table:
     for row in rows:
         low, point, high = (said(number, 3) for number in row.interval)
         chosen = "bold cyan" if row.rule == "trained rule" else ""
-        table.add_row(Text(row.rule), Text(point), Text(f"{low} to {high}"), style=chosen)
+        table.add_row(Text(plain(row.rule)), Text(point), Text(f"{low} to {high}"), style=chosen)
     return table
 
 
 def _blank(title: str) -> Table:
-    heading = Text(title)
+    heading = Text(plain(title))
     return Table(title=heading, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
 
 
-class _Console(Console):
-    """Goes on in silence when whoever read what it prints has left: rich would end the process."""
+class _Lasting(io.FileIO):
+    """A descriptor whose reader may leave: what is written from then on goes nowhere."""
 
-    def on_broken_pipe(self) -> None:
-        """Lets all that is still printed go nowhere."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def write(self, content, /) -> int:
+        """As of any file."""
+        try:
+            return super().write(content) or 0
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(content)
+
+
+def open_streams() -> None:
+    """Lets output go on that is closed, cannot show every character, or has lost its reader, as of `groove train | head`."""
+    for number in (0, 1, 2):  # or the next file to be opened gets the number, and what others print into it
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, io.StringIO())
+        elif stream is getattr(sys, f"__{name}__"):
+            raw, by_line = _Lasting(stream.fileno(), "w", closefd=False), stream.line_buffering or stream.write_through
+            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, "replace", line_buffering=by_line))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\n\t"
+}
+"""What terminals do not show but obey: control characters, and those that turn the direction of writing."""
+
+
+def plain(text: str) -> str:
+    r"""Text without what a terminal obeys, wherever it comes from; lines and tabs stay.
+
+    Example:
+        >>> from groove.terminal import plain
+        >>> plain("a score\x1b[2J")
+        'a score\\x1b[2J'
+    """
+    return text.translate(CONTROLS)
+
+
+def say(text: str = "", *, end: str = "\n", to: TextIO | None = None) -> None:
+    """Prints plain text at once, by default to standard output."""
+    print(plain(text), end=end, file=to, flush=True)
 
 
 def console() -> Console:
     """Standard output, without colours or control characters unless a person looks at it."""
     watched = _watched()
-    return _Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)
+    return Console(file=sys.stdout, force_terminal=watched, no_color=not watched, highlight=False)
 
 
 def _watched() -> bool:

@@ -146,7 +146,7 @@ def in_one_batch(draw: Callable[[jax.Array], jax.Array], key: jax.Array) -> jax.
 
     Args:
         draw: `(typed key[]) -> array`, of the key alone; best of one axis.
-        key: Typed key[].
+        key: key[] of either kind, see `typed`.
     """
 
     @jax.custom_batching.custom_vmap
@@ -158,7 +158,22 @@ def in_one_batch(draw: Callable[[jax.Array], jax.Array], key: jax.Array) -> jax.
         drawn = batch(keys.reshape(-1))
         return drawn.reshape(*keys.shape, *drawn.shape[1:]), True
 
-    return batch(key[None])[0]
+    return batch(typed(key)[None])[0]
+
+
+def typed(key: jax.Array) -> jax.Array:
+    """A key[] as `jax.random.key` makes it, also of one that `jax.random.PRNGKey` made: the same numbers come from both.
+
+    Keys of both kinds may be given to every function that takes one, alone and under vmap. What batches keys itself, or keeps
+    them, calls this first.
+
+    Example:
+        >>> import jax
+        >>> from levels.base import typed
+        >>> bool(typed(jax.random.PRNGKey(3)) == typed(jax.random.key(3)))
+        True
+    """
+    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
 
 
 def interval(value: tuple[Number, Number], name: str, low: float, high: float) -> tuple[Number, Number]:

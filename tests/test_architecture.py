@@ -210,3 +210,11 @@ def test_nothing_is_long(path: Path):
     lengths = {function.name: body_lines(function) for function in functions_of(ast.parse(text))}
     too_long = {name: lines for name, lines in lengths.items() if lines > MOST_LINES_OF_A_FUNCTION}
     assert not too_long
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("groove/**/*.py")), ids=module_of)
+def test_commands_print_by_the_terminal_alone(path: Path):
+    """Which lets no text of a file give orders to it."""
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+    bare = [called.lineno for called in calls if isinstance(called, ast.Name) and called.id == "print"]
+    assert not bare or module_of(path) == "groove.terminal"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import groove
-from groove import build, cli, config, curate, curriculumfile, host, rulefile
+from groove import build, cli, config, curate, curriculumfile, host, report, rulefile
 from groove.cli.common import trusted
 from levels import dataset
 from levels.chain import chain
@@ -368,6 +368,59 @@ def test_a_rule_alone_runs_no_code(hostile, name, capsys):
         assert refused(["evaluate", path, "--suite", "chains", "--output", "o"], hostile[name], capsys)
 
 
+FIELDS = {
+    "families": {"families": ("evilmod:family",)},
+    "generators": {"generators": ("evilmod:family",)},
+    "rule": {"rule": "evilmod:rule"},
+    "kind": {"kind": "evilmod:rule"},
+    "score": {"score": "evilmod:rule"},
+    "antagonist": {"antagonist": "evilmod:rule"},
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_run_folder_alone_runs_no_code(hostile, field, capsys):
+    """Whatever of its configuration names it, whatever reads it, alone or of several."""
+    settings, name = small(**FIELDS[field]), "evilmod:rule" if field not in ("families", "generators") else "evilmod:family"
+    for folder in ("one", "two/seed-0", "two/seed-1"):
+        Path(folder).mkdir(parents=True)
+        config.save(settings, Path(folder) / "config.json", {})
+    assert Path("two/runs.json").write_text('{"folders": ["seed-0", "seed-1"]}')
+    for words in (
+        ["report", "one"],
+        ["report", "one", "two/seed-0"],
+        ["train", "--resume", "one"],
+        ["train", "--resume", "two"],
+    ):
+        assert cli.main(words) == 2
+        assert f"names '{name}', code that a file alone may not run; if you know it: groove " in (
+            error := capsys.readouterr().err
+        )
+        assert error.endswith(f"groove {' '.join(words)} --trust {name}\n") and error.count("\n") == 1
+    for read in (host.open_folder, host.assembled, report.write, lambda folder: host.train(folder, lambda rows: None)):
+        with pytest.raises(ValueError, match=f"one/config.json names '{name}', code that a file alone may not run"):
+            read(Path("one"))
+    with pytest.raises(ValueError, match="seed-0/config.json names"):
+        host.train_together(Path("two"), [print] * 2)
+    assert not Path("ran").exists() and not Path("one/report.html").exists()
+    assert host.open_folder(Path("one"), trusted=(name,)) == settings
+
+
+def test_the_antagonist_of_a_run_folder_runs_no_code(hostile, capsys):
+    """The copy of its rule may have been exchanged since the folder was made."""
+    Path("one").mkdir()
+    config.save(small(antagonist="./kind.safetensors"), Path("one/config.json"), {})
+    assert Path("kind.safetensors").rename("one/antagonist.safetensors")
+    assert refused(["train", "--resume", "one"], "evilmod:rule", capsys)
+
+
+def test_a_run_folder_is_read_once_it_is_trusted(hostile, capsys):
+    Path("one").mkdir()
+    config.save(small(("evilmod:family",)), Path("one/config.json"), {})
+    assert cli.main(["report", "one", "--trust", "evilmod:family"]) == 0
+    assert Path("ran").exists() and Path("one/report.html").exists()
+
+
 def test_what_the_command_line_names_is_trusted(hostile, capsys):
     words = ["curate", "--from", "f.parquet", "--score", "uniform", "--output"]
     assert cli.main([*words, "a", "--family=evilmod:family"]) == 0 and Path("ran").exists()
@@ -421,7 +474,7 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
 def test_a_score_that_is_not_finite_ends_the_run(installed, tmp_path):
     host.create(small(score=M + "HOPELESS"), tmp_path / "run")
     with pytest.raises(host.NotFinite, match=r"the score of gridworld of step \d has values that are not finite"):
-        host.train(tmp_path / "run", lambda rows: None)
+        host.train(tmp_path / "run", lambda rows: None, trusted=(M + "HOPELESS",))
 
 
 @pytest.mark.slow

@@ -92,14 +92,16 @@ def test_an_agent_that_is_not_wanted_is_not_played():
 
 
 def test_watching_changes_nothing():
-    """The same key, the same agent, bit for bit; and the watcher has learned."""
+    """Of an agent's half of the key the same agent comes, bit for bit; and the watcher, born of the other, has learned."""
     spec, level = BANDIT.environment.spec, jax.tree.map(lambda leaf: leaf[0], sample(BANDIT, 1))
     rule, value = rule_of("a2c-bandit"), critic(spec, agents.tabular(critic_rate=0.5))
-    lives = [lifetime(r, BANDIT.environment, steps=5, environments=3) for r in (rule, watched(rule, value))]
+    halved = rule._replace(init_agent=lambda key: rule.init_agent(jax.random.split(key)[0]))
+    lives = [lifetime(r, BANDIT.environment, steps=5, environments=3) for r in (halved, watched(rule, value))]
     plain, seen = (jax.jit(life.live)(jax.random.key(3), (), level, jnp.int32(6)) for life in lives)
     assert isinstance(seen, Watched)
     chex.assert_trees_all_equal(plain, seen.agent)
-    newborn = watched(rule, value).init_agent(jax.random.key(3))
+    newborn = jax.jit(watched(rule, value).init_agent)(jax.random.key(3))
+    assert not np.array_equal(*(learner.parameters["table"] for learner in (newborn.agent.critic, newborn.critic)))
     before, after = (jax.tree.leaves(learner.parameters) for learner in (newborn.critic, seen.critic))
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
 

@@ -190,15 +190,26 @@ def test_a_reader_that_leaves_ends_nothing():
     code = """
 import sys
 from groove import terminal
+terminal.open_streams()
 output = terminal.console()
 for number in range(3000):
     output.print("x" * 70)
 print("more of it", flush=True)
+print("and not even flushed")
 sys.stderr.write("came to its end")
 """
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None and run.stderr is not None
     assert run.stdout.readline() == "x" * 70 + "\n"
     run.stdout.close()
-    assert run.stderr.read().endswith("came to its end") and run.wait() == 0
+    assert run.stderr.read() == "came to its end" and run.wait() == 0
     run.stderr.close()
+
+
+def test_what_terminals_obey_is_shown(capsys: pytest.CaptureFixture[str]):
+    terminal.say("a\x1b[31m b\x07\x9b c\u202ed\te\x00")
+    terminal.print_rows("t\x1b]0;x", ["rule\r", "score"], [["evil\x1b[2J", "1"]])
+    with terminal.Progress(RUN) as progress:
+        progress.announce("jax \x1b[1;1H")
+    assert (shown := capsys.readouterr().out).startswith("a\\x1b[31m b\\x07\\x9b c\\u202ed\te\\x00\n")
+    assert all(character.isprintable() or character in "\n\t" for character in shown)

@@ -17,6 +17,7 @@ from groove.audit.findings import Findings, measured
 from groove.base import MetaOptimizer, Outcome, Score, UpdateRule
 from groove.build.learning import meta_optimizer
 from groove.config import Config
+from groove.config.limits import MOST, check_within
 from groove.critic import Critic, critic
 from groove.curate import Journal, Learner, Measure, Stopped
 from groove.curriculumfile import Rows
@@ -74,8 +75,7 @@ def check(plan: Plan) -> Plan:
     """
     least = {"count": 3, "agents": 1, "members": 1, "steps": 0, "others": 1, "block": 1}
     for name, low in least.items():
-        if getattr(plan, name) < low:
-            raise ValueError(f"{name} must be at least {low}, got {getattr(plan, name)}.")
+        check_within(name, getattr(plan, name), low, MOST)
     if not plan.scores:
         raise ValueError("scores must name at least 1 score, got none.")
     for score in plan.scores:

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -142,7 +141,6 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
     rule, life = watch(config, kind, learned, value)
     score = score_of(config, kind, other)
     stored = inputs.given(kind, score) if inputs.given else None
-    with jax.ensure_compile_time_eval():  # a file's arrays are plain ones, also where numbers are traced
-        found = inputs.latents(kind) if inputs.latents else None
+    found = inputs.latents(kind) if inputs.latents else None
     share = Class(name, members, curriculum_of(config, kind, score, members, stored, found), score)
     return Part(kind, rule, life, antagonist(config, spec, name), Stage(rule, life, value), share)

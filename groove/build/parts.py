@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
-import jax
-
 from groove import agents, recurrent, rules
 from groove.agents import Architecture
 from groove.base import UpdateRule
@@ -177,8 +175,7 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
         )
     if saved is None:
         raise ValueError(f"curriculum.antagonist {config.curriculum.antagonist!r} is a file, and nobody has read it.")
-    with jax.ensure_compile_time_eval():  # a file's arrays are plain ones, also where numbers are traced
-        return saved(spec)
+    return saved(spec)
 
 
 def architecture(config: Config, spec: Spec, name: str, *, actor_rate: Number | None = None) -> Architecture:

@@ -1,13 +1,18 @@
 """The command `groove`. Commands are modules of this folder; each takes its words and returns an exit code."""
 
-import io
+import atexit
 import os
+import shlex
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from groove import config, processes
+from groove import config, processes, terminal
 from groove.cli import curate, evaluate, levels, report, train, tune
+from groove.cli.common import leave
+from groove.library import Untrusted
 
 __all__ = ["USAGE", "main"]
 
@@ -28,9 +33,12 @@ presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-smal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _open_streams()
-    if not {"", os.getcwd()} & set(sys.path):  # so that package.module:object may name what lies here
-        sys.path.append(os.getcwd())
+    terminal.open_streams()
+    return _left(_code_of(words))
+
+
+def _code_of(words: list[str]) -> int:
+    """The exit code of a command, once that is done."""
     commands: dict[str, Callable[[list[str]], int]] = {
         "train": train.run,
         "curate": curate.run,
@@ -40,39 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tune": tune.run,
     }
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        terminal.say(USAGE, end="")
         return 0 if words else 2
     try:
+        _find_modules_here()
         return commands[config.check_name("command", words[0], commands)](words[1:])
+    except Untrusted as error:
+        return _fail(f"{error.reason} {shlex.join(['groove', *words, '--trust', *error.names])}", 2)
     except (ValueError, FileNotFoundError) as error:
-        return _fail(error, 2)
+        return _fail(str(error), 2)
     except (OSError, RuntimeError) as error:
-        return _fail(error, 1)
+        return _fail(str(error), 1)
     except Exception:
         if processes.joined():
             traceback.print_exc()
             processes.abandon(1)
         raise
     except KeyboardInterrupt:
-        return _fail(RuntimeError("interrupted; what was saved goes on with --resume FOLDER"), 130)
+        return _fail("interrupted; what was saved goes on with --resume FOLDER", 130)
 
 
-def _open_streams() -> None:
-    """Lets output go on that is closed, or cannot show every character."""
-    for number in (0, 1, 2):  # or the next file to be opened gets the number, and what others print into it
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, io.StringIO())
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+def _find_modules_here() -> None:
+    """Lets package.module:object name what lies in the working directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise FileNotFoundError("the working directory was deleted; change to another one.") from None
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
 
 
-def _fail(error: Exception, code: int) -> int:
-    print(f"groove: {' '.join(str(error).split())}", file=sys.stderr)
+def _fail(reason: str, code: int) -> int:
+    terminal.say(f"groove: {' '.join(reason.split())}", to=sys.stderr)
     processes.abandon(code)
+    return code
+
+
+def _left(code: int) -> int:
+    """The exit code; ends the process of the command `groove` where a plug-in left threads, for which Python would wait."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if Path(sys.argv[0]).stem == "groove" and others:
+        atexit._run_exitfuncs()
+        leave(code)
     return code

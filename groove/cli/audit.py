@@ -12,6 +12,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
+from groove.terminal import say
 
 USAGE = """Which score says how much a level has to teach? Random tasks are scored by every score that there is, and measured
 by two yardsticks: how far the rule stays behind the optimum, and what training on the one level brings. What comes out are
@@ -58,7 +59,7 @@ class Options(Lives):
 def run(words: list[str]) -> int:
     """`groove curate --audit`, its other words given."""
     if "-h" in words or "--help" in words:
-        print(USAGE)
+        say(USAGE)
     plan, output = _parse(words)
     if any((output / name).exists() for name in DONE):
         raise ValueError(f"{output} holds an audit already; choose another --output, or remove it.")
@@ -73,15 +74,15 @@ def run(words: list[str]) -> int:
         try:
             report = audit.audit(plan, journals=parts, seen=counter.update, stopped=stopped)
         except curate.Stopped as error:
-            print(f"{error}; to go on, give the same command again")
+            say(f"{error}; to go on, give the same command again")
             return 130
         page = pages.write(report, output)
     for family, (head, rows) in pages.lines(report).items():
         print_rows(f"rank correlations on {family}", head, rows)
     for found in report.findings:
         for name, reason in found.skipped.items():
-            print(f"{found.family}: {name} was not measured: {reason}")
-    print(f"numbers     {output / DONE[0]}\npage        {page}")
+            say(f"{found.family}: {name} was not measured: {reason}")
+    say(f"numbers     {output / DONE[0]}\npage        {page}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What several commands need."""
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def trusted(words: list[str]) -> tuple[str, ...]:
     """The plug-ins that a command line names itself, as package.module:object, after --trust or any other flag."""
     said = [word.partition("=")[2] if word.startswith("-") else word for word in words]
     return tuple(word for word in said if ":" in word and not Path(word).exists())
+
+
+def leave(code: int) -> None:
+    """Ends the process at once, with what was printed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def value_of(flag: str, words: list[str]) -> str | None:

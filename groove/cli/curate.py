@@ -11,6 +11,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
+from groove.terminal import say
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
 teach. This command makes one without training anything:
@@ -71,7 +72,7 @@ def run(words: list[str]) -> int:
 
         return audit.run([word for word in words if word != "--audit"])
     if "-h" in words or "--help" in words:
-        print(USAGE)
+        say(USAGE)
     settings, output = _parse(words)
     from groove import curate, host
     from groove.cli.progress import Counter
@@ -81,16 +82,16 @@ def run(words: list[str]) -> int:
         try:
             made = curate.curate(settings, output, seen=counter.update, stopped=stopped)
         except curate.Stopped as error:
-            print(f"{error}; to go on, give the same command again")
+            say(f"{error}; to go on, give the same command again")
             return 130
     finite = np.isfinite(made.rows.score)
     low, middle, high = np.quantile(made.rows.score[finite], [0, 0.5, 1])
-    print(f"scored      {len(made.rows.score)} tasks: {low:.3f} to {high:.3f}, half of them above {middle:.3f}")
+    say(f"scored      {len(made.rows.score)} tasks: {low:.3f} to {high:.3f}, half of them above {middle:.3f}")
     if not finite.all():
-        print(f"diverged    {np.sum(~finite)} tasks have no finite score, since an agent diverged; none of them is kept")
-    print(f"kept        {len(made.kept.score)} tasks: {np.min(made.kept.score):.3f} to {np.max(made.kept.score):.3f}")
-    print(f"curriculum  {output}")
-    print(f"to look at it: groove levels show {output}; to train on it: groove train --curriculum {output}")
+        say(f"diverged    {np.sum(~finite)} tasks have no finite score, since an agent diverged; none of them is kept")
+    say(f"kept        {len(made.kept.score)} tasks: {np.min(made.kept.score):.3f} to {np.max(made.kept.score):.3f}")
+    say(f"curriculum  {output}")
+    say(f"to look at it: groove levels show {output}; to train on it: groove train --curriculum {output}")
     return 0
 
 

@@ -9,6 +9,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke_scale, trusted
 from groove.protocols import PROTOCOLS
+from groove.terminal import say
 
 USAGE = """How well do rules learn on levels that nobody trained them on? Each lives on all tasks of a suite, several agents
 a task, and is measured in the course of their lives. What is done is kept: the same command goes on, another adds rules.
@@ -45,7 +46,7 @@ class Options:
 def run(words: list[str]) -> int:
     """`groove evaluate`."""
     if not words or "-h" in words or "--help" in words:
-        print(USAGE.format(suites=", ".join(PROTOCOLS)))
+        say(USAGE.format(suites=", ".join(PROTOCOLS)))
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove evaluate")
@@ -70,12 +71,12 @@ def run(words: list[str]) -> int:
         try:
             table = evaluation.evaluated(plan, folder, seen=counter.update, stopped=stopped)
         except evaluation.Stopped as error:
-            print(f"{error}; to go on, give the same command again")
+            say(f"{error}; to go on, give the same command again")
             return 130
     standings = evaluation.standings(table)
     for standing in standings:
         print_rows(*pages.lines(standing))
         for warning in pages.warnings(standing):
-            print(f"note        {warning}")
-    print(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(standings, folder)}")
+            say(f"note        {warning}")
+    say(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(standings, folder)}")
     return 0

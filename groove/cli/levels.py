@@ -11,6 +11,7 @@ import tyro
 from groove import config
 from groove.cli import parts, suites
 from groove.cli.common import cache, trusted
+from groove.terminal import say
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
@@ -61,7 +62,7 @@ def run(words: list[str]) -> int:
         "suites": suites.show,
     }
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0 if words else 2
     return commands[config.check_name("command", words[0], commands)](words[1:])
 
@@ -77,16 +78,16 @@ def show(words: list[str]) -> int:
         raise ValueError(f"first must be at least 0 levels, got {options.first}.")
     family, stored = curriculumfile.opened(options.file, trusted=trusted(words))
     for name, value in pages.facts(family, stored):
-        print(f"{name:<11} {value}")
+        say(f"{name:<11} {value}")
     rows = pages.ranked(stored.rows)
     order = list(range(len(rows.score)))
     ends = sorted({*order[: options.first], *(order[-options.first :] if options.first else [])})
     for place in ends:
-        print(f"\nrank {place + 1}  score {rows.score[place]:+.3f}  lifetime {rows.lifetime[place]}")
-        print(family.draw(curriculumfile.row(rows.level, place)))
+        say(f"\nrank {place + 1}  score {rows.score[place]:+.3f}  lifetime {rows.lifetime[place]}")
+        say(family.draw(curriculumfile.row(rows.level, place)))
     if options.page:
         pages.show(options.file, options.page, family, stored)
-        print(f"\npage        {options.page}")
+        say(f"\npage        {options.page}")
     return 0
 
 
@@ -101,16 +102,16 @@ def diff(words: list[str]) -> int:
     (family, one), (other_family, other) = (curriculumfile.opened(path, trusted=trusted(words)) for path in paths)
     found = differences.compare(one.rows, other.rows, (family, other_family))
     for name, value in pages.shared([str(path) for path in paths], found):
-        print(f"{name:<17} {value}")
+        say(f"{name:<17} {value}")
     if found.features:
-        print(f"\n{'feature':<14} {'first':<{WIDTH + 10}} {'second':<{WIDTH + 10}} distance")
+        say(f"\n{'feature':<14} {'first':<{WIDTH + 10}} {'second':<{WIDTH + 10}} distance")
     for feature in found.features:
         edges = np.histogram_bin_edges(np.concatenate([feature.first, feature.second]), WIDTH)
         drawn = [f"{_bars(values, edges)} {np.mean(values):<9.3g}" for values in (feature.first, feature.second)]
-        print(f"{feature.name:<14} {drawn[0]} {drawn[1]} {feature.distance:.2f}")
+        say(f"{feature.name:<14} {drawn[0]} {drawn[1]} {feature.distance:.2f}")
     if options.page:
         pages.show_difference(paths, options.page, found)
-        print(f"\npage        {options.page}")
+        say(f"\npage        {options.page}")
     return 0
 
 

@@ -1,6 +1,5 @@
 """`groove levels list` and `groove levels check`: the parts that there are, and whether one keeps the laws."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from groove import config
-from groove.cli.common import cache, smoke
+from groove.cli.common import cache, leave, smoke
 from groove.rulefile import shipped
+from groove.terminal import plain, say
 from levels import FAMILIES, plugins
 from levels import check as laws
 from levels.base import Family
@@ -84,7 +84,7 @@ def show(words: list[str]) -> int:
     from groove.terminal import console
 
     if words:
-        print(USAGE, end="")
+        say(USAGE, end="")
         return 0 if words in (["-h"], ["--help"]) else 2
     found, output = rows(), console()
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
@@ -92,9 +92,9 @@ def show(words: list[str]) -> int:
         group = "" if i and found[i - 1].group == row.group else row.group.removeprefix("groove.")
         source = f"{row.source}; broken: {row.broken}" if row.broken else row.source
         if output.is_terminal:
-            table.add_row(Text(group, "bold"), row.name, Text(source, "red" if row.broken else "dim"))
+            table.add_row(Text(group, "bold"), Text(plain(row.name)), Text(plain(source), "red" if row.broken else "dim"))
         else:
-            print(f"{group:<11} {row.name:<24} {source}")
+            say(f"{group:<11} {row.name:<24} {source}")
     if output.is_terminal:
         output.print(table)
     return 0
@@ -137,29 +137,27 @@ def check(words: list[str]) -> int:
     from groove.terminal import console
 
     if "-h" in words or "--help" in words:
-        print(CHECK_USAGE)
+        say(CHECK_USAGE)
     options = tyro.cli(CheckOptions, args=words, prog="groove levels check")
     cache()
     output = console()
     if output.is_terminal:
         with output.status(f"asking {options.name} about {len(laws.LAWS)} laws"):
             verdict = _verdict(options)
-        for line in laws.render(verdict).splitlines():
+        for line in plain(laws.render(verdict)).splitlines():
             output.print(Text(line, STYLES.get(line.partition(" ")[0], "")), soft_wrap=True)
     else:
         verdict = _verdict(options)
-        print(laws.render(verdict))
+        say(laws.render(verdict))
     return _left(0 if verdict.passed else 1)
 
 
 def _left(code: int) -> int:
     """Ends the process of the command `groove`; anywhere else, returns the exit code."""
-    if Path(sys.argv[0]).stem != "groove":
-        return code
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Nothing is left to be done or written, and Python would spend minutes on freeing what it traced of a slow plug-in.
-    os._exit(code)
+    if Path(sys.argv[0]).stem == "groove":
+        # Nothing is left to be done or written, and Python would spend minutes on freeing what it traced of a slow plug-in.
+        leave(code)
+    return code
 
 
 def _verdict(options: CheckOptions) -> laws.Verdict:

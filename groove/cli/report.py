@@ -7,7 +7,8 @@ from typing import Annotated
 import tyro
 
 from groove import config
-from groove.cli.common import cache
+from groove.cli.common import cache, trusted
+from groove.terminal import say
 
 USAGE = """Draws runs, and results of groove evaluate, from their files alone:
 
@@ -26,12 +27,14 @@ class Options:
     """Folders of runs, folders with results.parquet, or files of results."""
     output: Path | None = None
     """The page; by default report.html in the folder, or here where there are several."""
+    trust: tuple[str, ...] = ()
+    """Plug-ins, as package.module:object, that may be imported although only a run's folder names them."""
 
 
 def run(words: list[str]) -> int:
     """`groove report PATH...`."""
     if not words or "-h" in words or "--help" in words:
-        print(USAGE)
+        say(USAGE)
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove report")
@@ -40,17 +43,18 @@ def run(words: list[str]) -> int:
     from groove import report
 
     cache()
+    may = trusted(words)
     runs = [path for path in options.paths if not _is_result(path)]
     results = [path for path in options.paths if _is_result(path)]
     for folder in runs:
-        _complete(folder)
+        _complete(folder, may)
     if len(runs) == 1 and not results and options.output is None:
-        print(f"report      {report.write(runs[0])}")
+        say(f"report      {report.write(runs[0], trusted=may)}")
         return 0
     first = options.paths[0]
     alone = len(options.paths) == 1 and first.is_dir()
     output = options.output or ((first if alone else Path()) / "report.html")
-    print(f"report      {report.write_all(runs, results, output)}")
+    say(f"report      {report.write_all(runs, results, output, trusted=may)}")
     return 0
 
 
@@ -61,23 +65,23 @@ def _is_result(path: Path) -> bool:
     return path.suffix == ".parquet" or (path / results.NAME).is_file()
 
 
-def _complete(folder: Path) -> None:
+def _complete(folder: Path, may: tuple[str, ...]) -> None:
     """Measures what a run lacks, if its rule can be read."""
     from groove import host
 
-    settings = host.open_folder(folder)
+    settings = host.open_folder(folder, trusted=may)
     if (folder / host.RULE).is_file() and not (folder / host.SCHEDULES).is_file():
-        _measure(folder, settings)
+        _measure(folder, settings, may)
 
 
-def _measure(folder: Path, settings: config.Config) -> None:
+def _measure(folder: Path, settings: config.Config, may: tuple[str, ...]) -> None:
     """Writes the schedules of a run that has none, if its rule can be read."""
     from groove import host
 
     try:
         theta = host.theta_of(folder / host.RULE, settings)
     except ValueError as error:
-        print(f"schedules   not measured: {error}")
+        say(f"schedules   not measured: {error}")
         return
-    print("measuring what the rule does at each age", flush=True)
-    print(f"schedules   {host.save_schedules(host.assembled(folder), folder, theta)}")
+    say("measuring what the rule does at each age")
+    say(f"schedules   {host.save_schedules(host.assembled(folder, trusted=may), folder, theta)}")

@@ -9,7 +9,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import cache
-from groove.terminal import print_rows
+from groove.terminal import print_rows, say
 from levels.suites import SUITES, Chapter, Suite, chapters, content, tasks
 
 
@@ -31,19 +31,19 @@ def show(words: list[str]) -> int:
     if not options.name:
         rows = [[suite.name, _count(suite), content(suite)[:12], suite.about] for suite in SUITES.values()]
         for name, count, hashed, about in rows:
-            print(f"{name:<17} {count:>5} tasks  {hashed}  {about}")
+            say(f"{name:<17} {count:>5} tasks  {hashed}  {about}")
         return 0
     suite = SUITES[config.check_name("suite", options.name, SUITES)]
     cache()
-    print(f"{suite.name}, version {suite.version}: {suite.about}\nhash {content(suite)}")
+    say(f"{suite.name}, version {suite.version}: {suite.about}\nhash {content(suite)}")
     for chapter in chapters(suite):
-        print()
+        say()
         print_rows(f"{chapter.name}: {len(chapter.tasks)} tasks of {chapter.family.name}", *_table(chapter))
         if chapter.flat:
-            print(f"\nnot normalised, 0 and 1 being too close: {', '.join(chapter.flat)}")
+            say(f"\nnot normalised, 0 and 1 being too close: {', '.join(chapter.flat)}")
         for place in range(min(options.first, len(chapter.tasks))):
             level = jax.tree.map(lambda leaf, place=place: leaf[place], chapter.levels)
-            print(f"\n{chapter.tasks[place]}\n{chapter.family.draw(level)}")
+            say(f"\n{chapter.tasks[place]}\n{chapter.family.draw(level)}")
     return 0
 
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 import functools
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -14,6 +15,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke, trusted, value_of
 from groove.config import Config
+from groove.terminal import say
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class TrainOptions:
     process: int = -1
     """Which of them this is, from 0."""
     trust: tuple[str, ...] = ()
-    """Plug-ins, as package.module:object, that may be imported although only a file names them."""
+    """Plug-ins, as package.module:object, that may be imported although only a file or the folder of --resume names them."""
 
 
 def run(words: list[str]) -> int:
@@ -60,19 +62,20 @@ def run(words: list[str]) -> int:
     from groove import host, processes
 
     _join(words)
+    may = trusted(words)
     options, settings, folder = _parse(words)
     if _in_haste(options, settings):
         host.hurry()
     programs = cache()
     if options.resume is None:
-        processes.by_first(lambda: _create(options, settings, folder))
-    results = _train(options, settings, folder, programs)
+        processes.by_first(lambda: _create(options, settings, folder, may))
+    results = _train(options, settings, folder, programs, may)
     processes.leave()
     if not processes.first():
         return 0 if results[0].finished else 130
     if not results[0].finished:
         step = int(results[0].state.step)
-        print(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}")
+        say(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}")
         return 130
     with ExitStack() as stack:
         for held in dict.fromkeys((folder, *(result.folder for result in results))):
@@ -110,7 +113,7 @@ def _join(words: list[str]) -> None:
     processes.join(value_of("--coordinator", words) or "", *map(int, numbers))
 
 
-def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
+def _create(options: TrainOptions, settings: Config, folder: Path, may: tuple[str, ...]) -> None:
     """Asks before long runs, and makes the folder."""
     import jax
 
@@ -123,27 +126,23 @@ def _create(options: TrainOptions, settings: Config, folder: Path) -> None:
         available = options.devices or jax.device_count()
         beside = max(1, runs // devices.usable((runs,), available))
         share = devices.usable(settings.members, available) if runs == 1 else 1
-        settings = fitted(settings, options.memory * 2**30 / beside, share=share, announce=_say)
-    confirm(settings, runs=runs, agreed=options.yes, ask=terminal.ask)
+        settings = fitted(settings, options.memory * 2**30 / beside, share=share, announce=say)
+    confirm(settings, runs=runs, agreed=options.yes, ask=terminal.ask, announce=say)
     if runs > 1:
-        host.create_together(settings, folder, options.seeds, sweep=sweep, announce=_say, trusted=options.trust)
+        host.create_together(settings, folder, options.seeds, sweep=sweep, announce=say, trusted=may)
     else:
-        host.create(settings, folder, announce=_say, trusted=options.trust)
+        host.create(settings, folder, announce=say, trusted=may)
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path | None):
+def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path | None, may: tuple[str, ...]):
     """The runs themselves; of several processes the first shows and logs how they get on."""
     from groove import host, processes, terminal
 
     folders, begun = host.folders_of(folder), time.perf_counter()
     count, debug = options.devices or None, options.debug
-    train = functools.partial(host.train, folder, device_count=count, debug=debug, programs=programs)
+    how: dict[str, Any] = {"device_count": count, "debug": debug, "programs": programs, "trusted": may}
     if not processes.first():
-        return [train(lambda rows: None)]
+        return [host.train(folder, lambda rows: None, **how)]
     with ExitStack() as stack:
         show = stack.enter_context(terminal.Progress(settings))
         if not options.resume:
@@ -151,13 +150,11 @@ def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path
         logs = [_sinks(options, own) for own in folders]
         if folders == (folder,):
             sinks = [show.update, *logs[0]]
-            results = [train(lambda rows: _each(sinks, rows), announce=show.announce)]
+            results = [host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, **how)]
         else:
             show.announce(f"{len(folders)} runs side by side in {folder}; shown are their means")
             together = _Together(show.update, logs)
-            results = host.train_together(
-                folder, together.sinks, announce=show.announce, device_count=count, debug=debug, programs=programs
-            )
+            results = host.train_together(folder, together.sinks, announce=show.announce, **how)
     if results[0].finished:
         seconds = time.perf_counter() - begun
         show.announce(f"trained {settings.meta_steps} meta-steps in {seconds:.0f} s; meeting held-out tasks")
@@ -187,19 +184,19 @@ def _finish(result, *, named: bool) -> None:
     from groove.report import write
 
     if named:
-        print(result.folder.name)
+        say(result.folder.name)
     rule, curricula = host.save_rule(result), host.save_curriculum(result)
     terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
     picture = host.draw_walk(result)
     schedules = host.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
-    page = write(result.folder)
-    print(f"rule        {rule}")
+    page = write(result.folder, trusted=result.trusted)
+    say(f"rule        {rule}")
     for path in curricula:
-        print(f"curriculum  {path}")
-    print(f"schedules   {schedules}")
+        say(f"curriculum  {path}")
+    say(f"schedules   {schedules}")
     if picture:
-        print(f"walk        {picture}")
-    print(f"report      {page}")
+        say(f"walk        {picture}")
+    say(f"report      {page}")
 
 
 def _each(sinks, rows) -> None:
@@ -212,7 +209,7 @@ def _parse(words: list[str]):
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = value_of("--resume", words)
-    stored = host.open_folder(host.folders_of(Path(resumed))[0]) if resumed else None
+    stored = host.open_folder(host.folders_of(Path(resumed))[0], trusted=trusted(words)) if resumed else None
     files = _begin_with(words)
     default = stored or _fitted(smoke(config.preset(name or "quick")), files, trusted(words))
     if stored and name and name != stored.name:
@@ -224,9 +221,9 @@ def _parse(words: list[str]):
     settings = config.check(options.run)
     if stored and settings != stored:
         raise ValueError(f"{resumed} was written by another configuration: {_difference(stored, settings)}.")
-    if options.memory < 0 or (options.memory and options.resume):
+    if not 0 <= options.memory < math.inf or (options.memory and options.resume):
         raise ValueError(
-            "--memory must be positive, and cannot change a run that goes on: its blocks are part of its numbers."
+            "--memory must be positive and finite, and cannot change a run that goes on: its blocks are part of its numbers."
         )
     _check_several(options, words)
     if options.resume and options.output:

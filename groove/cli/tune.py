@@ -9,6 +9,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke_scale
 from groove.protocols import BASELINES, PROTOCOLS
+from groove.terminal import say
 
 USAGE = """\
 Searches learning rate and entropy weight of baselines for a suite at a scale, with agents of other seeds, on levels for
@@ -42,7 +43,7 @@ def run(words: list[str]) -> int:
     if not words or "-h" in words or "--help" in words:
         from groove.protocols import stored
 
-        print(USAGE.format(stored=", ".join(stored()) or "none"))
+        say(USAGE.format(stored=", ".join(stored()) or "none"))
         if not words:
             return 2
     options = tyro.cli(Options, args=words, prog="groove tune")
@@ -58,10 +59,10 @@ def run(words: list[str]) -> int:
         try:
             page = evaluation.tune(suite, scale, rules, options.output, seen=counter.update, stopped=stopped)
         except evaluation.Stopped as error:
-            print(f"{error}; to go on, give the same command again")
+            say(f"{error}; to go on, give the same command again")
             return 130
     for rule in rules:
         for chapter, setting in page["settings"][rule].items():
-            print(f"{rule:<5} {chapter:<24} rate {setting['rate']:<8g} entropy {setting['entropy']:g}")
-    print(f"settings    {options.output}")
+            say(f"{rule:<5} {chapter:<24} rate {setting['rate']:<8g} entropy {setting['entropy']:g}")
+    say(f"settings    {options.output}")
     return 0

@@ -1,9 +1,9 @@
 """Whether a run can be built from a configuration."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
 
+from groove.config.limits import LARGEST, check_counts, check_ranges
 from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
 from groove.config.presets import PRESETS, smoke
 from groove.config.settings import CHOICES, Config, Evolution, Meta
@@ -29,9 +29,9 @@ def check(config: Config) -> Config:
         ValueError: Names the field, the rule and the value.
     """
     _check_families(config)
-    _check_counts(config)
+    check_counts(config)
     _check_rates(config)
-    _check_ranges(config)
+    check_ranges(config)
     _check_rule(config)
     _check_curriculum(config)
     _check_strategy(config.evolution.strategy)
@@ -208,56 +208,6 @@ def _check_families(config: Config) -> None:
         check_choice(part, field, getattr(getattr(config, part), field))
 
 
-def _check_ranges(config: Config) -> None:
-    ranges = {
-        "grids.side": (2, config.grids.side),
-        "grids.limit": (1, config.grids.limit),
-        "bandits.pulls": (1, config.bandits.pulls),
-        "chains.length": (1, config.chains.length),
-        "chains.noise": (0, config.chains.noise),
-        "life.updates": (1, config.life.updates),
-    }
-    for name, (least, (low, high)) in ranges.items():
-        if not least <= low <= high:
-            raise ValueError(f"{name} must satisfy {least} <= low <= high, got {(low, high)}.")
-    most = min(16, config.grids.side[1] ** 2 - 1)
-    if not 1 <= config.grids.objects <= most:
-        raise ValueError(f"grids.objects must be between 1 and {most}, got {config.grids.objects}.")
-    if config.bandits.arms < 2:
-        raise ValueError(f"bandits.arms must be at least 2, got {config.bandits.arms}.")
-
-
-def _check_counts(config: Config) -> None:
-    counts = {
-        "meta_steps": config.meta_steps,
-        "chunk": config.chunk,
-        "checkpoint_every": config.checkpoint_every,
-        "life.environments": config.life.environments,
-        "life.steps": config.life.steps,
-        "meta.updates": config.meta.updates,
-        "rule.width": config.rule.width,
-        "rule.predictions": config.rule.predictions,
-        "rule.drift_width": config.rule.drift_width,
-        "rule.epochs": config.rule.epochs,
-        "rule.minibatches": config.rule.minibatches,
-        "evolution.probes": config.evolution.probes,
-        "curriculum.capacity": config.curriculum.capacity,
-        "curriculum.antagonists": config.curriculum.antagonists,
-        "curriculum.episodes": config.curriculum.episodes,
-        "curriculum.edits": config.curriculum.edits,
-        "curriculum.latent_steps": config.curriculum.latent_steps,
-        "curriculum.latent_batch": config.curriculum.latent_batch,
-        **{f"members[{i}]": count for i, count in enumerate(config.members)},
-    }
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}.")
-    if not 0 <= config.seed < 2**32 - 1:
-        raise ValueError(f"seed must be between 0 and {2**32 - 2}, got {config.seed}.")
-    if config.meta_steps % config.chunk:
-        raise ValueError(f"chunk must divide meta_steps ({config.meta_steps}), got {config.chunk}.")
-
-
 def _check_rates(config: Config) -> None:
     rates = {
         "meta.rate": config.meta.rate,
@@ -296,8 +246,8 @@ def _check_rates(config: Config) -> None:
         )
     shares |= {"life.gamma": config.life.gamma, "life.gae_lambda": config.life.gae_lambda}
     for values, good, rule in (
-        (rates, lambda x: 0 < x < math.inf, "positive and finite"),
-        (weights, lambda x: 0 <= x < math.inf, "at least 0 and finite"),
+        (rates, lambda x: 0 < x <= LARGEST, "positive and finite"),
+        (weights, lambda x: 0 <= x <= LARGEST, "at least 0 and finite"),
         (shares, lambda x: 0 <= x <= 1, "between 0 and 1"),
     ):
         for name, value in values.items():

@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
 from groove.config.checks import check
+from groove.config.limits import MOST_RUNS, check_within
 from groove.config.names import part_of
 from groove.config.settings import Config
 from groove.ranges import Number
@@ -102,6 +104,7 @@ def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]
     check_sweep(sweep)
     if idle := [field for field in sweep if not _counts(config, field)]:
         raise ValueError(f"sweep cannot vary what has no effect in this run: {', '.join(idle)}.")
+    check_within("runs side by side", seeds * math.prod(map(len, sweep.values())), 1, MOST_RUNS)
     found = {}
     for values in itertools.product(*(map(float, numbers) for numbers in sweep.values())):
         numbers = dict(zip(sweep, values, strict=True))

@@ -13,6 +13,7 @@ import jax
 from groove import build, curricula, curriculumfile, host
 from groove.base import Score
 from groove.config import Config, computed, sources
+from groove.config.limits import MOST, MOST_TASKS, check_within
 from groove.critic import critic
 from groove.curate import candidates, selection
 from groove.curate.journal import Journal
@@ -59,12 +60,10 @@ def check(settings: Curation) -> Curation:
     """
     if settings.keep not in KEEP:
         raise ValueError(f"keep must be one of {', '.join(KEEP)}, got {settings.keep!r}.")
-    for name in ("size", "block"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name} must be at least 1 task, got {getattr(settings, name)}.")
-    least = 1 if not settings.start or settings.edits else 0
-    if settings.count < least:
-        raise ValueError(f"count must be at least {least} tasks, got {settings.count}.")
+    check_within("size", settings.size, 1, MOST_TASKS, "tasks")
+    check_within("block", settings.block, 1, MOST, "tasks")
+    check_within("count", settings.count, 1 if not settings.start or settings.edits else 0, MOST_TASKS, "tasks")
+    check_within("edits", max(settings.edits, 0), 0, MOST)
     if settings.edits < 0 or (settings.edits and not settings.start):
         raise ValueError(f"edits must be at least 0, and need tasks to start from, got {settings.edits}.")
     return settings

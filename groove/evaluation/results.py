@@ -16,13 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from groove.config import computed
+from levels.dataset import parquet
 from levels.files import whole
 
 VERSION = "2"
 """Of the columns. Files of other versions are refused."""
 KEY = b"groove.results"
 NAME = "results.parquet"
-MOST_ROWS = 50_000_000
+BYTES_OF_A_ROW, TIMES = 128, 1024
+"""In memory without text; and the memory that results may take for each byte of their file: they say of every row which rule
+it is of, and with which packages it was measured."""
 OPTIMUM, A2C, FLAT, UNKNOWN = "optimum", "a2c", "flat", ""
 """What 1 is on a task: the exact optimum; what tuned A2C reaches; nothing, being known to be too close to 0; unknown."""
 CLOSE = 1e-5
@@ -86,21 +89,31 @@ def read(path: Path) -> pa.Table:
     path = path / NAME if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; groove evaluate writes one.")
+    most = parquet.most_bytes_of(path, times=TIMES)
+    with parquet.opened(path) as file:
+        _check_schema(path, file.schema_arrow)
+        parquet.check_size(path, parquet.counted(path), BYTES_OF_A_ROW, most)
+    words = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        metadata = file.schema_arrow.metadata or {}
-        if KEY not in metadata:
-            raise ValueError(f"{path} is no file of results.")
-        if metadata[KEY] != VERSION.encode():
-            raise ValueError(f"{path} has version {metadata[KEY].decode()!r} of the columns, this reads {VERSION!r}.")
-        if not file.schema_arrow.remove_metadata().equals(SCHEMA.remove_metadata()):
-            raise ValueError(f"{path} has other columns than {', '.join(SCHEMA.names)}.")
-        if file.metadata.num_rows > MOST_ROWS:
-            raise ValueError(f"{path} says that it holds {file.metadata.num_rows} rows, more than {MOST_ROWS}.")
-        table = file.read(use_threads=False).cast(SCHEMA)
+        with parquet.opened(path, words) as file:
+            coded = file.read(use_threads=False)
+        if sum(parquet.bytes_of_text(coded[name], padded=False) for name in words) > most:
+            raise ValueError(f"{path}: its text takes more than the {most / 2**20:.0f} MiB that may be read of such a file.")
+        table = coded.cast(SCHEMA)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged or no Parquet file: {' '.join(str(error).split())}.") from error
+        raise parquet.damaged(path, error) from error
     return _checked(path, table)
+
+
+def _check_schema(path: Path, schema: pa.Schema) -> None:
+    metadata = schema.metadata or {}
+    if KEY not in metadata:
+        raise ValueError(f"{path} is no file of results.")
+    if metadata[KEY] != VERSION.encode():
+        version = metadata[KEY].decode(errors="replace")
+        raise ValueError(f"{path} has version {version!r} of the columns, this reads {VERSION!r}.")
+    if not schema.remove_metadata().equals(SCHEMA.remove_metadata()):
+        raise ValueError(f"{path} has other columns than {', '.join(SCHEMA.names)}.")
 
 
 def _checked(path: Path, table: pa.Table) -> pa.Table:

@@ -1,5 +1,6 @@
 """What results say: returns between 0 and 1, summed up over tasks, seeds and meta-seeds, rules beside one another."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -144,13 +145,15 @@ def _cube(
     """Returns f64[points, metas, seeds, tasks] of a rule, NaN of agents that diverged; None where some are missing."""
     own = columns["rule"] == rule
     axes = [np.unique(columns[name][own]) for name in ("update", "meta_seed", "seed")]
-    cube = np.full((*map(len, axes), len(tasks)), np.inf)  # which no row holds
+    if own.sum() != math.prod([*map(len, axes), len(tasks)]) or len(axes[0]) < len(points):
+        return None  # before it takes memory: rows differ, so that all are there if they are as many
+    cube = np.empty((*map(len, axes), len(tasks)))
     order = {task: place for place, task in enumerate(tasks)}
     places = [
         np.searchsorted(axis, columns[name][own]) for axis, name in zip(axes, ("update", "meta_seed", "seed"), strict=True)
     ]
     cube[*places, [order[task] for task in columns["task"][own]]] = columns["episode_return"][own]
-    return None if np.isinf(cube).any() or len(axes[0]) < len(points) else cube
+    return cube
 
 
 def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:

@@ -20,7 +20,7 @@ from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
 from groove.host.process import LOCK, InUse, hurried, locked
-from groove.library import load_rule, needed
+from groove.library import check_trusted, load_rule
 
 RULE = rulefile.RULE
 START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
@@ -197,20 +197,21 @@ def rule_file(path: str) -> Path:
     return rulefile.locate(path)
 
 
-def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
+def assembled(folder: Path, *, new: bool = False, newborn: bool = False, trusted: tuple[str, ...] = ()) -> Run:
     """The run of a folder, built from its configuration and the files that lie beside that.
 
     Args:
         folder: Of the run.
         new: Whether it is to begin: then references of tasks from files are computed, which a checkpoint has.
         newborn: Whether it is to begin with a newborn rule, whatever the run began with.
+        trusted: As of `open_folder`; the antagonist's file may name them as well.
     """
-    settings = open_folder(folder)
+    settings = open_folder(folder, trusted=trusted)
     return build(
         settings,
         Inputs(
             start=theta_of(folder / START, settings) if settings.start and not newborn else None,
-            saved=_own(settings, folder / ANTAGONIST),
+            saved=_saved(settings, folder / ANTAGONIST, trusted),
             given=tasks.given(folder, settings, new=new),
             latents=latents.found(latents.of_folder(settings, folder)),
         ),
@@ -220,14 +221,6 @@ def assembled(folder: Path, *, new: bool = False, newborn: bool = False) -> Run:
 def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | None:
     """How to make the antagonist, where that is a learned rule."""
     return functools.partial(load_rule, path, trusted=trusted) if is_file(settings.curriculum.antagonist) else None
-
-
-def _own(settings: Config, path: Path) -> Saved | None:
-    """The same of the copy in a run's folder, whose plug-ins were trusted when the folder was made."""
-    if not is_file(settings.curriculum.antagonist):
-        return None
-    about = rulefile.load_rule_file(path)[1]
-    return _saved(settings, path, needed(config.from_json(about["config"])))
 
 
 def check_start(path: Path, settings: Config) -> None:
@@ -259,15 +252,21 @@ def theta_of(path: Path, settings: Config) -> Theta:
         raise ValueError(f"{path} must hold a rule like that of the configuration, but {error}") from error
 
 
-def open_folder(folder: Path) -> Config:
-    """Reads the configuration of an existing run.
+def open_folder(folder: Path, *, trusted: tuple[str, ...] = ()) -> Config:
+    """Reads the configuration of an existing run, once all that it names may be imported.
+
+    Args:
+        folder: Of the run.
+        trusted: Plug-ins of the form package.module:object that it may name; those of entry points need no trust.
 
     Raises:
-        ValueError: The folder is no run.
+        ValueError: The folder is no run, or names a plug-in that is not trusted.
     """
     if not (folder / CONFIG).is_file():
         raise ValueError(f"{folder} is not a run folder: it has no config.json.")
-    return config.load(folder / CONFIG)
+    settings = config.load(folder / CONFIG)
+    check_trusted(folder / CONFIG, [name for _, name in config.plugged(settings)], trusted)
+    return settings
 
 
 def versions() -> dict[str, str]:

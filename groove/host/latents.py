@@ -51,7 +51,7 @@ def load(path: Path, family: Family) -> Latent:
     flat, metadata = rulefile.load_rule_file(path)
     try:
         return rulefile.unflatten(shape(family.generator, samples=int(metadata["samples"])), flat)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} must hold an autoencoder of levels of {family.name!r}, but {error}") from error
 
 

@@ -38,19 +38,28 @@ class Result(NamedTuple):
     folder: Path
     state: State
     finished: bool  # False if it was interrupted
+    trusted: tuple[str, ...] = ()  # plug-ins that its folder may name
 
 
 class Loop:
     """The compiled functions of a run, or of several side by side, and the files that they feed."""
 
     def __init__(
-        self, run: Run, home: Path, folders: Sequence[Path], mesh: Mesh, *, debug: bool, programs: Path | None = None
+        self,
+        run: Run,
+        home: Path,
+        folders: Sequence[Path],
+        mesh: Mesh,
+        *,
+        debug: bool,
+        programs: Path | None = None,
+        trusted: tuple[str, ...] = (),
     ):
         """Args: home: Where checkpoints are; folders: of each run, `home` where there is one; programs: their place."""
-        self.programs = programs
+        self.programs, self.trusted = programs, trusted
         self.run, self.home, self.folders, self.mesh, self.debug = run, home, folders, mesh, debug
         self.alone = tuple(folders) == (home,)
-        self.settings = [open_folder(folder) for folder in folders]
+        self.settings = [open_folder(folder, trusted=trusted) for folder in folders]
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
@@ -78,7 +87,7 @@ class Loop:
             self.save(state)
         state, finished = self.collect(state), int(state.step) >= total
         results = [
-            Result(remade(self.run, settings), folder, self.of_run(state, i), finished)
+            Result(remade(self.run, settings), folder, self.of_run(state, i), finished, self.trusted)
             for i, (settings, folder) in enumerate(zip(self.settings, self.folders, strict=True))
         ]
         if finished and not self.alone:

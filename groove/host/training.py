@@ -8,7 +8,6 @@ import jax
 from jax.sharding import Mesh
 
 from groove import checkpoint, devices, processes
-from groove.build import Run
 from groove.config import Config, blocks_of_lives, sources, whole_lives
 from groove.host.folder import (
     TOGETHER,
@@ -34,6 +33,7 @@ def train(
     device_count: int | None = None,
     debug: bool = False,
     programs: Path | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> Result:
     """Runs, or goes on with, the run of `folder` until it is done or interrupted.
 
@@ -48,20 +48,22 @@ def train(
         debug: Whether to keep what is needed to say which operation was the first to make NaN: twice the memory for agents,
             and minutes when it happens.
         programs: A folder in which what is traced is kept for the next start; None to trace at every start.
+        trusted: Plug-ins of the form package.module:object that the folder may name, see `open_folder`.
 
     Raises:
-        ValueError: There are not as many devices, or they do not divide every family's members; or the folder is one of
-            runs side by side that are not done.
+        ValueError: There are not as many devices, or they do not divide every family's members; the folder is one of runs
+            side by side that are not done, or names a plug-in that is not trusted.
         NotFinite: A meta-gradient, a fitness or theta was not finite; the last good checkpoint is kept.
         OSError: The disk is full or not writable.
     """
-    settings = open_folder(folder)
+    settings = open_folder(folder, trusted=trusted)
     _check_alone(folder)
-    _announce_changes(folder, announce)
+    _announce_changes(folder, settings, announce)
     with owned(folder):
-        run = _assembled(folder, folder)
+        run = assembled(folder, new=not begun(folder), trusted=trusted)
         processes.by_first(lambda: check_space(run, folder))
-        loop = Loop(run, folder, (folder,), mesh_of(settings, device_count, announce), debug=debug, programs=programs)
+        mesh = mesh_of(settings, device_count, announce)
+        loop = Loop(run, folder, (folder,), mesh, debug=debug, programs=programs, trusted=trusted)
         return loop.train((sink,), announce)[0]
 
 
@@ -73,6 +75,7 @@ def train_together(
     device_count: int | None = None,
     debug: bool = False,
     programs: Path | None = None,
+    trusted: tuple[str, ...] = (),
 ) -> list[Result]:
     """Runs, or goes on with, several runs that differ in their seeds and in numbers, as one program.
 
@@ -84,6 +87,7 @@ def train_together(
         device_count: How many devices share out the runs; by default as many as can. It must divide their number.
         debug: As of `train`.
         programs: As of `train`.
+        trusted: As of `train`.
 
     Raises:
         ValueError: There are not as many devices, or they do not divide the number of runs; or one of these has gone on
@@ -102,13 +106,15 @@ def train_together(
         )
     if not devices.fit((len(folders),), count):
         raise ValueError(f"devices must divide the number of runs, got {count} and {len(folders)}.")
-    _announce_changes(folders[0], announce)
+    _announce_changes(folders[0], open_folder(folders[0], trusted=trusted), announce)
     with ExitStack() as stack:
         for held in (folder, *folders):
             stack.enter_context(owned(held))
-        run = _assembled(folders[0], folder)
+        run = assembled(folders[0], new=not begun(folder), trusted=trusted)
         check_space(run, folder, runs=len(folders))
-        return Loop(run, folder, folders, devices.mesh(count, RUNS), debug=debug, programs=programs).train(sinks, announce)
+        mesh = devices.mesh(count, RUNS)
+        loop = Loop(run, folder, folders, mesh, debug=debug, programs=programs, trusted=trusted)
+        return loop.train(sinks, announce)
 
 
 def _check_alone(folder: Path) -> None:
@@ -126,10 +132,6 @@ def _check_together(folder: Path, folders: Sequence[Path]) -> None:
     for own in folders:
         if (alone := checkpoint.newest(own / "checkpoints")) > together:
             raise ValueError(f"{own} has gone on alone, to meta-step {alone}: resume each run by its own folder.")
-
-
-def _assembled(folder: Path, saved: Path) -> Run:
-    return assembled(folder, new=not begun(saved))
 
 
 def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None]) -> Mesh:
@@ -159,10 +161,10 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
     return devices.mesh(count)
 
 
-def _announce_changes(folder: Path, announce: Callable[[str], None]) -> None:
+def _announce_changes(folder: Path, settings: Config, announce: Callable[[str], None]) -> None:
     """Says what is not as it was when the run began, such as packages: then it may not go on bit for bit."""
     before, now = surroundings_of(folder), surroundings()
-    for parts in sources(open_folder(folder)).values():
+    for parts in sources(settings).values():
         now = {**parts, **now}
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
     if changed:

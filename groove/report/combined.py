@@ -10,13 +10,13 @@ from groove.report import figures, html, page, results
 from groove.report.figures import Picture
 
 
-def write(runs: Sequence[Path], found: Sequence[Path], output: Path) -> Path:
+def write(runs: Sequence[Path], found: Sequence[Path], output: Path, trusted: tuple[str, ...] = ()) -> Path:
     """See `groove.report.write_all`."""
     pictures: list[Picture] = []
     blocks = _results(found, pictures) if found else []
     for place, folder in enumerate(runs):
         own: list[Picture] = []
-        name, body = page.drawn(folder, own)
+        name, body = page.drawn(folder, own, trusted)
         pictures.extend(picture._replace(name=f"{place}-{picture.name}") for picture in own)
         blocks.append(f"<h1>{escape(name)}</h1>\n{body}")
     title = "Evaluation" if found else "Runs"

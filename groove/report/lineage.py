@@ -74,21 +74,28 @@ def lineage(serial: np.ndarray, parent: np.ndarray) -> Lineage:
     places = {int(number): place for place, number in enumerate(serial)}
     above = np.array([-1 if number == -1 else places.get(int(number), -1) for number in parent], np.int32).reshape(-1)
     lost = (np.asarray(parent) != -1) & (above < 0)
-    for place in range(len(above)):  # a file of somebody else's may hold circles: each is cut at one place
-        last = _line(place, above)[-1]
-        above[last] = -1 if above[last] >= 0 else above[last]
-    lines = [_line(place, above) for place in range(len(above))]
-    generation = np.array([len(line) - 1 + int(lost[line[-1]]) for line in lines], np.int32)
-    roots = [("lost", int(parent[line[-1]])) if lost[line[-1]] else ("kept", line[-1]) for line in lines]
-    numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
-    return Lineage(above, lost, generation, np.array([numbers[root] for root in roots], np.int32))
+    generation, root = np.full(len(above), -1, np.int32), np.arange(len(above))
+    for place in range(len(above)):
+        if not (line := _unseen(place, above, generation)):
+            continue
+        oldest, top = line[-1], int(above[line[-1]])
+        if top >= 0 and generation[top] < 0:  # a file of somebody else's may hold circles: each is cut at one place
+            above[oldest] = top = -1
+        begin = int(lost[oldest]) if top < 0 else int(generation[top]) + 1
+        for number, one in enumerate(reversed(line)):
+            generation[one], root[one] = begin + number, oldest if top < 0 else root[top]
+    roots = [("lost", int(parent[first])) if lost[first] else ("kept", int(first)) for first in root]
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(roots))}
+    return Lineage(above, lost, generation, np.array([numbers[one] for one in roots], np.int32))
 
 
-def _line(place: int, above: np.ndarray) -> list[int]:
-    """A row and its kept ancestors, the oldest last; a circle ends before it closes."""
-    line = [place]
-    while above[line[-1]] >= 0 and above[line[-1]] not in line:
-        line.append(int(above[line[-1]]))
+def _unseen(place: int, above: np.ndarray, generation: np.ndarray) -> list[int]:
+    """A row and its kept ancestors below the first whose generation is known, the oldest last; no circle closes."""
+    line, seen = [], set[int]()
+    while place >= 0 and generation[place] < 0 and place not in seen:
+        line.append(place)
+        seen.add(place)
+        place = int(above[place])
     return line
 
 
@@ -107,7 +114,7 @@ def trees(found: Lineage, score: np.ndarray) -> list[Tree]:
 def _tree(found: Lineage, score: np.ndarray, members: np.ndarray) -> Tree:
     chosen: list[int] = []
     for place in members[np.argsort(-score[members], kind="stable")]:
-        more = [*chosen, *(one for one in _line(int(place), found.parent) if one not in chosen)]
+        more = [*chosen, *_beyond(chosen, int(place), found.parent)]
         inner = {int(found.parent[one]) for one in more}
         if len(more) <= NODES and sum(one not in inner for one in more) <= LEAVES:
             chosen = more
@@ -115,6 +122,15 @@ def _tree(found: Lineage, score: np.ndarray, members: np.ndarray) -> Tree:
     x = _places(rows, found.parent)
     first = [x[one] for one in rows if found.parent[one] not in rows]
     return Tree(tuple(rows), x, bool(found.lost[rows[0]]), len(members), float(np.mean(first)))
+
+
+def _beyond(chosen: Sequence[int], place: int, parent: np.ndarray) -> list[int]:
+    """A row and its kept ancestors that are not chosen yet; of more than a tree may hold the first."""
+    line: list[int] = []
+    while place >= 0 and place not in chosen and len(line) <= NODES:
+        line.append(place)
+        place = int(parent[place])
+    return line
 
 
 def _places(rows: Sequence[int], parent: np.ndarray) -> dict[int, float]:

@@ -13,23 +13,23 @@ from groove.report.figures import Picture
 from groove.report.record import Record
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, trusted: tuple[str, ...] = ()) -> Path:
     """See `groove.report.write`."""
     pictures: list[Picture] = []
-    name, body = drawn(folder, pictures)
+    name, body = drawn(folder, pictures, trusted)
     page = folder / "report.html"
     host.write_text(page, html.document(name, body))
     figures.save(pictures, folder / "figures")
     return page
 
 
-def drawn(folder: Path, pictures: list[Picture]) -> tuple[str, str]:
+def drawn(folder: Path, pictures: list[Picture], trusted: tuple[str, ...] = ()) -> tuple[str, str]:
     """A run's name and all that is to be said of it; the pictures in it are added to the list.
 
     Raises:
-        ValueError: The folder is no run.
+        ValueError: The folder is no run, or names a plug-in that is not trusted.
     """
-    run = record.read(folder)
+    run = record.read(folder, trusted)
     sections = (_about, _held_out, _schedules, _learning, _curriculum, _health, _walk)
     return run.name, "\n".join(section(run, pictures) for section in sections)
 

@@ -51,13 +51,13 @@ class Record(NamedTuple):
     missing: tuple[str, ...]  # sentences
 
 
-def read(folder: Path) -> Record:
+def read(folder: Path, trusted: tuple[str, ...] = ()) -> Record:
     """Reads a run folder; what is missing or damaged is left out and named in `missing`.
 
     Raises:
-        ValueError: The folder is no run.
+        ValueError: The folder is no run, or names a plug-in that is not trusted.
     """
-    config = host.open_folder(folder)
+    config = host.open_folder(folder, trusted=trusted)
     versions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {})
     families = tuple(build.family(config, name) for name in config.families)
     missing: list[str] = []

@@ -32,10 +32,13 @@ def series(metrics: Sequence[Metrics], name: str, weight: str | None = None) -> 
 
 def smooth(points: Series, at: Numbers, bandwidth: float) -> Numbers:
     """Means f64[at] of a series around each place, weighted by a normal kernel (Nadaraya and Watson 1964)."""
-    distance = (at[:, None] - points.step[None, :]) / bandwidth
-    exponent = -0.5 * np.square(distance)
-    kernel = points.weight * np.exp(exponent - np.max(exponent, axis=1, keepdims=True))  # the nearest point has 1
-    return np.sum(kernel * points.value, axis=1) / np.maximum(np.sum(kernel, axis=1), 1e-300)
+    return np.array([_mean_near(points, place, bandwidth) for place in at])
+
+
+def _mean_near(points: Series, place: np.float64, bandwidth: float) -> np.float64:
+    exponent = -0.5 * np.square((place - points.step) / bandwidth)
+    kernel = points.weight * np.exp(exponent - np.max(exponent))  # the nearest point has 1
+    return np.sum(kernel * points.value) / np.maximum(np.sum(kernel), 1e-300)
 
 
 def line(points: Series) -> tuple[Numbers, Numbers]:

@@ -57,6 +57,9 @@ LAWS: tuple[Law, ...] = (
 )
 """All laws, in the order in which they are asked."""
 
+MOST = 2**20
+"""Levels, and episodes of a level."""
+
 PAD = "A value that makes a shape must be known while tracing: pad to the largest size."
 
 HINTS: tuple[tuple[type[BaseException], str, str], ...] = (
@@ -121,13 +124,19 @@ def check(
     """
     if min(levels, episodes) < 2:
         raise ValueError(f"levels and episodes must be at least 2, got {(levels, episodes)}.")
+    if max(levels, episodes) > MOST:
+        raise ValueError(f"levels and episodes must be at most {MOST}, got {(levels, episodes)}.")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be between 0 and {2**32 - 1}, got {seed}.")
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}.")
     asked = tuple(map(_known, only))
     called = name or str(getattr(part, "__name__", type(part).__name__))
     try:
         found = made(part, family)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # a person's
+        raise
+    except BaseException as error:
         return Verdict(called, (_raised("making", error),))
     if isinstance(found, Family):
         if family is not None:
@@ -178,7 +187,9 @@ def _asked(law: Law, subject: Subject) -> Finding:
     except Fault as fault:
         drawn = "" if fault.level is None else _drawn(subject, fault.level)
         finding = Finding(law.name, "failed", fault.reason, fault.hint, drawn)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # a person's
+        raise
+    except BaseException as error:
         finding = _raised(law.name, error)
     if finding.outcome != "failed" and _global_randomness() != before:
         hint = "Take all chance from the key or the noise: jax.random.uniform(key), levels.base.uniform(word)."
@@ -197,7 +208,9 @@ def _raised(law: str, error: BaseException) -> Finding:
     place = f" in {frames[-1].name} (line {frames[-1].lineno} of {Path(frames[-1].filename).name})" if frames else ""
     try:
         lines = str(error).strip().splitlines() or ["no message"]
-    except Exception:  # its own, when asked for its text
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its own, when asked for its text
         lines = ["a message that cannot be read"]
     hint = next((hint for kind, phrase, hint in HINTS if isinstance(error, kind) and phrase in lines[0]), "")
     return Finding(law, "failed", f"{type(error).__name__}{place}: {lines[0][:300]}", hint)
@@ -214,5 +227,7 @@ def _is_machinery(path: str) -> bool:
 def _drawn(subject: Subject, level: Level) -> str:
     try:
         return fields(level) if subject.family is None else str(subject.family.draw(level))
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:  # a person's
+        raise
+    except BaseException:
         return fields(level)

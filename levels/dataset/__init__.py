@@ -5,7 +5,8 @@ Arrays are flattened into lists, their shape stands in the field's metadata.
 """
 
 from levels.dataset.header import Description
-from levels.dataset.reading import MOST_BYTES, Dataset, describe, family_of, load
+from levels.dataset.parquet import MOST_BYTES
+from levels.dataset.reading import Dataset, describe, family_of, load
 from levels.dataset.writing import save
 
 __all__ = ["MOST_BYTES", "Dataset", "Description", "describe", "family_of", "load", "save"]

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from levels.base import Level
+from levels.dataset import parquet
 
 Leaf: TypeAlias = jax.Array | np.ndarray | jax.ShapeDtypeStruct
 
@@ -120,15 +121,14 @@ def to_numpy(path: Path, name: str, column: pa.ChunkedArray, form: Form, most_by
 
 def _text(path: Path, name: str, column: pa.ChunkedArray, most_bytes: int) -> np.ndarray:
     """Text [rows], from words and their numbers, so that a long word that is repeated often is met in time."""
-    row, words, numbers = 0, [np.zeros(1, np.str_)], [np.zeros(0, np.int64)]
-    for chunk in column.chunks:
-        coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
-        if coded.null_count:
-            raise ValueError(f"{path}: the column {name} has no value in row {row + coded.is_null().index(True).as_py()}.")
-        numbers.append(coded.indices.to_numpy(zero_copy_only=False) + sum(map(len, words)))
-        words.append(np.array([word or "" for word in coded.dictionary.to_pylist()], np.str_))
-        row += len(chunk)
-        bytes_of_a_word = max(some.dtype.itemsize for some in words)
-        if bytes_of_a_word * max(len(column), sum(map(len, words))) > most_bytes:
-            raise ValueError(f"{path}: the text of the column {name} takes more than {most_bytes / 2**20:.0f} MiB.")
+    if column.null_count:
+        raise ValueError(f"{path}: the column {name} has no value in row {column.is_null().index(True).as_py()}.")
+    chunks = [chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode() for chunk in column.chunks]
+    coded = pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
+    if parquet.bytes_of_text(coded, padded=True) > most_bytes:
+        raise ValueError(f"{path}: the text of the column {name} takes more than {most_bytes / 2**20:.0f} MiB.")
+    words, numbers = [np.zeros(1, np.str_)], [np.zeros(0, np.int64)]
+    for chunk in coded.chunks:
+        numbers.append(chunk.indices.to_numpy(zero_copy_only=False) + sum(map(len, words)))
+        words.append(np.array([word or "" for word in chunk.dictionary.to_pylist()], np.str_))
     return np.concatenate(words)[np.concatenate(numbers)]

@@ -38,12 +38,12 @@ def read(path: Path, schema: pa.Schema, rows: int) -> Description:
     """
     try:
         header = json.loads((schema.metadata or {})[KEY])
-        version = header["version"]
+        version, sealed = header["version"], _sealed(header)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no file of levels: its metadata lack {KEY.decode()!r}.") from error
     if version != VERSION:
         raise ValueError(f"{path} has version {version!r} of the schema, this reads {VERSION!r}.")
-    if header != _sealed(header):
+    if header != sealed:
         raise ValueError(f"{path} is damaged or was edited: its metadata do not have the hash that they state.")
     texts = [header.get("family"), header.get("sha256")]
     metadata = header.get("metadata")

@@ -7,17 +7,18 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from levels.base import Family, Level
-from levels.dataset import columns, footer, header
+from levels.dataset import columns, header, parquet
 from levels.dataset.columns import Form, Leaf
 from levels.dataset.footer import Group
 from levels.dataset.forms import check_levels, native, nested
 from levels.dataset.header import Description
 
-MOST_BYTES = 2**30
-"""The memory that the columns of a file may take, unless `load` is told otherwise."""
+LEAST_OF_A_VALUE = 8
+"""Bytes that even nothing takes in a row of a column."""
+MOST_NESTED = 32
+"""Branches of a level within one another."""
 
 
 class Dataset(NamedTuple):
@@ -50,7 +51,7 @@ def describe(path: str | Path) -> Description:
         ('coins', 2, {'seed': '7'})
     """
     path = Path(path)
-    with _open(path) as file:
+    with parquet.opened(path) as file:
         return header.read(path, file.schema_arrow, file.metadata.num_rows)
 
 
@@ -75,13 +76,13 @@ def family_of(path: str | Path) -> Family | None:
         3
     """
     path = Path(path)
-    with _open(path) as file:
+    with parquet.opened(path) as file:
         about = header.read(path, file.schema_arrow, file.metadata.num_rows)
         return native(path, about.family, _forms(path, file.schema_arrow))
 
 
 def load(
-    path: str | Path, like: Level | None = None, *, family: Family | str | None = None, most_bytes: int = MOST_BYTES
+    path: str | Path, like: Level | None = None, *, family: Family | str | None = None, most_bytes: int | None = None
 ) -> Dataset:
     """Reads what `save` wrote, once it is found to be whole and of the right kind: all of it, or nothing.
 
@@ -91,7 +92,8 @@ def load(
             `family`, if that is given as a whole; of the family that the file names, if this library has it, whose sizes
             the file then decides; else a nested dictionary of whatever the file holds.
         family: The family that it must be of, or its name. None accepts any.
-        most_bytes: The memory that its columns may take; larger files are refused before they are read.
+        most_bytes: The memory that its columns may take; files with more are refused before they are read. By default 64 MiB
+            and 256 bytes for each of the file's, at most 1 GiB.
 
     Returns:
         The levels, checked one by one where the family is given as a whole or is this library's; and the other columns.
@@ -113,20 +115,20 @@ def load(
         ('GridLevel', (3, 5, 5))
     """
     path = Path(path)
-    with _open(path) as file:
-        schema = file.schema_arrow
+    with parquet.opened(path) as file:
+        schema, most = file.schema_arrow, parquet.most_bytes_of(path) if most_bytes is None else most_bytes
         about = header.read(path, schema, file.metadata.num_rows)
         name = family.name if isinstance(family, Family) else family
         if name not in (None, about.family):
             raise ValueError(f"{path} holds levels of the family {about.family!r}, not {name!r}.")
         forms = _forms(path, schema)
-        _check_size(path, _footer(path), forms, most_bytes)
+        _check_size(path, parquet.counted(path), forms, most)
         known = family if isinstance(family, Family) else native(path, about.family, forms) if like is None else None
         if like is None:
             like = nested(path, forms) if known is None else jax.eval_shape(known.generator.sample, jax.random.key(0))
         wanted = columns.named(like)
         _check_columns(path, forms, wanted)
-    table = _read(path, forms, most_bytes)
+    table = _read(path, forms, most)
     columns.check_finite({name: table[name] for name in wanted}, str(path))
     levels = jax.tree.unflatten(jax.tree.structure(like), [table[name] for name in wanted])
     if known is not None:
@@ -137,57 +139,25 @@ def load(
     return Dataset(levels, extra, about.family, about.metadata, about.content)
 
 
-def _open(path: Path, words: list[str] | None = None) -> pq.ParquetFile:
-    """A Parquet file, of which only the footer was read; columns named in `words` come as words and their numbers."""
-    _footer(path)  # refuses what pyarrow would end the process over
-    try:
-        return pq.ParquetFile(
-            path,
-            read_dictionary=words,
-            thrift_string_size_limit=2**26,
-            thrift_container_size_limit=2**20,
-            page_checksum_verification=True,
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-
-
-def _footer(path: Path) -> tuple[Group, ...]:
-    """What the footer counts, before pyarrow sees it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file.")
-    try:
-        return footer.read(path)
-    except (ValueError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is damaged or no Parquet file: {' '.join(str(error).split())}.")
-
-
 def _forms(path: Path, schema: pa.Schema) -> dict[str, Form]:
     if len(set(schema.names)) < len(schema.names):
         raise ValueError(f"{path} has columns of one name: {schema.names}.")
+    for name in schema.names:
+        if columns.is_level(name) and name.count(".") > MOST_NESTED:
+            raise ValueError(f"{path} has a column of a level with {name.count('.')} dots, more than {MOST_NESTED}.")
     return {field.name: columns.form(path, field) for field in schema}
 
 
 def _check_size(path: Path, groups: tuple[Group, ...], forms: Mapping[str, Form], most_bytes: int) -> None:
     """Raises a ValueError if the columns are larger than allowed, or than they say, judged by the footer alone."""
-    rows = sum(group.rows for group in groups)
     for group in groups:
         if len(group.chunks) != len(forms):
             raise ValueError(f"{path} is damaged: a group of rows has {len(group.chunks)} columns, not {len(forms)}.")
         for chunk, (name, form) in zip(group.chunks, forms.items(), strict=True):
             if not 0 <= chunk.values <= group.rows * max(1, form.size):
                 raise ValueError(f"{path}: the column {name} must have {form} in every row, but it counts other values.")
-    size = rows * sum(form.size * max(form.dtype.itemsize, 1) for form in forms.values())
-    size = max(size, sum(chunk.size for group in groups for chunk in group.chunks))
-    if size > most_bytes:
-        raise ValueError(
-            f"{path} holds {rows} rows, {size / 2**20:.0f} MiB in all, more than the {most_bytes / 2**20:.0f} MiB that may "
-            "be read; allow more by most_bytes."
-        )
+    of_a_row = sum(max(form.size * form.dtype.itemsize, LEAST_OF_A_VALUE) for form in forms.values())
+    parquet.check_size(path, groups, of_a_row, most_bytes)
 
 
 def _check_columns(path: Path, forms: Mapping[str, Form], wanted: Mapping[str, Leaf]) -> None:
@@ -204,10 +174,10 @@ def _check_columns(path: Path, forms: Mapping[str, Form], wanted: Mapping[str, L
 def _read(path: Path, forms: Mapping[str, Form], most_bytes: int) -> dict[str, np.ndarray]:
     words = [name for name, form in forms.items() if form.dtype.kind == "U"]
     try:
-        with _open(path, words) as file:
+        with parquet.opened(path, words) as file:
             table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
+        raise parquet.damaged(path, error) from error
     if table.column_names != list(forms):
         raise ValueError(f"{path} is damaged: its columns are not those of its schema.")
     return {name: columns.to_numpy(path, name, table.column(name), form, most_bytes) for name, form in forms.items()}

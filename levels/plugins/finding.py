@@ -143,7 +143,9 @@ def reason(error: BaseException) -> str:
     """The kind of an exception and the first line of its message, whatever that does when it is asked for."""
     try:
         lines = str(error).strip().splitlines() or ["no message"]
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         lines = ["a message that cannot be read"]
     return f"{type(error).__name__}: {lines[0][:300]}"
 
@@ -182,12 +184,16 @@ def _imported(plugin: Plugin) -> object:
         raise ValueError(f"{plugin} must be of the form package.module:object, got {plugin.target!r}.")
     try:
         found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # a person's
+        raise
+    except BaseException as error:
         raise ValueError(f"{plugin} cannot be imported: {reason(error)}") from error
     for part in path.split(".") if path else ():
         try:
             found = getattr(found, part)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             public = [name for name in dir(found) if not name.startswith("_")]
             raise ValueError(f"{plugin} cannot be loaded: {error}{_nearest(part, public)}") from error
     return found

@@ -122,9 +122,9 @@ def blaming(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except PluginError:
+    except (PluginError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise PluginError(f"plug-in {name!r} fails: {reason(error)}") from error
 
 
