@@ -1,7 +1,8 @@
 """Checkpoints: a state on disk, written whole or not at all, and checked before it is used.
 
-A checkpoint is a folder `step_00000123` with the arrays (orbax) and a `manifest.json` that lists the size and SHA-256 of
-every file and the path, shape and dtype of every leaf. It is written under another name, synced to the disk and renamed.
+A checkpoint is a folder `step_00000123` with the arrays (orbax) and a `manifest.json`, which names its run and lists
+the size and SHA-256 of every file and the path, shape and dtype of every leaf. It is written under another name, synced to
+the disk and renamed.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from groove import processes
 
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
-_VERSION = 1
+_VERSION = 2
 _MANIFEST = "manifest.json"
 _ARRAYS = "arrays"
 _UNFINISHED = ".unfinished"
@@ -76,7 +77,7 @@ def difference(have: Iterable[Leaf], want: Iterable[Leaf]) -> str | None:
     return None
 
 
-def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3) -> Path:
+def save(folder: str | Path, step: int, state: chex.ArrayTree, *, run: str = "", keep: int = 3) -> Path:
     """Writes a state as `folder/step_<step>`, then removes all but the newest checkpoints. One writer a folder.
 
     Killed at any moment, it leaves either no new checkpoint or a whole one. Typed keys, empty and sharded arrays are fine.
@@ -86,6 +87,7 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
         folder: Where checkpoints of this run live; made if need be.
         step: What the state has done so far, at least 0. A checkpoint of the same step is replaced.
         state: A PyTree of arrays.
+        run: Whose state it is, such as a hash of all that decides it; only that run may go on from it.
         keep: How many checkpoints stay, at least 1.
 
     Returns:
@@ -118,7 +120,7 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
         unfinished.mkdir(parents=True)
 
     def publish() -> None:
-        _write_manifest(unfinished, step, leaves)
+        _write_manifest(unfinished, run, step, leaves)
         replaced = folder / f"{target.name}{_REPLACED}"
         if target.exists():
             shutil.rmtree(replaced, ignore_errors=True)
@@ -127,7 +129,7 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
         _sync(folder)
         shutil.rmtree(replaced, ignore_errors=True)
         for old in _checkpoints(folder)[keep:]:
-            shutil.rmtree(old)
+            _remove(old)
 
     processes.by_first(begin)
     _write_arrays(unfinished / _ARRAYS, leaves, state)
@@ -135,8 +137,8 @@ def save(folder: str | Path, step: int, state: chex.ArrayTree, *, keep: int = 3)
     return target
 
 
-def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
-    """Reads the newest checkpoint that is whole; damaged ones are skipped with a warning.
+def restore(folder: str | Path, like: Tree, *, run: str = "") -> tuple[int, Tree]:
+    """Reads the newest checkpoint of a run that is whole; damaged ones, and those of other runs, are skipped with a warning.
 
     The arrays equal those saved bit for bit, and calling a compiled function on them does not compile it again: none is
     weakly typed, and each is placed as its counterpart in `like`, or on the default device, uncommitted, where that says
@@ -146,6 +148,7 @@ def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
         folder: What `save` was given.
         like: A PyTree as saved, of arrays (their values are ignored, they may be donated ones) or of
             `jax.ShapeDtypeStruct`, typed keys included.
+        run: As `save` was given.
 
     Returns:
         The step and the state.
@@ -160,14 +163,13 @@ def restore(folder: str | Path, like: Tree) -> tuple[int, Tree]:
     reason = ""
     for path in checkpoints:
         try:
-            step, leaves = _read_manifest(path)
+            leaves = _read_manifest(path, run)
+            if (other := difference(leaves, signature(like))) is not None:
+                raise ValueError(f"{path} is of another configuration, or of another version of groove: {other}.")
+            return _step(path), _read_arrays(path / _ARRAYS, leaves, like)
         except (_Damaged, OSError) as error:
             reason = reason or f"{path.name} {error}"
             warnings.warn(f"Skipped the checkpoint {path}: {error}.", stacklevel=2)
-            continue
-        if (other := difference(leaves, signature(like))) is not None:
-            raise ValueError(f"{path} is of another configuration, or of another version of groove: {other}.")
-        return step, _read_arrays(path / _ARRAYS, leaves, like)
     raise ValueError(f"{folder} holds no usable checkpoint: {reason}. Without this folder the run begins anew.")
 
 
@@ -178,12 +180,20 @@ def newest(folder: str | Path) -> int:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Newest first; one that was being replaced when its writer died comes after its replacement."""
-    found = [path for path in folder.glob("step_*") if re.fullmatch(rf"step_\d{{8,}}({_REPLACED})?", path.name)]
+    found = [path for path in folder.glob("step_*") if re.fullmatch(rf"step_\d{{8,10}}({_REPLACED})?", path.name)]
     return sorted(found, key=lambda path: (_step(path), not path.name.endswith(_REPLACED)), reverse=True)
 
 
 def _step(path: Path) -> int:
     return int(path.name.split("_")[1])
+
+
+def _remove(checkpoint: Path) -> None:
+    """What stands in the place of a checkpoint, a link included."""
+    if checkpoint.is_dir() and not checkpoint.is_symlink():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink()
 
 
 def _write_arrays(path: Path, leaves: tuple[Leaf, ...], state: chex.ArrayTree) -> None:
@@ -218,8 +228,14 @@ for _name in ("absl", "asyncio"):
 def _read_arrays(path: Path, leaves: tuple[Leaf, ...], like: Tree) -> Tree:
     targets = jax.tree.leaves(like)
     names = [str(i) for i, leaf in enumerate(leaves) if 0 not in leaf.shape] or ["none"]
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        stored = checkpointer.restore(path, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names})
+    try:
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            stored = checkpointer.restore(path, restore_args={n: ocp.RestoreArgs(restore_type=np.ndarray) for n in names})
+    except (ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"has arrays that cannot be read ({' '.join(str(error).split())[:200]})") from error
+    for i, leaf in enumerate(leaves):
+        if 0 not in leaf.shape and (found := stored[str(i)].shape) != _raw_shape(targets[i]):
+            raise _Damaged(f"holds an array {list(found)} for {leaf}")
     values = [_place(stored.get(str(i)), target) for i, target in enumerate(targets)]
     return jax.tree.unflatten(jax.tree.structure(like), values)
 
@@ -230,6 +246,10 @@ def _is_key(leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
 
 def _raw(leaf: jax.Array) -> jax.Array:
     return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+
+
+def _raw_shape(like: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    return tuple(jax.eval_shape(_raw, like).shape)
 
 
 def _place(value: np.ndarray | None, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
@@ -268,40 +288,51 @@ def _implementation(key: jax.Array | jax.ShapeDtypeStruct) -> str:
     return names[0]
 
 
-def _write_manifest(folder: Path, step: int, leaves: tuple[Leaf, ...]) -> None:
+def _write_manifest(folder: Path, run: str, step: int, leaves: tuple[Leaf, ...]) -> None:
     """Syncs every file to the disk, then lists them."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {str(path.relative_to(folder)): [path.stat().st_size, _digest(path)] for path in paths}
     for path in (*paths, *(path for path in folder.rglob("*") if path.is_dir())):
         _sync(path)
-    body = {"version": _VERSION, "step": step, "leaves": leaves, "files": files}
+    body = {"version": _VERSION, "run": run, "step": step, "leaves": leaves, "files": files}
     manifest = folder / _MANIFEST
     manifest.write_text(json.dumps({"sha256": _digest_of(body), **body}, indent=1), encoding="utf-8")
     _sync(manifest)
     _sync(folder)
 
 
-def _read_manifest(folder: Path) -> tuple[int, tuple[Leaf, ...]]:
-    """The step and leaves of a checkpoint, once every file is found to be as it was written."""
+def _read_manifest(folder: Path, run: str) -> tuple[Leaf, ...]:
+    """The leaves of a run's checkpoint, once every file is found to be as it was written."""
     manifest = folder / _MANIFEST
     if not manifest.is_file():
         raise _Damaged(f"has no {_MANIFEST}")
+    if any(path.is_symlink() for path in (folder, *folder.rglob("*"))):
+        raise _Damaged("holds symbolic links, which lead elsewhere")
     try:
         body = json.loads(manifest.read_text(encoding="utf-8"))
         intact = body.pop("sha256") == _digest_of(body)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _Damaged(f"has an unreadable {_MANIFEST}") from error
     if not intact:
         raise _Damaged(f"has an altered {_MANIFEST}")
     if body.get("version") != _VERSION:
         raise _Damaged(f"is of version {body.get('version')}, not {_VERSION}")
-    for name, (size, digest) in body["files"].items():
+    if body.get("run") != run:
+        raise _Damaged("is of another run")
+    if body.get("step") != _step(folder):
+        raise _Damaged(f"has a {_MANIFEST} of another step, {body.get('step')!r}")
+    try:
+        files = {str(name): (int(size), str(digest)) for name, (size, digest) in body["files"].items()}
+        leaves = tuple(Leaf(str(path), tuple(map(int, shape)), str(dtype)) for path, shape, dtype in body["leaves"])
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _Damaged(f"has a {_MANIFEST} without its files or its leaves") from error
+    for name, (size, digest) in files.items():
         path = folder / name
-        if not path.is_file():
+        if not path.is_file() or folder not in path.resolve().parents:
             raise _Damaged(f"lacks {name}")
         if path.stat().st_size != size or _digest(path) != digest:
             raise _Damaged(f"has a damaged file, {name}")
-    return body["step"], tuple(Leaf(path, tuple(shape), dtype) for path, shape, dtype in body["leaves"])
+    return leaves
 
 
 def _digest(path: Path) -> str:

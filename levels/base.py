@@ -164,8 +164,8 @@ def in_one_batch(draw: Callable[[jax.Array], jax.Array], key: jax.Array) -> jax.
 def typed(key: jax.Array) -> jax.Array:
     """A key[] as `jax.random.key` makes it, also of one that `jax.random.PRNGKey` made: the same numbers come from both.
 
-    Keys of both kinds may be given to every function that takes one, alone and under vmap. What batches keys itself, or keeps
-    them, calls this first.
+    Keys of both kinds may be given to every function that takes one, alone and under vmap; what batches keys itself calls
+    this first.
 
     Example:
         >>> import jax

@@ -233,12 +233,76 @@ def test_folders_without_checkpoints(tmp_path: Path):
 
 
 def test_a_later_format_is_skipped(three: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checkpoint, "_VERSION", 2)
+    monkeypatch.setattr(checkpoint, "_VERSION", 3)
     checkpoint.save(three, 40, make(40))
     monkeypatch.undo()
-    assert json.loads((three / "step_00000040" / "manifest.json").read_text())["version"] == 2
-    with pytest.warns(UserWarning, match="is of version 2, not 1"):
+    assert json.loads((three / "step_00000040" / "manifest.json").read_text())["version"] == 3
+    with pytest.warns(UserWarning, match="is of version 3, not 2"):
         assert checkpoint.restore(three, make())[0] == 30
+
+
+def test_checkpoints_of_another_run_are_not_taken(three: Path):
+    """Such as seed 1's in the folder of seed 0: not even where nothing else differs."""
+    checkpoint.save(three, 40, make(40), run="seed 1", keep=9)
+    checkpoint.save(three, 35, make(35), run="seed 0", keep=9)
+    with pytest.warns(UserWarning, match="step_00000040: is of another run"):
+        assert checkpoint.restore(three, make(), run="seed 0")[0] == 35
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no usable checkpoint: step_00000040 is of another run"):
+        checkpoint.restore(three, make(), run="seed 2")
+
+
+def rewritten(checkpoint_folder: Path, change) -> None:
+    """A manifest that somebody changed, its own hash with it."""
+    manifest = checkpoint_folder / "manifest.json"
+    body = json.loads(manifest.read_text())
+    body.pop("sha256")
+    change(body)
+    manifest.write_text(json.dumps({"sha256": checkpoint._digest_of(body), **body}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda body, name=name: body.pop(name) for name in ("files", "leaves", "step", "run")),
+        *(lambda body, name=name: body.update({name: 7}) for name in ("files", "leaves", "run")),
+        *(lambda body, step=step: body.update(step=step) for step in ("x", -1, 10**30, 20, None)),
+        lambda body: body["leaves"][1].__setitem__(1, "wide"),
+        lambda body: body["leaves"].append(7),
+        lambda body: body["files"].update({"../step_00000020/manifest.json": [1, "x"]}),
+        lambda body: body["files"].update({"new": 7}),
+    ],
+)
+def test_manifests_that_say_anything(three: Path, change):
+    rewritten(three / "step_00000030", change)
+    with pytest.warns(UserWarning, match="Skipped the checkpoint .*step_00000030"):
+        assert checkpoint.restore(three, make())[0] == 20
+
+
+def test_arrays_of_other_shapes_than_the_manifest_says(three: Path):
+    """The arrays are those of a wider state, the manifest is that of the right one."""
+    checkpoint.save(three / "wide", 30, make(width=4))
+    leaves = json.loads((three / "step_00000030" / "manifest.json").read_text())["leaves"]
+    shutil.rmtree(three / "step_00000030")
+    (three / "wide" / "step_00000030").rename(three / "step_00000030")
+    rewritten(three / "step_00000030", lambda body: body.update(leaves=leaves))
+    with pytest.warns(UserWarning, match=r"step_00000030: holds an array \[4, 2\] for \.weights\['a/b'\] float32\[3, 2\]"):
+        assert checkpoint.restore(three, make())[0] == 20
+
+
+def test_links_are_not_followed(three: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A checkpoint that is a link, and one with a link in it; a new one takes their place."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.move(three / "step_00000030", elsewhere / "step_00000030")
+    (three / "step_00000030").symlink_to(elsewhere / "step_00000030")
+    shutil.move(three / "step_00000020" / "arrays", elsewhere / "arrays")
+    (three / "step_00000020" / "arrays").symlink_to(elsewhere / "arrays")
+    with pytest.warns(UserWarning, match="holds symbolic links") as record:
+        assert checkpoint.restore(three, make())[0] == 10
+    assert len(record) == 2
+    for step in (40, 50, 60):
+        checkpoint.save(three, step, make(step))
+    assert names(three) == ["step_00000040", "step_00000050", "step_00000060"]
+    assert names(elsewhere) == ["arrays", "step_00000030"]
 
 
 def test_bad_arguments(tmp_path: Path):

@@ -321,8 +321,32 @@ def test_tuned_settings_reach_the_rule():
     found = Tuned({"a2c": {"chain": Setting(3.0, 0.25)}}, {})
     (one,) = plan("a2c", tuned=found).contestants
     chain, distractors = chapters(SUITES[SUITE])
-    assert one.about(chain) == {"rule": "a2c", "rate": 3.0, "entropy": 0.25} and one.tuned(chain)
+    said = {"rule": "a2c", "rate": 3.0, "entropy": 0.25, **protocols.identity("a2c")}
+    assert one.about(chain) == said and one.tuned(chain)
     assert one.about(distractors)["rate"] == 5e-4 and not one.tuned(distractors)
+
+
+@pytest.mark.parametrize("name", ["EPOCHS", "MINIBATCHES", "CRITIC_SHARE"])
+def test_all_that_decides_a_baseline_is_in_its_identity(name: str, monkeypatch: pytest.MonkeyPatch):
+    """What was tuned, and what results say of it, belong to these numbers."""
+    before = protocols.identity("ppo"), plan("ppo").contestants[0].about(chapters(SUITES[SUITE])[0])
+    monkeypatch.setattr(protocols.baselines, name, 1)
+    after = protocols.identity("ppo"), plan("ppo").contestants[0].about(chapters(SUITES[SUITE])[0])
+    assert before[0] != after[0] and before[1] != after[1]
+    arguments = {"clip", "epochs", "minibatches", "anneal", "critic_share", "tabular", "mlp", "convolutional"}
+    assert set(after[0]) == arguments and set(after[0]["tabular"]) == {"clip", "zeros"}
+
+
+def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "rule_as_given.py").write_text("from groove.rules import a2c as rule\n")
+    (one,) = plan("rule_as_given:rule").contestants
+    chapter = chapters(SUITES[SUITE])[0]
+    assert not one.tuned(chapter)
+    about = np.repeat(json.dumps(one.about(chapter)), 16)
+    (standing,) = evaluation.standings(made_up(about=about, tuned=np.zeros(16, bool)))
+    said = " ".join(pages.warnings(standing))
+    assert "Settings as given, not tuned for this suite: a, b." in said and "untuned" not in said
 
 
 # What is said
@@ -419,9 +443,13 @@ def test_protocols_are_pinned(suite: str):
 def test_settings_are_for_their_levels_and_protocol(tmp_path: Path):
     path = tmp_path / "tuned.json"
     page = {"hashes": protocols.hashes(SUITE, SCALE), "settings": {"a2c": {"chain": {"rate": 1, "entropy": 0}}}}
-    page |= {"references": {}, "search": {}}
+    page |= {"references": {"x": [0, 1]}, "search": {}, "baselines": {"a2c": protocols.identity("a2c")}}
     path.write_text(json.dumps({SUITE: {SCALE: page}}))
-    assert protocols.tuned(SUITE, SCALE, path).settings == {"a2c": {"chain": Setting(1.0, 0.0)}}
+    assert protocols.tuned(SUITE, SCALE, path) == ({"a2c": {"chain": Setting(1.0, 0.0)}}, {"x": (0.0, 1.0)})
+    for name, value in (("critic_share", 0.2), ("normalise_advantage", False)):  # another A2C was tuned
+        others = {"a2c": {**protocols.identity("a2c"), name: value}}
+        path.write_text(json.dumps({SUITE: {SCALE: {**page, "baselines": others}}}))
+        assert protocols.tuned(SUITE, SCALE, path) == ({}, {})
     path.write_text(json.dumps({SUITE: {SCALE: {**page, "hashes": ["other", "levels"]}}}))
     with pytest.raises(ValueError, match="is of other levels, or another protocol, than the suite chains"):
         protocols.tuned(SUITE, SCALE, path)

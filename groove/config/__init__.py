@@ -1,7 +1,7 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
 from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, in_haste, population, whole_lives
-from groove.config.files import computed, from_json, load, save
+from groove.config.files import computed, from_json, identity, load, save
 from groove.config.names import (
     ANTAGONISTS,
     GYMNAX,
@@ -74,6 +74,7 @@ __all__ = [
     "differing",
     "from_json",
     "generator_of",
+    "identity",
     "in_haste",
     "is_file",
     "is_plugged",

@@ -1,6 +1,7 @@
 """Configurations as JSON."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,18 @@ def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
 def computed(fields: Mapping[str, object]) -> dict[str, object]:
     """The fields of a configuration that say what a run computes: all but how it is compiled."""
     return {name: value for name, value in fields.items() if name != "hasty"}
+
+
+def identity(*several: Config) -> str:
+    """A hash of all that decides what a run computes, its seed among it; of runs side by side, of all of them.
+
+    Example:
+        >>> from groove import config
+        >>> len(config.identity(config.QUICK))
+        64
+    """
+    said = [computed(dataclasses.asdict(one)) for one in several]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def load(path: Path) -> Config:

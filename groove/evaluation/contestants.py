@@ -31,7 +31,7 @@ class Contestant(NamedTuple):
     learned: bool
     make: Callable[[Chapter], UpdateRule]  # its `init` gives its theta, whatever the key
     about: Callable[[Chapter], dict[str, object]]  # all that it takes to make it again, as JSON can hold it
-    tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter
+    tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter, or it has none
 
 
 def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Contestant, ...]:
@@ -91,7 +91,10 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
             0,
             False,
             lambda chapter: protocols.named_rule(text, chapter.family.environment.spec, setting(chapter), **discounts),
-            lambda chapter: {"rule": text, **({} if text == RANDOM else setting(chapter)._asdict())},
+            lambda chapter: {
+                "rule": text,
+                **({} if text == RANDOM else {**setting(chapter)._asdict(), **protocols.identity(text)}),
+            },
             lambda chapter: text == RANDOM or chapter.name in settings,
         )
 
@@ -101,7 +104,7 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
 
     origin = plugins.origin("groove.rules", text)
     about: dict[str, object] = {"rule": text, "origin": origin, "source": plugins.source("groove.rules", text)}
-    return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: True)
+    return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: False)
 
 
 def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list[Contestant]:

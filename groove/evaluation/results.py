@@ -171,6 +171,11 @@ def another(rule: str, chapter: str) -> str:
     )
 
 
+def is_plugged(about: str) -> bool:
+    """Whether a rule is another package's, whose settings are as given."""
+    return "origin" in json.loads(about)
+
+
 def training(about: str) -> str:
     """What rules of one name have in common, as JSON: all that `seedless` leaves of a run's configuration."""
     settings = json.loads(about).get("config")

@@ -24,6 +24,10 @@ PICTURES = 3
 """Most levels where agents see pictures, whose nets take far longer than tables."""
 
 
+PARTS = ("settings", "search", "baselines", "references")
+"""Of a page: three by rule, the last one by task."""
+
+
 class Search(NamedTuple):
     """What trying all settings of a rule on a chapter found."""
 
@@ -79,7 +83,8 @@ def tune(
     pages = read(path)
     page = pages.get(suite, {}).get(scale, {})
     if page.get("hashes") != protocols.hashes(suite, scale):
-        page = {"hashes": protocols.hashes(suite, scale), "settings": {}, "search": {}, "references": {}}
+        page = {"hashes": protocols.hashes(suite, scale), **{part: {} for part in PARTS}}
+    page = _current(page)
     searches = [(rule, chapter) for rule in rules for chapter in chapters(SUITES[suite])]
     for done, (rule, chapter) in enumerate(searches):
         if stopped():
@@ -88,6 +93,7 @@ def tune(
             found = search(PROTOCOLS[suite], scale, rule, chapter)
             page["settings"].setdefault(rule, {})[chapter.name] = found.best._asdict()
             page["search"].setdefault(rule, {})[chapter.name] = found.tried
+            page["baselines"][rule] = protocols.identity(rule)
             if rule == "a2c":
                 page["references"] |= references(PROTOCOLS[suite], scale, found.best, chapter)
             pages = read(path)  # another search may have added to it
@@ -98,17 +104,25 @@ def tune(
     return page
 
 
+def _current(page: Mapping[str, dict]) -> dict[str, dict]:
+    """A page without what was found for baselines that have changed since."""
+    rules = protocols.current_rules(page)
+    kept = {part: {rule: found for rule, found in page[part].items() if rule in rules} for part in PARTS[:3]}
+    return {**page, **kept, "references": page["references"] if "a2c" in rules else {}}
+
+
 def _joined(old: Mapping[str, dict], new: dict[str, dict]) -> dict[str, dict]:
     """What two searches found for the same levels and protocol; the new one is right where both did the same."""
     if old.get("hashes") != new["hashes"]:
         return new
+    old = _current(old)
 
     def rules(part: str) -> dict[str, dict]:
         names = {*old[part], *new[part]}
         return {name: {**old[part].get(name, {}), **new[part].get(name, {})} for name in names}
 
     references = {**old["references"], **new["references"]}
-    return {"hashes": new["hashes"], "settings": rules("settings"), "search": rules("search"), "references": references}
+    return {"hashes": new["hashes"], **{part: rules(part) for part in PARTS[:3]}, "references": references}
 
 
 def read(path: Path) -> dict[str, dict]:

@@ -98,7 +98,8 @@ class Loop:
         """Gives each of several runs a checkpoint of its own, so that it may go on alone; or all but one of them."""
         for place, folder in enumerate(self.folders):
             if place != but:
-                checkpoint.save(folder / "checkpoints", int(states.step), one_of(states, place))
+                own = config.identity(self.settings[place])
+                checkpoint.save(folder / "checkpoints", int(states.step), one_of(states, place), run=own)
 
     def each(self, function: Callable) -> Callable:
         """A function of a run's values, for all runs."""
@@ -134,7 +135,7 @@ class Loop:
 
     def restore(self) -> tuple[int, State]:
         """The newest good checkpoint: its meta-step, and the state."""
-        return checkpoint.restore(self.checkpoints, self.like)
+        return checkpoint.restore(self.checkpoints, self.like, run=config.identity(*self.settings))
 
     def compile(self, begin: Callable[[], State], *, new: bool) -> State:
         """Compiles what a chunk needs, side by side: XLA's compiler keeps less than two threads busy. Begins meanwhile.
@@ -239,7 +240,7 @@ class Loop:
         if int(state.step) != self.saved:
             processes.by_first(lambda: self.checkpoints.mkdir(exist_ok=True))
             self.saved = int(state.step)
-            checkpoint.save(self.checkpoints, self.saved, state)
+            checkpoint.save(self.checkpoints, self.saved, state, run=config.identity(*self.settings))
 
 
 def ill_measured(row: Metrics) -> list[str]:

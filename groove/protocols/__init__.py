@@ -1,6 +1,14 @@
 """What rules are compared on, and how: the table that ends every run, and the protocols of suites."""
 
-from groove.protocols.baselines import BASELINES, Setting, default_architecture, default_setting, named_rule, search_space
+from groove.protocols.baselines import (
+    BASELINES,
+    Setting,
+    default_architecture,
+    default_setting,
+    identity,
+    named_rule,
+    search_space,
+)
 from groove.protocols.heldout import (
     HELD_OUT_SEED,
     HeldOut,
@@ -15,7 +23,7 @@ from groove.protocols.heldout import (
     rows,
 )
 from groove.protocols.suites import PROTOCOLS, SCALES, Budget, SuiteProtocol, fingerprint, points_of
-from groove.protocols.tuned import Tuned, hashes, read_tuned, stored, tuned
+from groove.protocols.tuned import Tuned, current_rules, hashes, read_tuned, stored, tuned
 
 __all__ = [
     "BASELINES",
@@ -31,12 +39,14 @@ __all__ = [
     "Tuned",
     "assessment",
     "caption",
+    "current_rules",
     "default_architecture",
     "default_setting",
     "fingerprint",
     "hashes",
     "held_out",
     "held_out_levels",
+    "identity",
     "named_rule",
     "points_of",
     "protocol",

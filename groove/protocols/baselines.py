@@ -1,5 +1,6 @@
 """Hand-written rules that others are compared with, and what is searched when they are tuned."""
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -60,6 +61,32 @@ BASELINES: Mapping[str, Callable[[Spec, Setting, float, float], UpdateRule]] = M
     {"a2c": _a2c, "ppo": _proximal(rules.ppo), "dpo": _proximal(rules.dpo)}
 )
 """`(spec, setting, gamma, lambda) -> UpdateRule` of every rule that is tuned, by name. Read-only."""
+
+
+def identity(name: str) -> dict[str, object]:
+    """All that decides a baseline's numbers beside its `Setting`, the protocol's discounts and the environment, for JSON.
+
+    Defaults of the rule and of all agents' networks are read from their factories, so that none can be forgotten.
+
+    Example:
+        >>> from groove.protocols import identity
+        >>> identity("ppo")["clip"], identity("ppo")["epochs"]
+        (0.2, 4)
+    """
+    loop = {} if name == "a2c" else {"epochs": EPOCHS, "minibatches": MINIBATCHES}
+    networks = {made.__name__: _defaults(made) for made in (agents.tabular, agents.mlp, agents.convolutional)}
+    return {**_defaults(getattr(rules, name)), **loop, "critic_share": CRITIC_SHARE, **networks}
+
+
+def _defaults(factory: Callable) -> dict[str, object]:
+    """Those of a factory's arguments that nobody sets elsewhere."""
+    elsewhere = ("architecture", "gamma", "lambda_", "entropy_weight", "actor_rate", "critic_rate", "rate")
+    found = {name: argument.default for name, argument in inspect.signature(factory).parameters.items()}
+    return {
+        name: [*value] if isinstance(value, tuple) else value
+        for name, value in found.items()
+        if value is not inspect.Parameter.empty and name not in elsewhere
+    }
 
 
 def named_rule(name: str, spec: Spec, setting: Setting, *, gamma: float, lambda_: float) -> UpdateRule:

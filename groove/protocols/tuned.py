@@ -2,12 +2,12 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from groove.protocols.baselines import Setting
+from groove.protocols.baselines import Setting, identity
 from groove.protocols.suites import PROTOCOLS, fingerprint
 from levels.suites import SUITES, content
 
@@ -50,7 +50,7 @@ def stored() -> list[str]:
 
 
 def tuned(suite: str, scale: str, path: Path | None = None) -> Tuned:
-    """What is stored for a suite at a scale; nothing, if levels or protocol have changed since it was found.
+    """What is stored for a suite at a scale; nothing, if levels, protocol or baselines have changed since it was found.
 
     Args:
         suite: By name.
@@ -63,24 +63,30 @@ def tuned(suite: str, scale: str, path: Path | None = None) -> Tuned:
     """
     page = (_shipped() if path is None else read_tuned(path)).get(suite, {}).get(scale)
     if page is not None and page["hashes"] == hashes(suite, scale):
-        return _tuned(page)
+        return _tuned(page, current_rules(page))
     if path is not None:
         what = "is of other levels, or another protocol, than" if page else "says nothing of"
         raise ValueError(f"{path} {what} the suite {suite} at the scale {scale}; groove tune finds settings for it.")
     return Tuned({}, {})
 
 
-def _tuned(page: Mapping[str, dict]) -> Tuned:
+def current_rules(page: Mapping[str, dict]) -> list[str]:
+    """The baselines of a page that still are what they were when they were tuned."""
+    return [rule for rule in page["settings"] if page["baselines"].get(rule) == identity(rule)]
+
+
+def _tuned(page: Mapping[str, dict], rules: Collection[str]) -> Tuned:
     settings = {
         rule: {chapter: Setting(float(found["rate"]), float(found["entropy"])) for chapter, found in chapters.items()}
         for rule, chapters in page["settings"].items()
+        if rule in rules
     }
     references = {task: (float(random), float(rival)) for task, (random, rival) in page["references"].items()}
-    return Tuned(settings, references)
+    return Tuned(settings, references if "a2c" in rules else {})
 
 
 def _check_page(page: Mapping[str, dict]) -> None:
-    _tuned(page)
+    _tuned(page, [*page["baselines"]])
     if len(page["hashes"]) != 2 or page["search"] is None:
         raise ValueError("a page has two hashes and says how it was searched")
 

@@ -109,7 +109,10 @@ def warnings(standing: Standing) -> list[str]:
     if lost:
         found.append(f"Diverged: {', '.join(lost)}. Such a life counts as worse than all others.")
     untuned = [entry.rule for entry in standing.entries if not entry.tuned]
-    if untuned:
+    given = [rule for rule in untuned if all(map(evaluation.results.is_plugged, standing.abouts[rule]))]
+    if given:
+        found.append(f"Settings as given, not tuned for this suite: {', '.join(given)}.")
+    if untuned := [rule for rule in untuned if rule not in given]:
         found.append(
             f"Not tuned for this suite at this scale: {', '.join(untuned)}. Beating an untuned rule proves nothing."
         )
