@@ -104,7 +104,7 @@ class Runner:
         trainer = host.assembled(folder, new=True).trainer
         self.chunk = jax.jit(trainer.chunk, donate_argnums=0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
-        self.state = self.refresh(jax.jit(trainer.init)(jax.random.key(0)))
+        self.state = jax.jit(trainer.init)(jax.random.key(0))
 
     def seconds(self) -> float:
         """Of one more chunk with its refresh."""

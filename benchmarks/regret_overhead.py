@@ -40,7 +40,7 @@ class Runner:
         trainer = build(config).trainer
         self.chunk = jax.jit(trainer.chunk, donate_argnums=0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
-        self.state = self.refresh(jax.jit(trainer.init)(jax.random.key(0)))
+        self.state = jax.jit(trainer.init)(jax.random.key(0))
         self.steps = config.chunk
 
     def seconds(self) -> float:

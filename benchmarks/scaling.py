@@ -86,7 +86,7 @@ class Runner:
         trainer = build(settings).trainer
         self.name, self.steps = name, settings.chunk
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
-        self.state = jax.jit(full)(self.refresh(jax.jit(trainer.init)(jax.random.key(0))))
+        self.state = jax.jit(full)(jax.jit(trainer.init)(jax.random.key(0)))
         self.chunk = jax.jit(trainer.chunk, donate_argnums=0).lower(self.state).compile()
         say(f"compiled {name}")
 

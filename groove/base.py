@@ -124,9 +124,9 @@ class Source(NamedTuple):
     """Where new tasks come from: a pool whose references are computed ahead of need, by the host's `refresh`.
 
     Attributes:
-        init: `(key) -> state`, with an empty pool: refresh before the first `take`.
+        init: `(key) -> state`, with a full pool.
         take: `(state, want bool[B]) -> (state, tasks [B, ...])`; rows nobody wants hold tasks that are to be ignored.
-        refresh: `(key, state) -> state`, replaces what was taken.
+        refresh: `(key, state) -> state`, replaces what was taken since.
         info: `(state) -> info`, among it `reused`: tasks handed out twice because the pool had run dry.
     """
 
@@ -140,7 +140,7 @@ class Curriculum(NamedTuple):
     """Which tasks to live on next.
 
     Attributes:
-        init: `(key) -> state`; refresh before the first proposal.
+        init: `(key) -> state`, with tasks to propose.
         propose: `(key, state, needed bool[B]) -> (state, tasks [B, ...])`; only members that need a task count as proposals,
             the other rows are to be ignored.
         report: `(state, tasks, score f32[B], outcomes, finished bool[B]) -> state`; `tasks` as proposed, with the

@@ -39,7 +39,7 @@ class Trainer(NamedTuple):
     """A training run as pure functions.
 
     Attributes:
-        init: `(key) -> State`, curricula empty and every member awaiting its first task: refresh before the first chunk.
+        init: `(key) -> State`, every member awaiting its first task.
         chunk: `(state) -> (state, info)`, meta-steps scanned on the device; info's leaves lead with the axis [steps].
         refresh: `(state) -> state`, between chunks: curricula replace what they handed out.
         theta: `(state) -> theta`.
@@ -143,7 +143,8 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
     refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
     tasks = devices.everywhere(place, run.tasks, (SPECS,), P())
     info = devices.everywhere(place, run.info, (SPECS,), P())
-    return _held(run._replace(chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
+    init = devices.everywhere(place, run.init, (P(),), SPECS)
+    return _held(run._replace(init=init, chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
 
 
 def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Mesh) -> Trainer:
@@ -157,15 +158,15 @@ def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Me
         place: Made by `devices.mesh` with the axis `RUNS`; its size must divide R.
     """
 
-    def every(function, axes, specs):
+    def every(function, axes, specs, given=SEPARATE, held=None):
         """`(trainer, state) -> result` of all runs: `(states) -> results` with these axes, held by devices like that."""
-        mapped = jax.vmap(lambda own, state: function(make(own), state), (0, SEPARATE), axes)
+        mapped = jax.vmap(lambda own, state: function(make(own), state), (0, given), axes)
         if place.size > 1:
-            mapped = devices.everywhere(place, mapped, (P(RUNS), spread()), specs)
+            mapped = devices.everywhere(place, mapped, (P(RUNS), held or spread()), specs)
         return partial(mapped, numbers)
 
     many = Trainer(
-        init=partial(jax.vmap(lambda own, key: make(own).init(key), out_axes=SEPARATE), numbers),
+        init=every(lambda run, key: run.init(key), SEPARATE, spread(), 0, P(RUNS)),
         chunk=every(lambda run, state: run.chunk(state), (SEPARATE, 0), (spread(), P(RUNS))),
         refresh=every(lambda run, state: run.refresh(state), SEPARATE, spread()),
         theta=every(lambda run, state: run.theta(state), 0, P(RUNS)),

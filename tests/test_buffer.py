@@ -323,7 +323,7 @@ def curriculum(**options):
 
 
 def start(kind, scores, **options):
-    state = kind.refresh(jax.random.key(1), kind.init(jax.random.key(0)))
+    state = kind.init(jax.random.key(0))
     return state._replace(buffer=filled(scores, **options)) if scores else state
 
 
@@ -492,7 +492,7 @@ def test_no_agent_is_traced_for_the_shape_of_a_reference_that_is_known():
 def test_optima_of_any_type_are_references():
     score = exact_regret(lambda level: level.number)
     made_by = pool(Generator(lambda key: Toy(jax.random.randint(key, (), 1, 100))), score, log_uniform(3, 9), size=6)
-    state, task = made_by.take(made_by.refresh(jax.random.key(0), made_by.init(jax.random.key(1))), yes(6))
+    state, task = made_by.take(made_by.init(jax.random.key(1)), yes(6))
     assert task.reference.dtype == jnp.float32 and state.ready == 0
     np.testing.assert_array_equal(task.reference, task.level.number)
 

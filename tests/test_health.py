@@ -138,7 +138,7 @@ def test_effective_tasks_are_those_of_all_that_is_held():
     """Also of those in play, which the dashed line counts: of four held alike, one idle, it is four."""
     source = curricula.pool(GRIDS.generator, scores.uniform(), curricula.constant(2), size=4)
     kept = curricula.prioritised(source, capacity=4, replay=1.0, staleness=0.0)
-    state = kept.refresh(jax.random.key(1), kept.init(jax.random.key(0)))
+    state = kept.init(jax.random.key(0))
     everyone = jnp.ones(4, bool)
     state, tasks = kept.propose(jax.random.key(2), state, everyone)
     state = kept.report(state, tasks, jnp.ones(4), Outcome(jnp.ones(4), jnp.ones(4)), everyone)

@@ -138,7 +138,7 @@ def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
         return Decoded(first(sample(BANDIT, 1)), point[0] >= 0)
 
     made = latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8)
-    state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    state = made.init(jax.random.key(0))
     share = made.info(state)["fallback"]
     assert np.abs(share - 0.5) < 5 * np.sqrt(0.25 / 400)
     state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
@@ -153,7 +153,7 @@ def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
 
 def test_reports_beyond_a_batch_overwrite_the_oldest():
     made = latent(lambda point: first(sample(BANDIT, 1)), REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3)
-    state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    state = made.init(jax.random.key(0))
     state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
     score = jnp.arange(8.0).at[7].set(jnp.nan)
     state = made.report(state, tasks, score, Outcome(score, score), jnp.ones(8, bool).at[5].set(False))

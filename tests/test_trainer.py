@@ -73,6 +73,14 @@ def test_states_keep_their_types():
     assert signature(tiny().refresh(start)) == signature(finished()[0]) == signature(through_memory(start)) == want
 
 
+def test_a_new_run_has_tasks_to_live_on():
+    """There is no pool to be filled first: lives of the first chunk have a length, and levels a size."""
+    state, _ = tiny().chunk(tiny().init(jax.random.key(0)))
+    grid, bandit = (players.task for players in state.live)
+    assert (grid.lifetime == 4).all() and (bandit.lifetime == 4).all()
+    assert (grid.level.height > 0).all() and (bandit.level.arms > 0).all()
+
+
 def test_one_compilation_for_many_chunks():
     state, _ = finished()
     tiny().chunks(through_memory(state), 2)

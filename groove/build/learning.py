@@ -137,5 +137,4 @@ def probe_tasks(config: Config, kind: Family) -> Task:
     source = curricula.pool(
         kind.generator, scores.uniform(), curricula.constant(config.life.updates[1]), size=count, block=count
     )
-    state = source.refresh(jax.random.key(0), source.init(jax.random.key(PROBE_SEED)))
-    return source.take(state, jnp.ones(count, bool))[1]
+    return source.take(source.init(jax.random.key(PROBE_SEED)), jnp.ones(count, bool))[1]

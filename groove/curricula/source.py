@@ -55,7 +55,7 @@ class Ring(NamedTuple):
     """A pool whose tasks are made under a guide, which may change from one refresh to the next.
 
     Attributes:
-        init: `(key, guide) -> Pool`, empty; of the guide only the shapes matter.
+        blank: `(key, guide) -> Pool`, empty: refresh before the first `take`. Of the guide only the shapes matter.
         refresh: `(Pool, guide) -> Pool`, replaces what was taken. What waits stays, made under the guides of its time, and
             is handed out first: under a guide that always moves, tasks are `size` tasks late.
         take: `(Pool, want bool[B]) -> (Pool, tasks [B, ...])`; rows nobody wants are to be ignored.
@@ -63,10 +63,14 @@ class Ring(NamedTuple):
             was never handed out leaves no trace but the time that its reference took.
     """
 
-    init: Callable[[jax.Array, chex.ArrayTree], Pool]
+    blank: Callable[[jax.Array, chex.ArrayTree], Pool]
     refresh: Callable[[Pool, chex.ArrayTree], Pool]
     take: Callable[[Pool, jax.Array], tuple[Pool, Task]]
     drop: Callable[[Pool], Pool]
+
+    def init(self, key: jax.Array, guide: chex.ArrayTree) -> Pool:
+        """A full pool."""
+        return self.refresh(self.blank(key, guide), guide)
 
 
 def new_task(
@@ -108,7 +112,7 @@ def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
     def one(key, serial, guide):
         return make(score, jax.random.fold_in(key, serial), serial, guide)
 
-    def init(key, guide):
+    def blank(key, guide):
         alike = score if score.like is None else score._replace(reference=lambda key, level, lifetime: score.like)
         example = jax.eval_shape(partial(make, alike), key, jax.ShapeDtypeStruct((), jnp.int32), guide)
         zero = jnp.zeros((), jnp.int32)
@@ -133,7 +137,7 @@ def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
         taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
         return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
 
-    return Ring(init, refresh, take, lambda state: state._replace(filled=state.taken))
+    return Ring(blank, refresh, take, lambda state: state._replace(filled=state.taken))
 
 
 def pool_info(state: Pool) -> Info:

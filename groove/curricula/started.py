@@ -22,8 +22,7 @@ def started(curriculum: Curriculum, tasks: Task, score: jax.Array) -> Curriculum
         >>> from groove import curricula, scores
         >>> family = levels.bandit.bernoulli_bandit(arms=2)
         >>> source = curricula.pool(family.generator, scores.uniform(), curricula.constant(3), size=4)
-        >>> pool = source.refresh(jax.random.key(0), source.init(jax.random.key(1)))
-        >>> tasks = source.take(pool, jnp.ones(2, bool))[1]
+        >>> tasks = source.take(source.init(jax.random.key(1)), jnp.ones(2, bool))[1]
         >>> teacher = curricula.started(curricula.prioritised(source, capacity=4), tasks, jnp.array([1.0, 2.0]))
         >>> float(teacher.contents(teacher.init(jax.random.key(0)))[1].max())
         2.0
@@ -34,7 +33,8 @@ def started(curriculum: Curriculum, tasks: Task, score: jax.Array) -> Curriculum
     unknown = jnp.full(size, jnp.nan, jnp.float32)
 
     def init(key):
-        everyone = jnp.ones(size, bool)
-        return curriculum.report(curriculum.init(key), tasks, score, Outcome(unknown, unknown), everyone)
+        init_key, refresh_key = jax.random.split(key)
+        state = curriculum.report(curriculum.init(init_key), tasks, score, Outcome(unknown, unknown), jnp.ones(size, bool))
+        return curriculum.refresh(refresh_key, state)  # which may make something of them, such as edits
 
     return curriculum._replace(init=init)

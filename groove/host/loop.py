@@ -65,7 +65,7 @@ class Loop:
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
         hasty = config.in_haste(run.config, mesh.size)
         how, once = devices.compiler_options(hasty=hasty), devices.compiler_options(hasty=hasty, once=True)
-        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=once)
+        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=how)
         self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
         self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
         self.describe = Program(
@@ -126,35 +126,32 @@ class Loop:
             self.saved = step
             processes.by_first(lambda: self.cut(step))
             if step < self.run.config.meta_steps:
-                return self.compile(lambda: state, new=False)
+                return self.compile(lambda: state)
             return state
         processes.by_first(lambda: self.cut(0))
         announce("compiling and filling the pool of tasks")
         lowered = self.init.lower(self.seeds)
-        return self.compile(lambda: lowered.compile()(self.seeds), new=True)
+        return self.compile(lambda: lowered.compile()(self.seeds))
 
     def restore(self) -> tuple[int, State]:
         """The newest good checkpoint: its meta-step, and the state."""
         return checkpoint.restore(self.checkpoints, self.like, run=config.identity(*self.settings))
 
-    def compile(self, begin: Callable[[], State], *, new: bool) -> State:
+    def compile(self, begin: Callable[[], State]) -> State:
         """Compiles what a chunk needs, side by side: XLA's compiler keeps less than two threads busy. Begins meanwhile.
 
         Args:
             begin: Makes the state to go on from, while Python traces these programs.
-            new: Whether that state's pools are empty; they are filled while the chunk compiles.
         """
         place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
         # The longest first: while XLA simplifies the chunk, Python traces the rest.
         programs = (self.run_chunk, self.refresh, self.describe)
         with traced.no_collection(), ThreadPoolExecutor() as pool:
             beginning = pool.submit(begin)
-            chunk, refresh, describe = [pool.submit(one.trace(self.like, place)) for one in programs]
-            refresh.result()  # raises what the compiler did
-            state = self.refresh(beginning.result())[0] if new else beginning.result()
-            for one in (chunk, describe):
-                one.result()
-        return state
+            compiling = [pool.submit(one.trace(self.like, place)) for one in programs]
+            for one in compiling:
+                one.result()  # raises what the compiler did
+            return beginning.result()
 
     def cut(self, step: int) -> None:
         """Drops what was logged after a meta-step."""

@@ -80,7 +80,7 @@ def test_curricula(name: str):
     curriculum = CURRICULA[name]()
 
     def lived(key):
-        state, tasks = curriculum.propose(key, curriculum.refresh(key, curriculum.init(key)), jnp.ones(3, bool))
+        state, tasks = curriculum.propose(key, curriculum.init(key), jnp.ones(3, bool))
         return state, tasks
 
     assert jax.eval_shape(jax.vmap(lived), LEGACY)[1].lifetime.shape == (4, 3)
