@@ -312,4 +312,16 @@ def _family(name: str, ranges: Ranges, reward: Callable[[jax.Array, jax.Array, j
         dimensions=dimensions(ranges),
         is_valid=functools.partial(is_valid, ranges=ranges),
     )
-    return Family(name, environment(spec, reward), generator, draw, image, optimum, policy, value, success, features)
+    return Family(
+        name,
+        environment(spec, reward),
+        generator,
+        draw,
+        image,
+        optimum,
+        policy,
+        value,
+        success,
+        features,
+        scale=float(spec.episode_limit),
+    )

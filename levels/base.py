@@ -107,6 +107,7 @@ class Family(NamedTuple):
         value: `(level, Policy) -> f32[]`, the exact expected undiscounted return of one episode.
         success: `(level, return f32[]) -> bool[]`, whether the return of one episode counts as solving the level.
         features: `(level) -> {name: f32[]}`, what a person wants to see of a level's distribution.
+        scale: What a good return of an episode is about, positive: what differences of returns are large or small beside.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Family(NamedTuple):
     value: Callable[[Level, Policy], jax.Array] | None = None
     success: Callable[[Level, jax.Array], jax.Array] | None = None
     features: Callable[[Level], Mapping[str, jax.Array]] | None = None
+    scale: float = 1.0
 
 
 def uniform(word: jax.Array) -> jax.Array:

@@ -163,6 +163,14 @@ IDLE = [
     ("ta-lpg-small", "meta.updates", 3, "--meta.method gradient"),
     ("ta-lpg-small", "evolution.parents", 3, "--evolution.strategy deep-ga"),
     ("ta-lpg", "evolution.probes", 3, "--evolution.novelty 0.5"),
+    ("quick", "curriculum.edit", 0.1, "--curriculum.kind accel"),
+    ("quick", "curriculum.window", 99, "--curriculum.kind alp-gmm"),
+    ("lpg", "curriculum.replay", 0.3, "--curriculum.kind prioritised"),
+    ("lpg", "curriculum.antagonists", 3, "--curriculum.score regret"),
+    ("quick", "rule.drift_width", 3, "--rule.kind lpo"),
+    ("lpo-small", "rule.predictions", 5, "--rule.kind lpg"),
+    ("quick", "chains.length", (3, 4), "a family of chains"),
+    ("lpo", "grids.side", (3, 5), "a family of grids"),
 ]
 
 
@@ -172,6 +180,19 @@ def test_what_has_no_effect_is_refused(start, path, value, remedy):
     with pytest.raises(ValueError) as caught:
         check(changed(path, value, start))
     assert str(caught.value) == f"{path} {value!r} has no effect here; add {remedy}, or leave it out."
+
+
+def test_rates_of_tables_need_tables():
+    """In one run and in sweeps: grids seen as planes, and chains with distractors, are for networks."""
+    for family, field in (("gridworld-planes", "grids.actor_rate"), ("chain-distractors", "chains.antagonist_rate")):
+        seen = dataclasses.replace(changed(field, 3.0, "lpg"), families=(family,))
+        with pytest.raises(ValueError, match=rf"{field} 3.0 has no effect here; add the family \w+, whose agents"):
+            check(seen)
+        with pytest.raises(ValueError, match=f"sweep cannot vary what has no effect in this run: {field}"):
+            config.combinations(dataclasses.replace(preset("lpg"), families=(family,)), 1, {field: (1.0, 2.0)})
+    assert check(changed("grids.actor_rate", 3.0, "lpg")).grids.actor_rate == 3.0
+    with pytest.raises(ValueError, match=r"sweep cannot vary .*: curriculum.replay"):
+        config.combinations(preset("lpg"), 1, {"curriculum.replay": (0.1, 0.2)})
 
 
 def test_rates_that_nobody_uses_are_refused():

@@ -125,8 +125,7 @@ def score_of(config: Config, kind: Family, rival: UpdateRule) -> Score:
     life, theta = life_of(config, kind, rival), rival.init(jax.random.key(0))
     if name == "regret":
         return scores.algorithmic_regret(life, agents=agents, theta=theta)
-    scale = float(kind.environment.spec.episode_limit) if kind.name.endswith("bandit") else 1.0
-    return scores.normalised_regret(life, walker, agents=agents, scale=scale, theta=theta)
+    return scores.normalised_regret(life, walker, agents=agents, scale=kind.scale, theta=theta)
 
 
 def curriculum_of(

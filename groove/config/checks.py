@@ -1,15 +1,12 @@
 """Whether a run can be built from a configuration."""
 
-import dataclasses
-from collections.abc import Iterator
-
+from groove.config.idle import DEEP_GA, idle, whole_lives
 from groove.config.limits import LARGEST, check_counts, check_ranges
 from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
 from groove.config.presets import PRESETS, smoke
-from groove.config.settings import CHOICES, Config, Evolution, Meta
+from groove.config.settings import CHOICES, Config, Evolution
 from groove.meta import strategies
 
-DEEP_GA = "deep-ga"
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
 """What `evolution.strategy` may be."""
 SHARES = ("replay", "minimal_fill", "staleness", "diversity", "edit", "select", "explore")
@@ -47,17 +44,6 @@ def check(config: Config) -> Config:
         )
     _check_idle(config)
     return config
-
-
-def whole_lives(config: Config) -> bool:
-    """Whether every meta-step is a whole life of every member."""
-    return config.meta.method == "evolution" and config.evolution.lives == "whole"
-
-
-def uses_adam(config: Config) -> bool:
-    """Whether theta moves by Adam: under a meta-gradient, in pieces of lives, and for some strategies of whole lives."""
-    name = config.evolution.strategy
-    return not whole_lives(config) or (name in strategies.KINDS and strategies.KINDS[name].optimizer)
 
 
 def population(config: Config) -> int:
@@ -130,28 +116,10 @@ def _check_idle(config: Config) -> None:
     if config.reproducible and config.meta.method == "evolution":
         raise ValueError("reproducible has no effect here: evolution always computes in the same blocks.")
     began = PRESETS.get(config.name, Config())
-    for part, field, remedy in _idle(config):
+    for part, field, remedy in idle(config):
         value = getattr(getattr(config, part), field)
         if value not in [getattr(getattr(one, part), field) for one in (Config(), began, smoke(began))]:
             raise ValueError(f"{part}.{field} {value!r} has no effect here; add {remedy}, or leave it out.")
-
-
-def _idle(config: Config) -> Iterator[tuple[str, str, str]]:
-    """What has no effect: part, field, and what would give it one."""
-    settings = config.evolution
-    if config.meta.method == "gradient":
-        yield from (("evolution", field.name, "--meta.method evolution") for field in dataclasses.fields(Evolution))
-        return
-    pieces = () if whole_lives(config) else ("updates",)
-    for field in dataclasses.fields(Meta):
-        if field.name not in ("method", *pieces):
-            yield "meta", field.name, "--meta.method gradient"
-    if settings.strategy != DEEP_GA:
-        yield "evolution", "parents", f"--evolution.strategy {DEEP_GA}"
-    if not settings.novelty:
-        yield "evolution", "probes", "--evolution.novelty 0.5"
-    if not uses_adam(config):
-        yield from (("evolution", name, "--evolution.strategy Open_ES") for name in ("rate", "decay", "floor"))
 
 
 def _check_evolution(config: Config) -> None:

@@ -4,13 +4,12 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 
 from groove.config.checks import check
+from groove.config.idle import idle
 from groove.config.limits import MOST_RUNS, check_within
-from groove.config.names import part_of
 from groove.config.settings import Config
 from groove.ranges import Number
 
@@ -31,18 +30,6 @@ SWEPT: tuple[str, ...] = (
 """The fields, by dotted name, in which runs of one program may differ beside their seeds: those that a run only computes
 with. Other fields decide which arrays there are, or what is done at all."""
 
-KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "rule.prediction_weight": "lpg",
-        "rule.policy_entropy": "lpo",
-        "curriculum.edit": "accel",
-        "curriculum.select": "sfl",
-        "curriculum.explore": "alp-gmm",
-    }
-)
-"""Of rule or curriculum, for which alone a field counts."""
-FAMILIES = ("grids", "bandits", "chains", "gymnax", "plugged")
-"""Parts that are about families."""
 LONGEST = 200
 """Letters of a folder's name; file systems take 255, and files beside it need some."""
 
@@ -102,8 +89,8 @@ def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]
         ['meta.rate=0.0001,seed-0', 'meta.rate=0.0001,seed-1', 'meta.rate=0.0003,seed-0', 'meta.rate=0.0003,seed-1']
     """
     check_sweep(sweep)
-    if idle := [field for field in sweep if not _counts(config, field)]:
-        raise ValueError(f"sweep cannot vary what has no effect in this run: {', '.join(idle)}.")
+    if vain := sorted({*sweep} & {f"{part}.{field}" for part, field, _ in idle(config)}):
+        raise ValueError(f"sweep cannot vary what has no effect in this run: {', '.join(vain)}.")
     check_within("runs side by side", seeds * math.prod(map(len, sweep.values())), 1, MOST_RUNS)
     found = {}
     for values in itertools.product(*(map(float, numbers) for numbers in sweep.values())):
@@ -116,14 +103,6 @@ def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]
                 )
             found[name] = check(dataclasses.replace(with_numbers(config, numbers), seed=seed))
     return found
-
-
-def _counts(config: Config, field: str) -> bool:
-    """Whether a run computes with a number, as far as kinds and families say."""
-    part = field.partition(".")[0]
-    if field in KINDS:
-        return getattr(config, part).kind == KINDS[field]
-    return part not in FAMILIES or part in map(part_of, config.families)
 
 
 def with_numbers(config: Config, numbers: Mapping[str, Number]) -> Config:

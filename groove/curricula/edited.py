@@ -92,9 +92,7 @@ def edited(
     def init(key):
         inner_key, pool_key = jax.random.split(key)
         inner = curriculum.init(inner_key)
-        return Edited(
-            inner, tasks.blank(pool_key, jax.eval_shape(parents, inner)[0])
-        )  # nothing to edit yet
+        return Edited(inner, tasks.blank(pool_key, jax.eval_shape(parents, inner)[0]))  # nothing to edit yet
 
     def propose(key, state, needed):
         decide_key, inner_key = jax.random.split(key)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from groove.config import DEEP_GA, PRESETS, Config, Curriculum, computed, population, whole_lives
-from groove.config.checks import uses_adam
+from groove.config.idle import uses_adam
 from groove.config.presets import OURS, PROVENANCE
 from groove.protocols import Row
 from groove.report import gallery
