@@ -88,5 +88,12 @@ def advantages(
 
 
 def normalise(advantage: jax.Array) -> jax.Array:
-    """Shifts and scales advantages to mean 0 and deviation 1 over all their axes."""
-    return (advantage - jnp.mean(advantage)) / (jnp.std(advantage) + 1e-8)
+    """Shifts and scales advantages to mean 0 and deviation 1 over all their axes; where they do not differ, to 0.
+
+    Differences that rounding alone could make, of numbers of their size, are none.
+    """
+    centred = advantage - jnp.mean(advantage)
+    rounding = 4 * jnp.finfo(advantage.dtype).eps * jnp.max(jnp.abs(advantage))
+    differ = jnp.max(advantage) - jnp.min(advantage) > rounding
+    deviation = jnp.sqrt(jnp.where(differ, jnp.mean(jnp.square(centred)), 1.0))
+    return jnp.where(differ, centred / (deviation + 1e-8), 0.0)

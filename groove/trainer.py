@@ -96,7 +96,10 @@ def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[ja
         run_key, theta_key, meta_key, *keys = jax.random.split(key, 3 + len(classes))
         curricula = tuple(part.curriculum.init(k) for part, k in zip(classes, keys, strict=True))
         everyone = tuple(jnp.ones(part.members, bool) for part in classes)
-        live = jax.eval_shape(lambda key: meta.begin(key, propose([key] * len(classes), curricula, everyone)[1]), key)
+        tasks = jax.eval_shape(lambda key: propose([key] * len(classes), curricula, everyone)[1], key)
+        for part, own in zip(classes, tasks, strict=True):
+            _check_score(part, own)
+        live = jax.eval_shape(meta.begin, key, tasks)
         nobody = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), live)
         return State(jnp.zeros((), jnp.int32), run_key, curricula, meta.init(meta_key, theta(theta_key)), nobody)
 
@@ -203,6 +206,20 @@ def _held(run: Trainer, place: Mesh, specs: State) -> Trainer:
         return held(state), info
 
     return run._replace(init=lambda key: held(run.init(key)), chunk=chunk, refresh=lambda state: held(run.refresh(state)))
+
+
+def _check_score(part: Class, tasks: Task) -> None:
+    """Raises a ValueError unless the references and memories of a curriculum's tasks are those of the class's score."""
+    one, score = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tasks), part.score
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    reference = jax.eval_shape(score.reference, key, one.level, one.lifetime) if score.like is None else score.like
+    for name, held, made in (("reference", one.reference, reference), ("memory", one.memory, score.memory)):
+        forms = [(jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]) for tree in (held, made)]
+        if forms[0] != forms[1]:
+            raise ValueError(
+                f"the class {part.name!r} and its curriculum must have one score: the {name} of its tasks is "
+                f"{forms[0][0]}, that of the class's score {forms[1][0]}, or has other arrays."
+            )
 
 
 def _report(

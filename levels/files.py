@@ -30,3 +30,14 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def check_writable(path: Path) -> None:
+    """Raises an OSError unless a file can be written there, in the place of another or of none: before work that ends so."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder, so that {path.name} cannot be written there.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} is not to be written to, so that {path.name} cannot be.")

@@ -108,6 +108,17 @@ def test_the_critics_gradient_reaches_every_leaf():
     assert bool(jnp.all(learner.parameters["time"] != start.parameters["time"]))
 
 
+def test_equal_advantages_are_normal_at_0():
+    """Whatever their value and number, with a gradient that is finite; differences of a rounding are none."""
+    made = jax.jit(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(normalise(x)) + normalise(x))))
+    for count in (3, 20, 1280):
+        for value in (9.7, 0.1, 1e-6, -3.3e6, 0.0):
+            total, slope = made(np.full(count, value, np.float32))
+            assert total == 0 and np.isfinite(slope).all()
+    nearly = np.float32(9.7) + np.array([0, 1, 0, 2], np.float32) * np.spacing(np.float32(9.7))
+    assert made(nearly)[0] == 0 and made(np.array([9.7, 9.8, 9.7], np.float32))[0] != 0
+
+
 def test_normalise():
     # mean 2.5, variance (2.25 + .25 + .25 + 2.25) / 4 = 1.25
     got = normalise(jnp.array([[1.0, 2.0], [3.0, 4.0]]))

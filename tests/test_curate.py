@@ -306,3 +306,9 @@ def test_the_sizes_of_every_preset_can_be_taken(name: str):
     """Also of those that evolve, whose population would not fit a single life."""
     curation, _ = curate_command._parse([name])
     assert curation.config.life == config.preset(name).life
+
+
+def test_lives_may_be_shorter_than_a_piece_of_training():
+    """Nothing is learned in pieces here, so that no flag of theirs can be missed."""
+    curation, _ = curate_command._parse(["--life.updates", "2", "3"])
+    assert curation.config.life.updates == (2, 3)

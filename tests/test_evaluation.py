@@ -290,6 +290,10 @@ def test_folders_of_sweeps_are_paths_not_labels(tmp_path: Path, monkeypatch: pyt
     Path("meta.rate=0.1,seed-0").mkdir()
     with pytest.raises(FileNotFoundError, match=r"meta.rate=0.1,seed-0"):
         plan("meta.rate=0.1,seed-0")
+    with pytest.raises(FileNotFoundError, match=r"^runs/first is not a file"):
+        plan("mine=runs/first")  # whatever holds a slash is a path
+    with pytest.raises(FileNotFoundError, match=r"^runs/meta.rate=0.1,seed-0 is not a file"):
+        plan("runs/meta.rate=0.1,seed-0")
 
 
 def test_an_edited_rule_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -480,6 +484,13 @@ def test_tuning_finds_what_is_best_and_goes_on(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(evaluation.tuning, "search", lambda *args: pytest.fail("searched again"))
     assert evaluation.tune("chains", "smoke", ["a2c"], path) == json.loads(path.read_text())["chains"]["smoke"]
     assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].chapters.keys()
+
+
+def test_a_folder_is_refused_before_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(evaluation.tuning, "search", lambda *args: pytest.fail("searched"))
+    assert cli.main(["tune", "a2c", "--suite", "chains", "--scale", "smoke", "--output", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"groove: {tmp_path} is a folder, not a file.\n"
 
 
 def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

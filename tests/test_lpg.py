@@ -299,6 +299,15 @@ def test_stopping_the_inputs_blocks_their_path():
     assert float(jnp.max(jnp.abs(jacobian(echo, False) - jacobian(echo, True)))) > 1e-2
 
 
+def test_y_is_as_wide_as_that_of_the_targets():
+    rule = lpg(SPEC, targets=recurrent_targets(width=3, predictions=5))
+    agent = jax.eval_shape(rule.init_agent, jax.random.key(0))
+    assert agent.parameters["table"].shape[-1] == SPEC.actions + 5
+    theta = jax.eval_shape(rule.init, jax.random.key(0))
+    learned = jax.eval_shape(rule.update, jax.random.key(0), theta, agent, recorded(0), CLOCK)[0]
+    assert jax.tree.map(jnp.shape, learned) == jax.tree.map(jnp.shape, agent)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -307,6 +316,11 @@ def test_stopping_the_inputs_blocks_their_path():
         (lambda: lpg(SPEC, prediction_weight=math.nan), "prediction_weight"),
         (lambda: recurrent_targets(width=0), "width and predictions must be at least 1, got 0 and 8"),
         (lambda: recurrent_targets(predictions=0), "width and predictions must be at least 1, got 256 and 0"),
+        (lambda: lpg(SPEC, predictions=0), "width and predictions must be at least 1, got 256 and 0"),
+        (
+            lambda: lpg(SPEC, targets=recurrent_targets(predictions=5), predictions=8),
+            "predictions must be the width of the targets' y, 5, got 8",
+        ),
     ],
 )
 def test_bad_arguments(make, message):

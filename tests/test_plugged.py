@@ -23,9 +23,18 @@ import jax.numpy as jnp
 
 from groove import curricula, rules
 from groove.base import Score
+from levels.base import Generator
 from levels.chain import chain
 
 CORRIDOR = chain(length=(2, 4))
+
+
+def half(key):
+    level = CORRIDOR.generator.sample(key)
+    return jax.tree.map(lambda leaf: leaf.astype("bfloat16") if leaf.dtype == "float32" else leaf, level)
+
+
+NARROW = CORRIDOR._replace(generator=Generator(half))
 
 
 def open_fields(key, family):
@@ -60,6 +69,7 @@ HOPELESS = Score(
     reference=lambda key, level, lifetime: (),
     score=lambda outcome, reference, memory: (jnp.log(-1.0 - outcome.episode_return**2), memory),
 )
+COMPLEX = SURPRISE._replace(reference=lambda key, level, lifetime: jnp.complex64(0))
 UNLIKE = SURPRISE._replace(like=jnp.zeros(2, jnp.float32))
 FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
 
@@ -189,6 +199,8 @@ M = "someones_parts:"
         (small((M + "failing",)), "plug-in 'someones_parts:failing' fails: RuntimeError: out of order"),
         (small((M + "gap",)), "plug-in 'someones_parts:gap' fails: TypeError"),
         (small((M + "PARTS",)), "plug-in 'someones_parts:PARTS' cannot be loaded"),
+        (small((M + "NARROW",)), r"NARROW' cannot be used: \w+ of a sample is bfloat16, which no file of levels can hold"),
+        (small(score=M + "COMPLEX"), r"COMPLEX' cannot be used: a reference is complex64, which no file of levels can hold"),
         (small(generators=(M + "padded",)), r"walls of a sample is bool\[6,6\], of a level of gridworld bool\[4,4\]"),
         (small(generators=(M + "branching",)), "plug-in 'someones_parts:branching' fails: TracerBoolConversionError"),
         (small(score=M + "FORGETFUL"), "'someones_parts:FORGETFUL' cannot be used: the memory after a score is .*"),

@@ -17,11 +17,13 @@ from PIL import Image
 
 from groove import build, config, host, report, schedules
 from groove.evaluate import walk
+from groove.protocols import Row
 from groove.report import charts, record
 from groove.report.gif import save_walk
 from groove.report.series import Series, line, series, smooth
 from groove.rules import horizon, random_policy
 from groove.schedules import Course, Response
+from groove.statistics import Interval
 from levels import dataset
 
 SETTINGS = dataclasses.replace(config.smoke(config.QUICK), meta_steps=6)
@@ -44,6 +46,18 @@ def metrics(steps: int) -> list[host.Metrics]:
             }
         rows.append(row | ({"chunk_seconds": 0.5} if step % SETTINGS.chunk == 0 else {}))
     return rows
+
+
+def test_a_share_of_a2c_needs_an_a2c_that_learned():
+    """With A2C below the random policy there is nothing to be a share of."""
+
+    def rows(a2c: float) -> list[Row]:
+        reached = {"random policy": 0.8, "untrained rule": 0.7, "trained rule": 1.0, "tuned A2C": a2c}
+        return [Row("gridworld", rule, Interval(value, value, value)) for rule, value in reached.items()]
+
+    assert "125 % of tuned A2C's 0.80" not in charts.verdicts(rows(0.8))[0]
+    (low,), (high,) = charts.verdicts(rows(0.5)), charts.verdicts(rows(2.0))
+    assert "%" not in low and "50 % of tuned A2C's 2.00" in high
 
 
 def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:

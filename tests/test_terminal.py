@@ -144,6 +144,14 @@ def test_the_first_chunk_does_not_count_once_there_is_another():
     assert progress._remaining == 2.0 * 360
 
 
+def test_scores_have_their_own_names(capsys: pytest.CaptureFixture[str]):
+    scored = dataclasses.replace(RUN, curriculum=dataclasses.replace(RUN.curriculum, score="learnability"))
+    with terminal.Progress(scored) as progress:
+        progress._spoke -= 100
+        progress.update([{"step": 2, "gridworld/return": 0.5, "gridworld/score": 0.25, "gridworld/finished": 2}])
+    assert "gridworld return 0.500 learnability +0.250" in (shown := capsys.readouterr().out) and "regret" not in shown
+
+
 def test_an_unscored_run_has_no_regret(capsys: pytest.CaptureFixture[str]):
     with terminal.Progress(config.LPG) as progress:
         progress.update(chunk(10))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from laws.members import SCORES, signature, tasks
 
-from groove import evaluate
+from groove import curricula, evaluate
 from groove.base import Curriculum, MetaOptimizer, Outcome, Task
 from groove.build import build
 from groove.config import QUICK, Config, Grids, Life, Meta, Rule, check, smoke
@@ -181,6 +181,16 @@ def test_every_key_is_used_once():
         for _ in range(3):
             state, _ = watched.chunk(watched.refresh(state))
     assert len(seen) == len(set(seen)) == 3 + 6 * 3
+
+
+def test_a_class_and_its_curriculum_have_one_score():
+    """Else what a task remembers and compares with is not what the class scores by: refused when a run begins."""
+    family = build(TINY).parts[1].family
+    for own, other, what in (("exact-regret", "uniform", "reference"), ("uniform", "maximum-monte-carlo", "memory")):
+        source = curricula.pool(family.generator, SCORES[own], curricula.constant(3), size=2)
+        mixed = trainer((Class("bandits", 2, curricula.uniform(source), SCORES[other]),), None, lambda key: (), steps=1)
+        with pytest.raises(ValueError, match=f"'bandits' and its curriculum must have one score: the {what} of its"):
+            mixed.init(jax.random.key(0))
 
 
 LEARNING = Config(

@@ -20,7 +20,7 @@ from groove.lifetime import Lifetime
 from levels import plugins
 from levels.base import Family, Generator, Spec
 from levels.check import environments, generators
-from levels.check.subject import Fault, Sizes, Subject, check_form
+from levels.check.subject import Fault, Sizes, Subject, check_form, check_storable
 
 BATCH = 2
 """Members that curricula are traced for."""
@@ -88,6 +88,7 @@ def score(name: str, kind: Family, antagonist: Lifetime) -> Score:
         number, memory = jax.eval_shape(found.score, *_scored(found, kind))
         check_form("the score", number, forms().number, "a number")
         check_form("the memory after a score", memory, _shapes(found.memory), "that of a new task")
+        check_storable("a reference", _scored(found, kind)[1])
     return found
 
 

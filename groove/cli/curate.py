@@ -106,7 +106,8 @@ def _parse(words: list[str]):
     options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))
     measures = {name: getattr(options, name) for name in ("score", *MEASURES)}
     base = smoke(config.preset(name or "quick"))
-    learning = dataclasses.replace(base.meta, method="gradient", block=0)  # nothing learns: no population to fit
+    # nothing learns: no population to fit, no lives to take in pieces
+    learning = dataclasses.replace(base.meta, method="gradient", updates=1, block=0)
     settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,), meta=learning)
     settings = dataclasses.replace(settings, generators=(options.generator,) if options.generator else ())
     settings = dataclasses.replace(settings, curriculum=dataclasses.replace(base.curriculum, kind="uniform", **measures))

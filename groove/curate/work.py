@@ -22,6 +22,7 @@ from groove.curate.rating import rated
 from groove.curriculumfile import Rows
 from groove.lifetime import Lifetime
 from levels.base import Family
+from levels.files import check_writable
 
 KEEP = ("top", "strata", "all")
 """How scored tasks may be chosen."""
@@ -93,6 +94,7 @@ def curate(
     settings = check(settings)
     if output.exists():
         raise ValueError(f"{output} exists already; choose another output, or remove it.")
+    check_writable(output)
     family = build.family(settings.config, settings.family)
     learner = learner_of(settings.config, settings.rule, settings.family, family, trusted=settings.trusted)
     source = curriculumfile.load(Path(settings.start), family) if settings.start else None

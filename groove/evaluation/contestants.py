@@ -62,7 +62,7 @@ def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[s
 
 def _split(word: str) -> tuple[str, str]:
     label, found, text = word.partition("=")
-    if not found or _is_path(word):  # folders of sweeps have a = in their names
+    if not found or "/" in label or Path(word).exists():  # folders of sweeps have a = in their names
         return "", word
     if not label.strip() or not label.isprintable() or len(label) > LONGEST:
         raise ValueError(f"a rule must have the form RULE or LABEL=RULE, LABEL of 1 to {LONGEST} characters, got {word!r}.")

@@ -14,6 +14,7 @@ from groove.evaluation.contestants import RANDOM
 from groove.evaluation.work import Stopped, agents_at_once, key_of, life_of
 from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
 from levels.base import Discrete, Level
+from levels.files import check_writable
 from levels.suites import SUITES, Chapter, chapters
 
 SEED = 81_517
@@ -77,9 +78,11 @@ def tune(
         What the file says of the suite at the scale.
 
     Raises:
-        ValueError: The file is damaged.
+        ValueError: The file is damaged, or an agent diverged with each setting.
+        OSError: The file cannot be written.
         groove.evaluation.Stopped: `stopped` said so; what was done is kept.
     """
+    check_writable(path)
     pages = read(path)
     page = pages.get(suite, {}).get(scale, {})
     if page.get("hashes") != protocols.hashes(suite, scale):

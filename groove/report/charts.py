@@ -154,7 +154,7 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
 def _verdict(family: str, reached: Mapping[str, Interval]) -> str:
     trained, before = reached["trained rule"], reached["untrained rule"]
     name = "tuned A2C" if "tuned A2C" in reached else "A2C"
-    rival, random = reached.get(name), reached.get("random")
+    rival, random = reached.get(name), reached.get("random policy")
     apart = (
         "more than" if trained.low > before.high else "less than" if trained.high < before.low else "not clearly apart from"
     )

@@ -26,11 +26,13 @@ class TargetNetwork(NamedTuple):
         embed: `(theta, y f32[..., Y]) -> f32[..., 1]`, phi, of the agent's prediction as probabilities.
         apply: `(theta, x f32[T, E, inputs], keep f32[T, E]) -> (pi_hat f32[T, E], y_hat f32[T, E, Y])`, y_hat as logits;
             backwards in time, forgetting where keep is 0.
+        predictions: Y; None where the network does not say.
     """
 
     init: Callable[[jax.Array, int], Theta]
     embed: Callable[[Theta, jax.Array], jax.Array]
     apply: Callable[[Theta, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    predictions: int | None = None
 
 
 def _dense(key: jax.Array, inputs: int, outputs: int, scale: float = 1.0) -> dict[str, jax.Array]:
@@ -73,7 +75,7 @@ def recurrent_targets(
         hidden = recurrent.backwards(cell, recurrent.Weights(**theta["layer"]), x, keep)
         return _linear(theta["policy"], hidden)[..., 0], _linear(theta["prediction"], hidden)
 
-    return TargetNetwork(init, embed, apply)
+    return TargetNetwork(init, embed, apply, predictions)
 
 
 def lpg(
@@ -81,7 +83,7 @@ def lpg(
     architecture: Architecture | None = None,
     *,
     targets: TargetNetwork | None = None,
-    predictions: int = 8,
+    predictions: int | None = None,
     gamma: Number = 0.99,
     prediction_weight: Number = 0.5,
     horizon: Horizon = none,
@@ -100,7 +102,7 @@ def lpg(
         spec: The environment's description.
         architecture: The agent's network and optimizer; by default `agents.for_spec(spec)`.
         targets: The learned part; by default `recurrent_targets(predictions=predictions)`.
-        predictions: The width of y; that of `targets` if given.
+        predictions: The width of y; by default that of `targets`, else 8.
         gamma: The rule's input of that name, in [0, 1].
         prediction_weight: alpha_y, at least 0.
         horizon: What the rule knows of the lifetime; `horizon.fraction_and_log` makes this TA-LPG.
@@ -115,6 +117,10 @@ def lpg(
     check_shares({"gamma": gamma})
     check_not_negative({"prediction_weight": prediction_weight})
     architecture = architecture or agents.for_spec(spec)
+    said = None if targets is None else targets.predictions
+    if predictions is not None and said not in (None, predictions):
+        raise ValueError(f"predictions must be the width of the targets' y, {said}, got {predictions}.")
+    predictions = next(width for width in (predictions, said, 8) if width is not None)
     targets = targets or recurrent_targets(predictions=predictions)
     network = architecture.network(spec, spec.actions + predictions)
     apply = over_steps(network.apply)

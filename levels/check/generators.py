@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from levels.base import Level
-from levels.check.subject import Fault, Skip, Subject, check_form, compiled, row, rows, shown
+from levels.check.subject import Fault, Skip, Subject, check_form, check_storable, compiled, row, rows, shown
 
 EDITS = 5
 """Edits in a row."""
@@ -39,6 +39,7 @@ def form(subject: Subject) -> str:
         wanted = jax.eval_shape(subject.family.generator.sample, subject.keys[0])
         of = f"a level of {subject.family.name}"
     check_form("a sample", level, wanted, of)
+    check_storable("a sample", level)
     return f"{shown(level)}."
 
 

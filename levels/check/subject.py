@@ -209,6 +209,18 @@ def kind_of(leaf: jax.ShapeDtypeStruct | jax.Array) -> str:
     return f"{name}[{','.join(map(str, leaf.shape))}]"
 
 
+def check_storable(name: str, tree: chex.ArrayTree) -> None:
+    """Raises a Fault that names the first leaf, of arrays or their shapes, which no file of levels can hold."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        dtype = np.dtype(leaf.dtype)
+        if dtype.kind not in "biuf":
+            place = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise Fault(
+                f"{f'{place} of ' if place else ''}{name} is {dtype}, which no file of levels can hold.",
+                "Files hold booleans, integers of 8 to 64 bits and floats of 16 to 64.",
+            )
+
+
 def check_form(what: str, found: chex.ArrayTree, wanted: chex.ArrayTree, of: str) -> None:
     """Raises a Fault where two forms differ in tree, shape or dtype, or the first has a weak dtype."""
     if str(jax.tree.structure(found)) != str(jax.tree.structure(wanted)):

@@ -8,6 +8,7 @@ import pytest
 from test_check import CORRIDORS, GRIDS, SMALL, Corridor, failing, sample, with_environment
 
 from levels.check import check
+from levels.check.subject import Fault, check_storable
 
 
 def test_an_optimum_without_a_policy_is_bounded_from_one_side():
@@ -31,3 +32,10 @@ def test_a_fault_of_steps_is_said_once():
     assert [one.law for one in verdict.failures] == ["time steps"]
     assert verdict.findings[-1].reason == "cannot be asked without 'time steps'."
     assert [one.law for one in check(sample, only=("speed",), **SMALL).findings] == ["sampling", "speed"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "complex64", "int4", "float8_e4m3fn"])
+def test_what_no_file_can_hold_is_named(dtype: str):
+    with pytest.raises(Fault, match=f"p of a sample is {dtype}, which no file of levels can hold"):
+        check_storable("a sample", {"p": jax.ShapeDtypeStruct((2,), jnp.dtype(dtype))})
+    check_storable("a sample", (jax.ShapeDtypeStruct((2,), jnp.dtype("float16")), jax.ShapeDtypeStruct((), bool)))

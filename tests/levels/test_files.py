@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from levels.files import whole
+from levels.files import check_writable, whole
 
 
 def test_what_cannot_be_finished_leaves_what_was_there(tmp_path: Path):
@@ -29,3 +29,12 @@ def test_writers_of_one_file_do_not_meet(tmp_path: Path):
         for done in [pool.submit(write, letter) for letter in (b"a", b"b", b"c")]:
             done.result()
     assert path.read_bytes() in [100_000 * letter for letter in (b"a", b"b", b"c")] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_where_no_file_can_be_is_said_before(tmp_path: Path):
+    for path, error in ((tmp_path, IsADirectoryError), (tmp_path / "absent" / "x", FileNotFoundError)):
+        with pytest.raises(error):
+            check_writable(path)
+    (tmp_path / "old").write_text("")
+    check_writable(tmp_path / "old")
+    check_writable(tmp_path / "new")
