@@ -115,7 +115,8 @@ def test_every_entry_of_every_field_changes(name):
     changes = {field: values[1:] != values[:-1] for field, values in edited(name).items()}
     for field, changed in changes.items():
         share = changed.mean((0, 1))
-        share = share[: KINDS[name].most] if share.ndim == 1 else share
+        if share.ndim == 1:  # kinds are numbers in order, so that those of the first objects stay
+            share = share[KINDS[name].most - 1] if field == "kind" else share[: KINDS[name].most]
         assert np.all(share == 0) if field in KINDS[name].fixed else np.all(share > 0.005), (field, share)
     anything = np.any([c.reshape(*c.shape[:2], -1).any(-1) for c in changes.values()], axis=0)
     assert anything.mean() > 0.95
@@ -123,7 +124,7 @@ def test_every_entry_of_every_field_changes(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_no_values_pile_up_at_the_ends(name):
-    """Of numbers that are measured hardly any is an end; of those that are counted none is met more than thrice its share."""
+    """Of numbers that are measured hardly any is an end; of those that are counted it is met at most thrice its share."""
     for field, (low, high) in KINDS[name].ranges.items():
         values = in_use(name, field)
         ends = [np.mean(values == np.float32(end)) for end in (low, high)]
