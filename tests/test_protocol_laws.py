@@ -237,3 +237,9 @@ def test_identical_runs_of_unlike_meta_seeds_give_a_wide_interval(name):
     assert alike < 1e-9 < min(metas, runs)
     if name in ("nested", "worst"):
         assert 1.2 < metas < 2.4
+
+
+def test_shares_below_leave_out_where_the_baseline_gains_nothing():
+    """Of four tasks the rule is below three quarters of the baseline on the first alone; the last two do not count."""
+    rule, rival = np.array([[[0.5, 1.25, -3.0, -4.0]]]), np.array([[[1.0, 1.5, -2.0, -1.25]]])
+    assert share_below(rule, rival, seed=0).point == 0.25

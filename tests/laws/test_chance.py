@@ -16,7 +16,7 @@ from groove.curate.rating import rater
 from groove.curricula import constant, edited, mixture, pool, prioritised, selected, uniform
 from groove.curricula.latent import latent
 from groove.lifetime import lifetime, sampled
-from groove.meta import Stage, evolution, gradient, truncated
+from groove.meta import Stage, deep_ga, evolution, gradient, truncated
 from groove.meta.novelty import probes
 from groove.meta.strategies import named
 from groove.scores import algorithmic_regret
@@ -78,6 +78,18 @@ def test_births():
     def program(key):
         rows = zip(map(rule_of, kinds), jax.random.split(key, (len(kinds), 2)), strict=True)
         return [(rule.init(keys[0]), rule.init_agent(keys[1])) for rule, keys in rows]
+
+    assert_used_once(used(program))
+
+
+def test_generations():
+    """Of a genetic algorithm, over a theta of two leaves."""
+    strategy = deep_ga(population=4, parents=2)
+
+    def program(key):
+        init_key, tell_key = jax.random.split(key)
+        state = strategy.init(init_key, {"a": jnp.zeros(2), "b": jnp.zeros(3)})
+        return strategy.tell(tell_key, state, state.members, jnp.arange(4.0))
 
     assert_used_once(used(program))
 
