@@ -1,0 +1,212 @@
+"""No chance is used twice: of every key that is consumed in a program, numbers are drawn once or children made, not both."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from chance import assert_used_once, compiled, used
+from members import BANDIT, FAMILIES, REMEMBERING, SCORES, antagonist, life_of, rule_of, sample
+
+from groove import agents, audit, evaluate, schedules
+from groove.base import Outcome
+from groove.critic import critic
+from groove.curate.rating import rater
+from groove.curricula import constant, edited, mixture, pool, prioritised, selected, uniform
+from groove.curricula.latent import latent
+from groove.lifetime import lifetime, sampled
+from groove.meta import Stage, deep_ga, evolution, gradient, truncated
+from groove.meta.novelty import probes
+from groove.meta.strategies import named
+from groove.scores import algorithmic_regret
+from groove.scores import uniform as indifferent
+from groove.signals import observed, watched
+from groove.trainer import Class, trainer
+
+REGRET = algorithmic_regret(antagonist(), agents=2)
+
+
+@functools.cache
+def watched_life():
+    """Lives of agents that are watched, and measured for signals and apart from that, in blocks of a single step."""
+    rule, environment = rule_of("a2c-bandit"), BANDIT.environment
+    value = critic(environment.spec, agents.tabular())
+    seen = watched(rule, value)
+    measure = observed(seen, environment, value, episodes=2, block=1, measure=sampled(seen, environment, block=1))
+    return lifetime(seen, environment, steps=3, environments=2, evaluate=measure)
+
+
+def test_evaluated_lives():
+    """Two agents on each of two levels, measured twice; and lives of which only the end counts."""
+
+    def program(key, levels):
+        course_key, return_key = jax.random.split(key)
+        points, ends = jnp.array([1, 3]), jnp.full(2, 2, jnp.int32)
+        found = evaluate.courses(watched_life(), course_key, (), levels, points, agents=2, block=2)
+        return found, evaluate.returns(watched_life(), return_key, (), levels, ends, agents=2)
+
+    assert_used_once(used(program, sample(BANDIT, 2)))
+
+
+def test_courses_of_lives():
+    program = functools.partial(schedules.courses, rule_of("a2c-bandit"), antagonist())
+    assert_used_once(used(lambda key: program(key, (), sample(BANDIT, 2), [3])[0].entropy, jit=False))
+
+
+def test_curated_and_audited_tasks():
+    """A score with an antagonist, those of one life, and a yardstick."""
+    scores = {"one": SCORES["normalised-regret"], "two": REGRET}
+    measures = [audit.scored(antagonist(), scores), audit.shortfall(antagonist(), BANDIT.optimum)]
+
+    def program(key, levels):
+        keys, lifetimes = jax.random.split(key), jnp.full(2, 2, jnp.int32)
+        number = jnp.arange(2, dtype=jnp.int32)
+        rate, measure = rater(antagonist(), REGRET), audit.joined(measures)
+        return [
+            jax.vmap(one, (None, 0, None, 0, 0))(k, number, (), levels, lifetimes)
+            for k, one in zip(keys, (rate, measure), strict=True)
+        ]
+
+    assert_used_once(used(program, sample(BANDIT, 2)))
+
+
+def test_births():
+    """Parameters of rules of every kind, and of their agents."""
+    kinds = ("a2c", "lpg-lstm", "lpo-convolutional-from-ppo")
+
+    def program(key):
+        rows = zip(map(rule_of, kinds), jax.random.split(key, (len(kinds), 2)), strict=True)
+        return [(rule.init(keys[0]), rule.init_agent(keys[1])) for rule, keys in rows]
+
+    assert_used_once(used(program))
+
+
+def test_generations():
+    """Of a genetic algorithm, over a theta of two leaves."""
+    strategy = deep_ga(population=4, parents=2)
+
+    def program(key):
+        init_key, tell_key = jax.random.split(key)
+        state = strategy.init(init_key, {"a": jnp.zeros(2), "b": jnp.zeros(3)})
+        return strategy.tell(tell_key, state, state.members, jnp.arange(4.0))
+
+    assert_used_once(used(program))
+
+
+def test_updates_that_shuffle():
+    def program(key, level):
+        begin_key, *keys = jax.random.split(key, 3)
+        member = life_of("dpo").begin(begin_key, level, jnp.int32(2))
+        for own in keys:
+            member = life_of("dpo").update(own, (), member, level)[0]
+        return member
+
+    assert_used_once(used(program, jax.tree.map(lambda leaf: leaf[0], sample(FAMILIES["gaussian-bandit"], 1))))
+
+
+def test_levels():
+    """Samples and edits of families of every kind."""
+    found = [FAMILIES[name] for name in ("gridworld", "bernoulli-bandit", "chain", "gymnax-cartpole")]
+
+    def program(key):
+        made = []
+        for family, keys in zip(found, jax.random.split(key, (len(found), 2)), strict=True):
+            level = family.generator.sample(keys[0])
+            made.append(family.generator.mutate(keys[1], level))
+        return made
+
+    assert_used_once(used(program))
+
+
+BATCH = 4
+
+
+def new(score):
+    """As many tasks as are asked for at once, so that none is made that nobody waits for."""
+    return pool(BANDIT.generator, score, constant(2), size=BATCH, block=2)
+
+
+TEACHERS = {
+    "prioritised": lambda: prioritised(new(REGRET), capacity=8, minimal_fill=0.25),
+    "without-replacement": lambda: prioritised(new(REMEMBERING), capacity=8, minimal_fill=0.25, replace=False),
+    "edited": lambda: edited(
+        prioritised(new(REMEMBERING), capacity=8, minimal_fill=0.25), BANDIT.generator, REMEMBERING, size=BATCH, block=2
+    ),
+    "selected": lambda: selected(new(REMEMBERING), capacity=2, sweep=4),
+    "mixture": lambda: mixture(
+        BANDIT.generator, REMEMBERING, constant(2), size=BATCH, block=2, window=50, history=50, components=2
+    ),
+    "latent": lambda: latent(
+        lambda point: BANDIT.generator.decode(jax.nn.sigmoid(point)),
+        REMEMBERING,
+        constant(2),
+        dimensions=BANDIT.generator.dimensions,
+        size=BATCH,
+        block=2,
+        batch=50,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_curricula(name):
+    """Two rounds of proposals by members who all need a task, their reports and the refresh behind them."""
+    teacher = TEACHERS[name]()
+    init, refresh = compiled(teacher.init), compiled(teacher.refresh)
+
+    @compiled
+    def play(key, state):
+        state, tasks = teacher.propose(key, state, jnp.ones(BATCH, bool))
+        score = jnp.arange(BATCH, dtype=jnp.float32)
+        return teacher.report(state, tasks, score, Outcome(score, jnp.zeros(BATCH)), jnp.ones(BATCH, bool))
+
+    def program(key):
+        init_key, *keys = jax.random.split(key, 6)
+        state = refresh(keys[0], init(init_key))
+        for play_key, refresh_key in (keys[1:3], keys[3:]):
+            state = refresh(refresh_key, play(play_key, state))
+        return teacher.contents(state)[1]
+
+    assert_used_once(used(program, jit=False))
+
+
+LPG = "lpg-fraction-and-log"
+
+
+def meta_optimizers():
+    """Each with the number of those who share their chance: pairs, under evolution."""
+    value = critic(BANDIT.environment.spec, agents.tabular(), gamma=0.9)
+    theta = jax.eval_shape(rule_of(LPG).init, jax.random.key(0))
+    return {
+        "gradient": (gradient((Stage(rule_of(LPG), life_of(LPG), value),), optax.sgd(0.1), updates=2), 1),
+        "evolution": (evolution((life_of(LPG),), named("Open_ES", theta, population=4)), 2),
+        "truncated": (truncated((life_of(LPG),), optax.sgd(0.1), theta, updates=2), 2),
+    }
+
+
+@pytest.mark.parametrize("name", ["gradient", "evolution", "truncated"])
+def test_meta_steps(name):
+    """Two chunks of two meta-steps each, with the refresh before each: births, updates, measurements and new lives."""
+    learner, most = meta_optimizers()[name]
+    share = Class("bandit", 2, uniform(pool(BANDIT.generator, indifferent(), constant(4), size=4, block=2)), indifferent())
+    run = trainer((share,), learner, rule_of(LPG).init, steps=2)
+
+    init, chunk, refresh = map(compiled, (run.init, run.chunk, run.refresh))
+
+    def program(key):
+        state = chunk(refresh(init(key)))[0]
+        return chunk(refresh(state))[1]
+
+    assert_used_once(used(program, jit=False), most=most)
+
+
+def test_probes_of_novelty():
+    source = pool(BANDIT.generator, indifferent(), constant(2), size=2, block=2)
+
+    def program(key, theta):
+        task_key, probe_key = jax.random.split(key)
+        tasks = source.take(source.refresh(task_key, source.init(task_key)), jnp.ones(2, bool))[1]
+        return probes((life_of(LPG),), (tasks,), probe_key, rules=(rule_of(LPG),))(theta)
+
+    assert_used_once(used(program, jax.jit(rule_of(LPG).init)(jax.random.key(0))))

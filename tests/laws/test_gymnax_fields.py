@@ -1,0 +1,86 @@
+"""Every numeric field of every gymnax environment is followed, by resets as by steps: where gymnax's own depends on it.
+
+Both are traced, not compiled; what they depend on is what they use.
+"""
+
+import dataclasses
+import functools
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.interpreters import partial_eval
+
+from levels.adapters.gymnax import from_gymnax
+
+LIMIT = "max_steps_in_episode"
+KEY = jax.ShapeDtypeStruct((2,), jnp.uint32)
+ACTION = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+def numeric(parameters) -> dict[str, tuple[float, float]]:
+    """A range for each field that is a number."""
+    found = {}
+    for field in dataclasses.fields(parameters):
+        value = getattr(parameters, field.name)
+        kind = np.asarray(value).dtype.kind
+        if np.ndim(value) or kind not in "fiub":
+            continue
+        step = 0.5 if kind == "f" and field.name != LIMIT else 1
+        found[field.name] = (False, True) if kind == "b" else (value, value + step)
+    return found
+
+
+@functools.cache
+def usable() -> dict[str, dict]:
+    """Ranges by name, of the environments whose actions are discrete."""
+    found = {}
+    for name in gymnax.registered_envs:
+        if name.startswith("MNIST"):  # downloads its pictures
+            continue
+        inner, parameters = gymnax.make(name)
+        if hasattr(inner.action_space(parameters), "n"):
+            found[name] = numeric(parameters)
+    return found
+
+
+def used(function, level, *arguments) -> set[str]:
+    """The fields on which results of `function(level, *arguments)` depend."""
+    with jax.numpy_rank_promotion("allow"):
+        jaxpr = jax.make_jaxpr(function)(level, *arguments).jaxpr
+    own = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
+    return {field for field, one in zip(sorted(level), own, strict=False) if one}
+
+
+def typed(noise):
+    return jax.random.wrap_key_data(noise, impl="threefry2x32")
+
+
+@pytest.mark.parametrize("name", sorted(usable()))
+def test_fields_are_followed(name):
+    inner, parameters = gymnax.make(name)
+    family = from_gymnax(name, ranges=usable()[name])
+    level = jax.eval_shape(family.generator.sample, jax.ShapeDtypeStruct((), jax.random.key(0).dtype))
+    assert set(level) == set(usable()[name])
+    defaults = jax.tree.map(jnp.asarray, parameters)
+
+    def reset(level, noise):
+        return inner.reset_env(typed(noise), defaults.replace(**level))
+
+    def step(level, noise, state, action):
+        chosen = defaults.replace(**level)
+        observation, after, reward, ended, _ = inner.step_env(typed(noise), state, action, chosen)
+        return observation, after, reward, ended, inner.is_truncated(after, chosen)
+
+    with jax.numpy_rank_promotion("allow"):
+        state = jax.eval_shape(inner.reset_env, jax.ShapeDtypeStruct((), jax.random.key(0).dtype), defaults)[1]
+    known = used(reset, level, KEY), used(step, level, KEY, state, ACTION) | {LIMIT}
+    begun = jax.eval_shape(family.environment.reset, KEY, level)[0]
+    environment = family.environment
+    found = (
+        used(lambda level, noise: environment.reset(noise, level), level, KEY),
+        used(lambda level, noise, *rest: environment.step(noise, level, *rest), level, KEY, begun, ACTION),
+    )
+    assert found == known

@@ -1,0 +1,245 @@
+"""What every comparison promises: nothing is tuned on what is reported, and rows are what their names say.
+
+Spies stand for the functions that live, so that nothing is compiled but a few hashes.
+"""
+
+import dataclasses
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from groove import statistics
+from groove.base import Clock, Outcome
+from groove.config import QUICK, smoke
+from groove.evaluation import tuning, work
+from groove.lifetime import Lifetime, Member
+from groove.protocols import PROTOCOLS, Setting, Tuned, heldout
+from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
+from levels.bandit import bernoulli_bandit
+from levels.base import words
+from levels.suites import SUITES, Chapter, chapters
+
+SCALE = "smoke"
+FAMILY = bernoulli_bandit(arms=2, pulls=(2, 2))
+TASKS = ("p", "q", "r", "s", "t")
+
+
+def bits(key) -> tuple[int, ...]:
+    return tuple(np.asarray(jax.random.key_data(key)).tolist())
+
+
+def rows_of(levels) -> set[bytes]:
+    """The content of each level."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(levels)]
+    return {b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(len(leaves[0]))}
+
+
+def chapter(name: str = "made-up") -> Chapter:
+    """Five tasks whose optimum nobody knows, and four levels for practice."""
+    made = np.linspace(0.1, 0.9, 9, dtype=np.float32)
+    both = jax.tree.map(np.asarray, jax.vmap(FAMILY.generator.decode)(np.linspace(made, made + 0.05, 5, axis=1)))
+    levels, practice = (jax.tree.map(lambda leaf, part=part: leaf[part], both) for part in (slice(0, 5), slice(5, 9)))
+    known, unknown = np.zeros(4), np.full(5, np.nan)
+    return Chapter(name, FAMILY, levels, TASKS, np.zeros(5), unknown, practice, known, known + 2, alone=False)
+
+
+def plan(*contestants) -> work.Plan:
+    return work.Plan("chains", SCALE, contestants, Tuned({}, {}))
+
+
+def contestant(meta_seed: int):
+    return SimpleNamespace(label="rule", meta_seed=meta_seed)
+
+
+def pieces(made: Chapter, meta_seeds: int, block: int):
+    return [
+        work.Piece(contestant(meta), made, first, min(block, len(TASKS) - first))
+        for meta in range(meta_seeds)
+        for first in range(0, len(TASKS), block)
+    ]
+
+
+@pytest.fixture
+def budget(monkeypatch):
+    """All tasks of the made-up chapter are asked for."""
+    protocol = PROTOCOLS["chains"]
+    budgets = {**protocol.budgets, SCALE: protocol.budgets[SCALE]._replace(tasks=len(TASKS))}
+    monkeypatch.setattr(work, "PROTOCOLS", {"chains": protocol._replace(budgets=budgets)})
+
+
+def reported(made: Chapter, meta_seeds: int = 2) -> tuple[set[bytes], set[tuple[int, ...]]]:
+    """The levels and the keys that an evaluation lives with."""
+    levels, keys = set(), set()
+
+    def spy(key, own, first):
+        levels.update(rows_of(own))
+        keys.add(bits(key))
+        nothing = np.zeros((len(jax.tree.leaves(own)[0]), 1, 1))
+        return Outcome(nothing, nothing)
+
+    for piece in pieces(made, meta_seeds, work.block_of(len(TASKS))):
+        work._lived(plan(), piece, spy)
+    return levels, keys
+
+
+def tuned(made: Chapter, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]]:
+    """The levels and the key that settings are tried with, and those of what counts as 0 and 1."""
+    calls = []
+
+    def spy(life, key, theta, levels, points, *, agents, block):
+        calls.append((rows_of(levels), bits(key)))
+        nothing = np.zeros((len(jax.tree.leaves(levels)[0]), agents, 1))
+        return Outcome(jax.numpy.asarray(nothing, jax.numpy.float32), nothing)
+
+    monkeypatch.setattr(tuning.evaluate, "courses", spy)
+    monkeypatch.setattr(tuning.protocols, "search_space", lambda rule, spec: (Setting(1.0, 0.0), Setting(2.0, 0.0)))
+    with jax.disable_jit():
+        tuning.search(PROTOCOLS["chains"], SCALE, "a2c", made)
+        tried = len(calls)
+        tuning.references(PROTOCOLS["chains"], SCALE, Setting(1.0, 0.0), made)
+    assert tried == 2 and len(calls) == 4
+    return calls
+
+
+def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
+    made = chapter()
+    levels, keys = reported(made)
+    calls = tuned(made, monkeypatch)
+    assert levels == rows_of(made.levels) and len(keys) == 2
+    for tried, key in calls[:2]:
+        assert tried and not tried & levels
+        assert key not in keys
+    for tried, key in calls[2:]:  # what counts as 0 and 1 is measured on the tasks themselves, by other agents
+        assert tried == levels
+        assert key not in keys | {bits for _, bits in calls[:2]}
+
+
+def test_suites_keep_what_is_for_practice_apart():
+    for made in (*chapters(SUITES["chains"]), *chapters(SUITES["bandits"])):
+        assert made.alone or not rows_of(made.levels) & rows_of(made.practice), made.name
+
+
+def known_by_its_key() -> Lifetime:
+    """Lives of agents who are nothing but a number of their birth's key, and are measured by that."""
+
+    def begin(key, level, lifetime):
+        return Member(words(key, 2), (), (), Clock(lifetime * 0, lifetime))
+
+    def evaluate(key, agent, level, wanted):
+        born = (agent >> 8).astype("float32")
+        return Outcome(born[0], born[1])
+
+    return Lifetime(begin, None, lambda key, theta, member, level: (member, None, None), None, evaluate)
+
+
+def test_agents_are_born_of_keys_of_their_own_whatever_the_blocks(budget, monkeypatch):
+    """By meta-seed, task and place: another for each, in blocks of any size; other chapters have others again."""
+    monkeypatch.setattr(work, "life_of", lambda *arguments: known_by_its_key())
+    rule = SimpleNamespace(init=lambda key: ())
+
+    def born(made: Chapter, block: int, together: int) -> np.ndarray:
+        """[metas, tasks, agents, 2]."""
+        monkeypatch.setattr(work, "block_of", lambda tasks: block)
+        monkeypatch.setattr(work, "agents_at_once", lambda made: together)
+        measure, parts = work.measured(plan(), rule, made), pieces(made, 2, block)
+        found = [np.stack(work._lived(plan(), piece, measure)[:2], axis=-1)[:, :, -1] for piece in parts]
+        return np.concatenate(found).reshape(2, len(TASKS), -1, 2)
+
+    whole = born(chapter(), 5, 4)
+    np.testing.assert_array_equal(whole, born(chapter(), 2, 1))
+    everyone = np.concatenate([whole, born(chapter("other"), 5, 4)]).reshape(-1, 2)
+    assert len(np.unique(everyone, axis=0)) == len(everyone) == 4 * len(TASKS) * PROTOCOLS["chains"].budgets[SCALE].seeds
+
+
+# The table that ends a run
+
+
+class Spied:
+    """What is lived in place of agents: returns by rule and theta, known beforehand."""
+
+    def __init__(self, monkeypatch, answers):
+        self.calls = []
+
+        def assessment(config, family, rule, levels, sizes):
+            def live(key, theta):
+                self.calls.append((rows_of(levels), bits(key), theta, sizes))
+                return np.full((sizes.tasks, sizes.agents), answers[rule, theta], np.float32)
+
+            return live
+
+        monkeypatch.setattr(heldout, "assessment", assessment)
+        monkeypatch.setattr(heldout.rules, "random_policy", lambda spec: "random")
+
+
+def table(monkeypatch, seed: int = 0):
+    answers = {("random", ()): 0.5, ("learned", "before"): 1.25, ("learned", "after"): 2.75, ("rival", ()): 1.75}
+    spied = Spied(monkeypatch, answers)
+    config = dataclasses.replace(smoke(QUICK), seed=seed, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
+    parts = [SimpleNamespace(family=FAMILY, rule="learned", antagonist="rival")] * 2
+    run = SimpleNamespace(config=config, parts=parts)
+    return spied, heldout.held_out(run, jax.random.key(5), "before", "after")
+
+
+def test_rows_are_what_their_names_say(monkeypatch):
+    spied, results = table(monkeypatch)
+    for result in results:
+        means = {name: float(values.mean()) for name, values in result.returns.items() if name != "optimum"}
+        assert means == {"random policy": 0.5, "untrained rule": 1.25, "trained rule": 2.75, "A2C": 1.75}
+        best = np.asarray(result.returns["optimum"])
+        assert np.ptp(best, axis=1).max() == 0 < np.ptp(best)
+    assert {sizes.lifetime for *_, sizes in spied.calls} == {7}
+    keys = [key for _, key, _, _ in spied.calls]
+    assert len(set(keys[:4])) == len(set(keys[4:])) == 1  # rules of a family share their chance,
+    assert keys[0] != keys[4]  # families do not
+
+
+def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):
+    levels = [table(monkeypatch, seed=seed)[0].calls[0][0] for seed in (0, 1)]
+    own = rows_of(heldout.held_out_levels(FAMILY, 4, seed=1))
+    assert levels[0] == levels[1] == rows_of(heldout.held_out_levels(FAMILY, 4))
+    assert not levels[0] & own
+
+
+def width(interval) -> float:
+    return interval.high - interval.low
+
+
+def test_intervals_of_the_table_are_of_other_agents_on_the_same_tasks():
+    tasks, agents = np.linspace(1.25, 9.75, 6), np.linspace(-0.75, 1.5, 4)
+    alike, unlike = np.repeat(tasks[:, None], 4, 1), np.repeat(agents[None], 6, 0)
+    found = heldout.rows([heldout.HeldOut("f", {"alike": alike, "unlike": unlike})])
+    assert width(found[0].interval) == 0 < width(found[1].interval)
+
+
+METAS = np.linspace(-1.5, 1.75, 7)[:, None, None] + np.zeros((7, 5, 20))
+RUNS = np.linspace(-1.5, 1.75, 5)[None, :, None] + np.zeros((7, 5, 20))
+FLAT = np.full((3, 5, 20), 0.125)
+INTERVALS = {
+    "nested": lambda scores: nested_bootstrap(scores, seed=1),
+    "improvement": lambda scores: probability_of_improvement(scores, FLAT, seed=1),
+    "improvement-of-the-other": lambda scores: probability_of_improvement(FLAT, scores, seed=1),
+    "below": lambda scores: share_below(scores, FLAT, seed=1),
+    "worst": lambda scores: worst_mean(scores, seed=1),
+    "profile": lambda scores: statistics.Interval(*(part[0] for part in performance_profile(scores, [0.0], seed=1)[1:])),
+}
+
+
+@pytest.mark.parametrize("name", INTERVALS)
+def test_identical_runs_of_unlike_meta_seeds_give_a_wide_interval(name):
+    """Resampled are the meta-seeds and the runs within: where either differ, intervals have a width; where neither do, none.
+
+    Seven meta-seeds spread evenly over 3.25: their mean's deviation is 1.08 / sqrt(7) = 0.41, so that 95 % take 1.6; those
+    of the interquartile mean more.
+    """
+    alike, metas, runs = (width(INTERVALS[name](table)) for table in (0 * METAS, METAS, RUNS))
+    assert alike < 1e-9 < min(metas, runs)
+    if name in ("nested", "worst"):
+        assert 1.2 < metas < 2.4
+
+
+def test_shares_below_leave_out_where_the_baseline_gains_nothing():
+    """Of four tasks the rule is below three quarters of the baseline on the first alone; the last two do not count."""
+    rule, rival = np.array([[[0.5, 1.25, -3.0, -4.0]]]), np.array([[[1.0, 1.5, -2.0, -1.25]]])
+    assert share_below(rule, rival, seed=0).point == 0.25
