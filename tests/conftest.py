@@ -14,8 +14,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before JAX starts: the workers share 
     os.environ.setdefault("NPROC", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-# Tests compile far more than they compute.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+# Tests compile far more than they compute: without fusion emitters it takes half the time (but see commands.SHARED).
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+).strip()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "groove" / "tests"))
 os.environ.setdefault("MPLBACKEND", "agg")
 
@@ -26,7 +29,7 @@ MOST_MAPPINGS = 20_000
 
 jax.devices()  # no test turns on flags of XLA's for those that follow: it has read them
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the workers share what each has compiled
 
 
 @pytest.fixture(autouse=True, scope="module")
