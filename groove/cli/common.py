@@ -70,13 +70,10 @@ def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:
         ValueError: The file is damaged, says nothing of a run, or names a plug-in that is not trusted.
     """
     from groove.host import rule_file
-    from groove.library import check_trusted, needed
+    from groove.library import check_trusted, config_of, needed
     from groove.rulefile import load_rule_file
 
-    metadata = load_rule_file(rule_file(rule))[1]
-    if "config" not in metadata:
-        raise ValueError(f"{rule} does not say which run it comes from.")
-    found = config.from_json(metadata["config"])
+    found = config_of(rule, load_rule_file(rule_file(rule))[1])
     check_trusted(rule, needed(found), trusted)
     return found
 

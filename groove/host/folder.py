@@ -20,7 +20,8 @@ from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
 from groove.host.process import LOCK, InUse, hurried, locked
-from groove.library import check_trusted, load_rule
+from groove.library import check_trusted, config_of, load_rule
+from levels.files import DAMAGED, read_json
 
 RULE = rulefile.RULE
 START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
@@ -148,13 +149,18 @@ def folders_of(folder: Path) -> tuple[Path, ...]:
     if not (folder / TOGETHER).is_file():
         return (folder,)
     try:
-        names = json.loads((folder / TOGETHER).read_text(encoding="utf-8"))["folders"]
-        good = len(names) > 1 and all(isinstance(name, str) and Path(name).name == name for name in names)
-    except (ValueError, TypeError, KeyError) as error:
+        names = read_json(folder / TOGETHER)["folders"]
+        good = isinstance(names, list) and len(names) > 1 and all(map(_is_name, names))
+    except DAMAGED as error:
         raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.") from error
     if not good:
         raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.")
     return tuple(folder / name for name in names)
+
+
+def _is_name(name: object) -> bool:
+    """Whether it is the name of something in a folder."""
+    return isinstance(name, str) and Path(name).name == name != ".."
 
 
 def begun(folder: Path) -> bool:
@@ -226,7 +232,7 @@ def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | No
 def check_start(path: Path, settings: Config) -> None:
     """Raises a ValueError unless the file holds a rule that means the same as the configuration's."""
     metadata = rulefile.load_rule_file(path)[1]
-    theirs, ours = config.from_json(metadata["config"]).rule, settings.rule
+    theirs, ours = config_of(path, metadata).rule, settings.rule
     for name in ("kind", "horizon", "cell", "width", "predictions", "drift_width", "ppo_start"):
         if getattr(theirs, name) != getattr(ours, name):
             raise ValueError(
@@ -287,11 +293,7 @@ def surroundings() -> dict[str, str]:
 
 def surroundings_of(folder: Path) -> dict[str, str]:
     """Those in which a run began."""
-    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    found = {XLA: "as usual"}
-    for parts in (*stored.get("plugins", {}).values(), stored.get("versions", {})):
-        found |= parts
-    return found
+    return {XLA: "as usual", **config.plugins_of(folder / CONFIG), **config.versions_of(folder / CONFIG)}
 
 
 def begun_in_haste(folder: Path) -> bool:
