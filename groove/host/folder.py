@@ -36,6 +36,8 @@ NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
 """Of runs that differ in their seeds alone."""
 XLA, HASTE = "XLA's code", "in haste"
 """Among the surroundings of a run: how XLA compiles; and that it is in a hurry."""
+RANDOM = "JAX's random numbers"
+"""Among them too: of which generator."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -276,14 +278,22 @@ def open_folder(folder: Path, *, trusted: tuple[str, ...] = ()) -> Config:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what a run computes."""
-    found = {}
+    """Versions of the packages that decide what a run computes, and how JAX draws random numbers."""
+    found = {RANDOM: _randomness()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def _randomness() -> str:
+    """JAX's switches that make other numbers of one seed."""
+    switches = jax.config.values
+    offset = switches["jax_random_seed_offset"]
+    said = [str(switches["jax_default_prng_impl"]), "" if switches["jax_threefry_partitionable"] else "not partitionable"]
+    return ", ".join(filter(None, [*said, f"seeds plus {offset}" if offset else ""]))
 
 
 def surroundings() -> dict[str, str]:
@@ -293,7 +303,8 @@ def surroundings() -> dict[str, str]:
 
 def surroundings_of(folder: Path) -> dict[str, str]:
     """Those in which a run began."""
-    return {XLA: "as usual", **config.plugins_of(folder / CONFIG), **config.versions_of(folder / CONFIG)}
+    said = config.plugins_of(folder / CONFIG) | config.versions_of(folder / CONFIG)
+    return {XLA: "as usual", RANDOM: "threefry2x32", **said}
 
 
 def begun_in_haste(folder: Path) -> bool:

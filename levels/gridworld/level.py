@@ -9,6 +9,9 @@ import numpy as np
 
 from levels.base import LONGEST, uniform
 
+LARGEST = float(np.finfo(np.float32).max)
+"""No reward is larger."""
+
 
 class GridLevel(NamedTuple):
     """One grid, padded to H × W cells and M objects; it lies in the upper left corner of the padding.
@@ -207,7 +210,7 @@ def _check_things(things: Sequence[Thing]) -> None:
     kinds: dict[int, tuple[float, float, float]] = {}
     for thing in things:
         attributes = (thing.reward, thing.terminate, thing.respawn)
-        if not (abs(thing.reward) <= float(np.finfo(np.float32).max) and 0 <= thing.terminate <= 1 and 0 <= thing.respawn <= 1):
+        if not (abs(thing.reward) <= LARGEST and 0 <= thing.terminate <= 1 and 0 <= thing.respawn <= 1):
             raise ValueError(f"things must have a finite reward and probabilities within [0, 1], got {thing}.")
         if kinds.setdefault(thing.kind, attributes) != attributes:
             raise ValueError(f"things of kind {thing.kind} must be alike, got {kinds[thing.kind]} and {attributes}.")
