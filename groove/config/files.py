@@ -48,7 +48,7 @@ def load(path: Path) -> Config:
     try:
         return from_json(json.dumps(read_json(path)["config"]))
     except DAMAGED as error:
-        raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
+        raise ValueError(f"{path} is not a configuration of this version of groove: {str(error).rstrip('.')}.") from error
 
 
 def versions_of(path: Path) -> dict[str, str]:
