@@ -13,7 +13,8 @@ import pytest
 import groove
 from groove import build, cli, config, curate, curriculumfile, host, report, rulefile
 from groove.cli.common import trusted
-from levels import dataset
+from groove.host import playing
+from levels import dataset, plugins
 from levels.chain import chain
 from levels.gridworld import gridworld
 
@@ -70,6 +71,24 @@ HOPELESS = Score(
     score=lambda outcome, reference, memory: (jnp.log(-1.0 - outcome.episode_return**2), memory),
 )
 COMPLEX = SURPRISE._replace(reference=lambda key, level, lifetime: jnp.complex64(0))
+
+
+def unsound():
+    # pays NaN on the way to its bad end, where it is short
+    reset, step = CORRIDOR.environment.reset, CORRIDOR.environment.step
+
+    def paid(noise, level, state, action):
+        state, timestep = step(noise, level, state, action)
+        return state, timestep._replace(reward=jnp.where((level.length < 4) & (action == 0), jnp.nan, timestep.reward))
+
+    return CORRIDOR._replace(environment=CORRIDOR.environment._replace(step=paid))
+
+
+def ill(key):
+    level = CORRIDOR.generator.sample(key)
+    return level._replace(noise=jnp.where(level.length < 4, jnp.inf, level.noise))
+
+
 UNLIKE = SURPRISE._replace(like=jnp.zeros(2, jnp.float32))
 FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
 
@@ -480,6 +499,27 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
         assert said["name"] == rule and ("origin" in said) == (rule != "dpo")
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
         curate.learner_of(small(), f"{M}growing", "gridworld", build.family(small(), "gridworld"))
+
+
+def test_the_leaf_and_the_level_that_are_not_finite_are_named(installed):
+    sound, paying = (plugins.family(f"{M}{name}") for name in ("CORRIDOR", "unsound"))
+    held = sound._replace(generator=plugins.generator(f"{M}ill"))
+    keys = jax.random.split(jax.random.key(0), 8)
+    for family, what in ((paying, "the reward"), (held, "the level's noise")):
+        levels = jax.jit(jax.vmap(family.generator.sample))(keys)
+        short = np.asarray(levels.length) < 4
+        found = playing.unsound(family, levels)
+        assert found.startswith(f"{what} is not finite in the family 'chain' on the level: length ")
+        assert f"length {levels.length[int(np.argmax(short))]}," in found
+        assert playing.unsound(family, jax.tree.map(lambda leaf: leaf[~short], levels)) == ""  # noqa: B023
+
+
+@pytest.mark.slow
+def test_a_reward_that_is_not_finite_is_blamed_on_its_family(installed, tmp_path):
+    host.create(small((M + "unsound",), score="uniform", kind="uniform"), tmp_path / "run")
+    said = f"the reward is not finite in the family '{M}unsound' on the level: length [23].*; so .* of step"
+    with pytest.raises(host.NotFinite, match=said):
+        host.train(tmp_path / "run", lambda rows: None, trusted=(M + "unsound",))
 
 
 @pytest.mark.slow

@@ -245,7 +245,9 @@ def test_the_plan_of_a_journal_is_an_object(tmp_path: Path, text: str):
     "setting", ['{"rate": NaN, "entropy": 0}', '{"rate": 1, "entropy": -1}', '{"rate": 1e999, "entropy": 0}']
 )
 def test_tuned_settings_are_numbers(tmp_path: Path, setting: str):
-    page = f'{{"settings": {{"a2c": {{"x": {setting}}}}}, "references": {{}}, "baselines": {{"a2c": ""}}, "hashes": ["", ""], "search": {{}}}}'
+    settings = f'{{"a2c": {{"x": {{{setting}}}}}}}'
+    about = '"references": {}, "baselines": {"a2c": ""}, "hashes": ["", ""], "search": {}'
+    page = f'{{"settings": {settings}, {about}}}'
     for text in (f'{{"chains": {{"small": {page}}}}}', NESTED, '{"chains": {"small": 5}}'):
         (tmp_path / "tuned.json").write_text(text)
         with pytest.raises(ValueError, match="tuned.json is no file of tuned settings"):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def trusted(words: list[str]) -> tuple[str, ...]:
     """The plug-ins that a command line names itself, as package.module:object, after --trust or any other flag."""
     said = [word.partition("=")[2] if word.startswith("-") else word for word in words]
     return tuple(word for word in said if ":" in word and not Path(word).exists())
+
+
+def trusting(names: Iterable[str]) -> str:
+    """The end of a command whose files name plug-ins: `--trust` and those of the form package.module:object."""
+    strange = [name for name in dict.fromkeys(names) if ":" in name and config.is_plugged(name)]
+    return f" --trust {' '.join(strange)}" if strange else ""
 
 
 def leave(code: int) -> None:
