@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 import groove
 from groove import build, cli, config, curate, curriculumfile, host, report, rulefile
+from groove.cli import trial
 from groove.cli.common import trusted
 from groove.host import playing
 from levels import dataset, plugins
@@ -298,6 +300,74 @@ def test_parts_are_checked_by_name(installed, capsys, words, code, said):
     assert cli.main(["levels", "check", *words, *size]) == code
     shown = capsys.readouterr()
     assert said in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "code", "said"),
+    [
+        ("gap", "--curriculum.score gap", 0, "gap: all of 2 laws are kept."),
+        (f"{M}SURPRISE --family corridor", f"--curriculum.score {M}SURPRISE", 0, "passed   contract"),
+        ("keeping", "--curriculum.kind keeping", 0, "keeping: all of 2 laws are kept."),
+        ("learner", "--rule.kind learner", 0, "learner: all of 2 laws are kept."),
+        (f"{M}handmade", f"--curriculum.antagonist {M}handmade", 0, "all of 2 laws are kept."),
+        ("max-mc", "--curriculum.score max-mc", 0, "max-mc: all of 2 laws are kept."),
+        (
+            f"{M}FORGETFUL",
+            "",
+            1,
+            f"FAILED   contract    plug-in '{M}FORGETFUL' cannot be used: the memory after a score",
+        ),
+        (f"{M}stuck", "", 1, "the state after report is nothing"),
+        (f"{M}growing", "", 1, "the agent after an update is"),
+        (f"{M}failing --kind score", "", 1, "RuntimeError: out of order"),
+        ("gapp --kind score", "", 2, "unknown score 'gapp'; did you mean 'gap'"),
+        ("gap --kind sore", "", 2, "unknown kind 'sore'; did you mean 'score'"),
+    ],
+)
+def test_scores_curricula_and_rules_are_tried(installed, capsys, monkeypatch, words, kind, code, said):
+    """The last line is a command that uses what is whole, and asks again about what is not."""
+    monkeypatch.setattr(trial, "lived", lambda run: "2 of a small run, all numbers finite.")
+    assert cli.main(["levels", "check", *words.split()]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
+    if code == 0:
+        family = "corridor" if "corridor" in words else "gridworld"
+        trust = f" --trust {words.split()[0]}" if ":" in words else ""
+        assert shown.out.splitlines()[-1] == f"groove train --families {family} --members 48 {kind}{trust}"
+    if code == 1:
+        assert shown.out.splitlines()[-1] == f"groove levels check {words}"
+
+
+@pytest.mark.parametrize(
+    "words", ["corridor", f"{M}CORRIDOR", "open --family gridworld", f"{M}open_fields --family gridworld", "gap"]
+)
+def test_the_last_line_of_a_check_is_a_command_that_works(installed, capsys, monkeypatch, words):
+    monkeypatch.setattr(trial, "lived", lambda run: "")
+    only = [] if words == "gap" else ["--only", "variety", "--levels", "4"]
+    assert cli.main(["levels", "check", *words.split(), *only]) == 0
+    *_, before, last = capsys.readouterr().out.splitlines()
+    assert before == "to use it:" and last.startswith("groove train ") and ("--trust" in last) == (":" in words)
+    monkeypatch.delenv("GROOVE_SMOKE")
+    monkeypatch.setattr(cli.train, "_train", lambda *given: (_ for _ in ()).throw(RuntimeError("as far as the folder")))
+    assert cli.main([*shlex.split(last)[1:], "--output", "run"]) == 1
+    assert capsys.readouterr().err == "groove: as far as the folder\n"
+    trusted = (words.split()[0],)
+    assert words.split()[0] in dict(map(reversed, config.plugged(host.open_folder(Path("run"), trusted=trusted))))
+
+
+def test_a_broken_law_is_asked_again_by_the_last_line(installed, capsys):
+    assert cli.main(["levels", "check", "padded", "--family", "gridworld", "--only", "form", "--levels", "4"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "groove levels check padded --family gridworld --only 'form'"
+    assert cli.main([*shlex.split(last)[1:], "--levels", "4"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), [("gap", 0), (f"{M}HOPELESS", 1)])
+def test_a_small_run_uses_what_is_checked(installed, capsys, words, code):
+    assert cli.main(["levels", "check", words]) == code
+    said = "passed   meta-steps    2 of a small run" if code == 0 else "FAILED   meta-steps    "
+    assert said in capsys.readouterr().out
 
 
 def test_the_command_leaves_at_once(installed, capsys, monkeypatch):

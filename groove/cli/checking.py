@@ -214,9 +214,9 @@ def _tried(kind: str, options: Options) -> tuple[str, laws.Verdict]:
     findings: list[laws.Finding] = []
     try:
         run = build.build(config.check(settings))
-        findings.append(laws.Finding("form", "passed", f"as a run on {settings.families[0]} needs it."))
+        findings.append(laws.Finding("contract", "passed", f"as a run on {settings.families[0]} needs it."))
         findings.append(laws.Finding("meta-steps", "passed", lived(run)))
     except Exception as error:  # of the part, at whatever place
         reason = str(error) if isinstance(error, ValueError) else plugins.reason(error)
-        findings.append(laws.Finding("meta-steps" if findings else "form", "failed", reason))
+        findings.append(laws.Finding("meta-steps" if findings else "contract", "failed", reason))
     return kind, laws.Verdict(options.name, tuple(findings))

@@ -3,11 +3,11 @@
 import dataclasses
 
 import jax
-import numpy as np
 
-from groove import build, config
+from groove import build, config, host
 from groove.build import Run
 from groove.config import ANTAGONISTS, CHOICES, Config, Curriculum
+from groove.host.loop import culprits, ill_measured
 
 
 def settings_with(kind: str, name: str, family: str) -> tuple[str, Config]:
@@ -49,15 +49,12 @@ def lived(run: Run) -> str:
     """Makes the meta-steps of a chunk, and says how many.
 
     Raises:
-        ValueError: Something is not finite: a meta-gradient, theta, or the score of a task that is kept.
+        ValueError: Something is not finite: a meta-gradient, theta, a return or a score.
     """
     trainer = run.trainer
     state = jax.jit(lambda key: trainer.refresh(trainer.init(key)))(jax.random.key(0))
-    state, info = jax.jit(trainer.chunk)(state)
-    if np.any(info["nonfinite"]):
-        raise ValueError("a meta-step has numbers that are not finite.")
-    for part, kept in zip(run.parts, state.curricula, strict=True):
-        _, score, held = jax.device_get(jax.jit(part.share.curriculum.contents)(kept))
-        if not np.all(np.isfinite(score[held])):
-            raise ValueError("tasks are kept whose scores are not finite.")
+    info = jax.device_get(jax.jit(lambda state: trainer.chunk(state)[1])(state))
+    for row in host.table(0, info, run.config.chunk):
+        if row["nonfinite"] or ill_measured(row):
+            raise ValueError(f"{culprits(row)} of meta-step {row['step']} has values that are not finite.")
     return f"{run.config.chunk} of a small run, all numbers finite."
