@@ -26,8 +26,8 @@ from groove.config import QUICK
 from groove.curate import Journal
 from groove.evaluation import results
 from groove.protocols.tuned import read_tuned
+from groove.report import contests, lineage
 from groove.report import levels as pages
-from groove.report import lineage
 from levels import dataset, plugins
 from levels.base import Generator
 from levels.check import check
@@ -291,3 +291,16 @@ def test_threads_of_plugins_do_not_keep_the_process(monkeypatch):
     assert cli.main(["help"]) == 0 and left == ["atexit", 0]
     stop.set()
     thread.join()
+
+
+def test_of_many_rules_the_best_are_drawn(monkeypatch):
+    """Pairs of rules are more than a file has rows."""
+    monkeypatch.setattr(contests, "DRAWN", 2)
+    rows = [made_up(rule=np.repeat(name, 16), episode_return=np.full(16, value)) for name, value in (("c", 1.0), ("d", 7.0))]
+    halves = [table.filter(np.array(made_up()["rule"]) == "a") for table in [made_up(), *rows]]
+    (standing,) = evaluation.standings(pa.concat_tables(halves))
+    asked, improvements = [], evaluation.improvements
+    monkeypatch.setattr(evaluation, "improvements", lambda standing: asked.append(standing) or improvements(standing))
+    drawn = contests.pictures(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
+    assert len(drawn) == 4 and all("Drawn are the best 2 of 3 rules." in picture.caption for picture in drawn)
+    assert [entry.rule for entry in asked[0].entries] == ["a", "d"]
