@@ -20,6 +20,7 @@ import pytest
 from commands import assert_refused
 from test_evaluation import made_up
 
+import levels
 from groove import build, cli, config, curriculumfile, evaluation, host, library, rulefile
 from groove.cli.common import trained_with
 from groove.config import QUICK
@@ -304,3 +305,32 @@ def test_of_many_rules_the_best_are_drawn(monkeypatch):
     drawn = contests.pictures(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
     assert len(drawn) == 4 and all("Drawn are the best 2 of 3 rules." in picture.caption for picture in drawn)
     assert [entry.rule for entry in asked[0].entries] == ["a", "d"]
+
+
+@pytest.mark.parametrize("kind", ["F8_E5M2", "F8_E4M3", "F8_E8M0"])
+def test_types_of_numbers_that_nobody_has_are_damage(tmp_path: Path, kind: str):
+    head = {"__metadata__": {"format": "groove.rule.1"}, "w": {"dtype": kind, "shape": [2], "data_offsets": [0, 2]}}
+    text = json.dumps(head).encode()
+    (tmp_path / "rule.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"ab")
+    with pytest.raises(ValueError, match="rule.safetensors is damaged or no safetensors file"):
+        rulefile.load_rule_file(tmp_path / "rule.safetensors")
+
+
+def test_files_give_no_orders_to_the_terminal(tmp_path: Path, monkeypatch, capsys):
+    """Neither by what is shown of them nor by what is wrong with them."""
+    monkeypatch.chdir(tmp_path)
+    family = levels.chain.chain(length=(2, 4))
+    some = jax.jit(jax.vmap(family.generator.sample))(jax.random.split(jax.random.key(0), 4))
+    rows = curriculumfile.fresh(some, lifetime=np.full(4, 4), score=np.arange(4))
+    curriculumfile.save(Path("f"), rows, {"rule": "\x1b[2J", "seed": '"\\u009b1m"'}, family=family)
+    assert cli.main(["levels", "show", "f", "--first", "1"]) == 0
+    curriculumfile.save(Path("g"), rows, {"curriculum": "\x1b]0;evil\x07"}, family=family)
+    assert cli.main(["levels", "show", "g"]) == 2
+    curriculumfile.save(Path("h"), rows, {}, family=family._replace(name="evil\x1b[2J"))
+    assert cli.main(["levels", "show", "h"]) == 2
+    Path("run").mkdir()
+    Path("run/config.json").write_text('{"config": {"\\u001b[2J": 1}}')
+    assert cli.main(["report", "run"]) == 2
+    assert cli.main(["levels", "\x1b[2J"]) == 2
+    shown = capsys.readouterr()
+    assert "\\x1b[2J" in shown.out and all(one.isprintable() or one == "\n" for one in shown.out + shown.err)
