@@ -21,7 +21,7 @@ from commands import assert_refused
 from test_evaluation import made_up
 
 import levels
-from groove import build, cli, config, curriculumfile, evaluation, host, library, rulefile
+from groove import build, cli, config, curriculumfile, evaluation, host, library, report, rulefile
 from groove.cli.common import trained_with
 from groove.config import QUICK
 from groove.curate import Journal
@@ -334,3 +334,12 @@ def test_files_give_no_orders_to_the_terminal(tmp_path: Path, monkeypatch, capsy
     assert cli.main(["levels", "\x1b[2J"]) == 2
     shown = capsys.readouterr()
     assert "\\x1b[2J" in shown.out and all(one.isprintable() or one == "\n" for one in shown.out + shown.err)
+
+
+@pytest.mark.parametrize("name", ["gymnax:Nobody", "nobodys_module:family"])
+def test_a_run_of_what_is_not_here_names_its_file(tmp_path: Path, name: str):
+    settings = dataclasses.replace(config.smoke(QUICK), families=(name,), members=(2,))
+    config.save(settings, tmp_path / "config.json", {})
+    for read in (report.write, host.assembled):
+        with pytest.raises(ValueError, match=r"config.json: (unknown gymnax environment 'Nobody'|.*cannot be imported)"):
+            read(tmp_path, trusted=(name,))

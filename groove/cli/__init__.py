@@ -24,7 +24,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove evaluate RULE... [flags]   rules on held-out levels; `groove evaluate --help` names the suites
        groove tune RULE... [flags]       settings of baselines for a suite
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
-       groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
+       groove levels list                what can be named; `groove levels check NAME` tests a part of yours
        groove report PATH...             draw runs and results again: report.html
 
 presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);

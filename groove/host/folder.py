@@ -215,15 +215,18 @@ def assembled(folder: Path, *, new: bool = False, newborn: bool = False, trusted
         trusted: As of `open_folder`; the antagonist's file may name them as well.
     """
     settings = open_folder(folder, trusted=trusted)
-    return build(
-        settings,
-        Inputs(
-            start=theta_of(folder / START, settings) if settings.start and not newborn else None,
-            saved=_saved(settings, folder / ANTAGONIST, trusted),
-            given=tasks.given(folder, settings, new=new),
-            latents=latents.found(latents.of_folder(settings, folder)),
-        ),
+    inputs = Inputs(
+        start=theta_of(folder / START, settings) if settings.start and not newborn else None,
+        saved=_saved(settings, folder / ANTAGONIST, trusted),
+        given=tasks.given(folder, settings, new=new),
+        latents=latents.found(latents.of_folder(settings, folder)),
     )
+    try:
+        return build(settings, inputs)
+    except ValueError as error:
+        if str(folder) in str(error):  # it names a file that lies there
+            raise
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
 
 
 def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | None:

@@ -57,7 +57,10 @@ def read(folder: Path, trusted: tuple[str, ...] = ()) -> Record:
     """
     config = host.open_folder(folder, trusted=trusted)
     versions = versions_of(folder / "config.json")
-    families = tuple(build.family(config, name) for name in config.families)
+    try:
+        families = tuple(build.family(config, name) for name in config.families)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
     missing: list[str] = []
     metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
