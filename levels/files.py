@@ -6,13 +6,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
+Json: TypeAlias = Any
+"""Of JSON, which is known to be what it should be once it is used."""
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
 """What may come of values that are not what they should be: of JSON from elsewhere, taken as if they were."""
 
 
-def parsed(text: str, where: object) -> Any:  # what it is, is seen when it is used
+def parsed(text: str, where: object) -> Json:
     """The value of JSON.
 
     Args:
@@ -34,7 +36,7 @@ def parsed(text: str, where: object) -> Any:  # what it is, is seen when it is u
         raise ValueError(f"{where} is damaged: no JSON: {error}.") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """The value of a file of JSON.
 
     Raises:
