@@ -345,6 +345,8 @@ def _digest_of(body: dict[str, object]) -> str:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # which opens no folders, and syncs no file that is only read
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

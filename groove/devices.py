@@ -61,6 +61,15 @@ def options_for_one_call() -> CompilerOptions | None:
     return quick if jax.default_backend() == "cpu" else None
 
 
+def check_precision() -> None:
+    """Raises a ValueError where JAX is to compute with 64-bit numbers, which nothing here is written for."""
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        raise ValueError(
+            "groove computes with 32-bit numbers, to the bit; unset JAX_ENABLE_X64, or say "
+            "jax.config.update('jax_enable_x64', False)."
+        )
+
+
 def mesh(devices: int, axis: str = AXIS) -> Mesh:
     """A mesh of the first `devices` of all devices, along one axis.
 

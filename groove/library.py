@@ -1,6 +1,5 @@
 """Learned rules from files, and what files may name."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from groove.agents import Architecture
 from groove.base import UpdateRule
 from groove.config import CHOICES, Config, is_plugged
 from levels.base import Spec
+from levels.files import parsed
 
 
 def load_rule(
@@ -97,14 +97,27 @@ def _kind(settings: Config) -> tuple[str, ...]:
     return () if settings.rule.kind in CHOICES["rule", "kind"] else (settings.rule.kind,)
 
 
-def _origin(path: Path, metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
-    """The configuration of the run that a rule comes from, and the names of its families."""
+def config_of(path: str | Path, metadata: Mapping[str, str]) -> Config:
+    """The configuration of the run that a rule comes from.
+
+    Args:
+        path: Of the rule's file.
+        metadata: Of that file.
+
+    Raises:
+        ValueError: It says none, or one that no run of this version of groove and of what is installed can have.
+    """
+    if "config" not in metadata:
+        raise ValueError(f"{path} does not say which run it comes from.")
     try:
-        settings, families = config.from_json(metadata["config"]), json.loads(metadata["families"])
-    except (KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} does not say which rule it is: {error}.") from error
+        return config.from_json(metadata["config"])
     except ValueError as error:  # a plug-in, for one, that is not installed
         raise ValueError(f"{path} needs what is not here: {error}") from error
+
+
+def _origin(path: Path, metadata: Mapping[str, str]) -> tuple[Config, list[str]]:
+    """The configuration of the run that a rule comes from, and the names of its families."""
+    settings, families = config_of(path, metadata), parsed(metadata.get("families", "[]"), path)
     if not isinstance(families, list) or not families or any(name not in settings.families for name in families):
         raise ValueError(f"{path} must name families of its run, {', '.join(settings.families)}, got {families!r}.")
     return settings, families

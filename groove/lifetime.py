@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
+from groove.devices import check_precision
 from groove.ranges import has_nan
 from groove.rows import choose
 from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
@@ -82,7 +83,11 @@ def lifetime(
         steps: T, steps of each environment per update; at least 1.
         environments: E, parallel environments of an agent; at least 1.
         evaluate: How an agent is measured; by default `sampled(rule, environment)`.
+
+    Raises:
+        ValueError: A size is out of its range, or JAX is to compute with 64-bit numbers.
     """
+    check_precision()
     if steps < 1 or environments < 1:
         raise ValueError(f"steps and environments must be at least 1, got {steps} and {environments}.")
     spec = environment.spec

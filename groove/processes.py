@@ -72,6 +72,14 @@ def leave() -> None:
         jax.distributed.shutdown()
 
 
+def cores() -> int:
+    """Cores of the machine that this process may use; all of them where the system does not say."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # of macOS and Windows
+        return os.cpu_count() or 1
+
+
 def abandon(code: int) -> None:
     """Ends this process at once where there are others: an orderly end would wait for those that may be dead."""
     if joined():

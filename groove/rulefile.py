@@ -102,7 +102,7 @@ def load_rule_file(path: str | Path) -> tuple[dict[str, jax.Array], dict[str, st
             header = file.metadata() or {}
             with jax.ensure_compile_time_eval():  # plain arrays, also where numbers are traced
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no mapping
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, AttributeError, TypeError) as error:  # some types of numbers are not NumPy's
         raise ValueError(f"{path} is damaged or no safetensors file: {error}.") from error
     if header.get("format") != _FORMAT:
         raise ValueError(f"{path} is no rule of format {_FORMAT!r}, its format is {header.get('format')!r}.")

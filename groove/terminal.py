@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -22,6 +23,8 @@ from groove.statistics import said
 QUIET_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
 WIDEST_BAR = 40
+AS_PYTHON_DOES = warnings.formatwarning
+"""How warnings are shown."""
 
 
 class Progress:
@@ -219,6 +222,7 @@ class _Lasting(io.FileIO):
 
 def open_streams() -> None:
     """Lets output go on that is closed, cannot show every character, or has lost its reader, as of `groove train | head`."""
+    warnings.formatwarning = _formatted
     for number in (0, 1, 2):  # or the next file to be opened gets the number, and what others print into it
         try:
             os.fstat(number)
@@ -252,6 +256,11 @@ def plain(text: str) -> str:
         'a score\\x1b[2J'
     """
     return text.translate(CONTROLS)
+
+
+def _formatted(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning as Python shows it, without what a terminal obeys."""
+    return plain(AS_PYTHON_DOES(message, category, filename, lineno, line))
 
 
 def say(text: str = "", *, end: str = "\n", to: TextIO | None = None) -> None:

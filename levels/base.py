@@ -18,6 +18,8 @@ Level: TypeAlias = chex.ArrayTree
 State: TypeAlias = chex.ArrayTree
 Number = TypeVar("Number", int, float)
 
+LONGEST = 2**24
+"""No episode of a level of this library has more steps."""
 TIME_SCALE = 0.001
 """The time of an episode as an agent sees it: each step adds this much (GROOVE, Jackson et al. 2023)."""
 

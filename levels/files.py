@@ -1,11 +1,52 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of JSON that somebody else may have written."""
 
+import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeAlias
+
+Json: TypeAlias = Any
+"""Of JSON, which is known to be what it should be once it is used."""
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What may come of values that are not what they should be: of JSON from elsewhere, taken as if they were."""
+
+
+def parsed(text: str, where: object) -> Json:
+    """The value of JSON.
+
+    Args:
+        text: The JSON.
+        where: What messages call it, such as a file.
+
+    Raises:
+        ValueError: It is none, or nests too deep.
+
+    Example:
+        >>> from levels.files import parsed
+        >>> parsed("[1, 2", "a.json")
+        Traceback (most recent call last):
+        ValueError: a.json is damaged: no JSON: Expecting ',' delimiter: line 1 column 6 (char 5).
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is damaged: no JSON: {error}.") from error
+
+
+def read_json(path: Path) -> Json:
+    """The value of a file of JSON.
+
+    Raises:
+        ValueError: It holds none; the message names it.
+        OSError: It cannot be read.
+    """
+    try:
+        return parsed(path.read_text(encoding="utf-8"), path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: no text: {error}.") from error
 
 
 @contextmanager

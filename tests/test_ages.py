@@ -180,6 +180,7 @@ def damage(page: dict, *path: str | int, value: object) -> str:
         (("courses", "gridworld", 0, "episode_return"), [1.0]),
         (("courses", "gridworld", 0, "lifetime"), "4"),
         (("responses", "gridworld", 0, "pi_hat"), None),
+        (("responses", "gridworld", 0, "lifetime"), "4"),
         (("drifts",), [{"name": "LPO"}]),
         (("drifts",), [{"name": "LPO", "age": 0, "advantage": 1, "value": [0.0], "slope": [0.0]}]),
         (("ratios",), 3),

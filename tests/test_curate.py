@@ -140,7 +140,7 @@ def test_selection():
     other = twice._replace(lifetime=np.array([1, 1, 2, 1, 1], np.int32))
     assert curate.unique(other).serial.tolist() == [0, 2, 0, 3]
     for choose in (curate.top, lambda rows, size: curate.strata(rows, size, seed=0)):
-        with pytest.raises(ValueError, match="size must be at least 1 tasks, got 0"):
+        with pytest.raises(ValueError, match="size must be at least 1 task, got 0"):
             choose(rows, 0)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 import groove
 from groove import build, cli, config, curate, curriculumfile, host, report, rulefile
+from groove.cli import trial
 from groove.cli.common import trusted
-from levels import dataset
+from groove.host import playing
+from levels import dataset, plugins
 from levels.chain import chain
 from levels.gridworld import gridworld
 
@@ -70,6 +73,24 @@ HOPELESS = Score(
     score=lambda outcome, reference, memory: (jnp.log(-1.0 - outcome.episode_return**2), memory),
 )
 COMPLEX = SURPRISE._replace(reference=lambda key, level, lifetime: jnp.complex64(0))
+
+
+def unsound():
+    # pays NaN on the way to its bad end, where it is short
+    reset, step = CORRIDOR.environment.reset, CORRIDOR.environment.step
+
+    def paid(noise, level, state, action):
+        state, timestep = step(noise, level, state, action)
+        return state, timestep._replace(reward=jnp.where((level.length < 4) & (action == 0), jnp.nan, timestep.reward))
+
+    return CORRIDOR._replace(environment=CORRIDOR.environment._replace(step=paid))
+
+
+def ill(key):
+    level = CORRIDOR.generator.sample(key)
+    return level._replace(noise=jnp.where(level.length < 4, jnp.inf, level.noise))
+
+
 UNLIKE = SURPRISE._replace(like=jnp.zeros(2, jnp.float32))
 FORGETFUL = SURPRISE._replace(score=lambda outcome, reference, memory: (outcome.episode_return, outcome))
 
@@ -281,6 +302,74 @@ def test_parts_are_checked_by_name(installed, capsys, words, code, said):
     assert said in shown.out + shown.err
 
 
+@pytest.mark.parametrize(
+    ("words", "kind", "code", "said"),
+    [
+        ("gap", "--curriculum.score gap", 0, "gap: all of 2 laws are kept."),
+        (f"{M}SURPRISE --family corridor", f"--curriculum.score {M}SURPRISE", 0, "passed   contract"),
+        ("keeping", "--curriculum.kind keeping", 0, "keeping: all of 2 laws are kept."),
+        ("learner", "--rule.kind learner", 0, "learner: all of 2 laws are kept."),
+        (f"{M}handmade", f"--curriculum.antagonist {M}handmade", 0, "all of 2 laws are kept."),
+        ("max-mc", "--curriculum.score max-mc", 0, "max-mc: all of 2 laws are kept."),
+        (
+            f"{M}FORGETFUL",
+            "",
+            1,
+            f"FAILED   contract    plug-in '{M}FORGETFUL' cannot be used: the memory after a score",
+        ),
+        (f"{M}stuck", "", 1, "the state after report is nothing"),
+        (f"{M}growing", "", 1, "the agent after an update is"),
+        (f"{M}failing --kind score", "", 1, "RuntimeError: out of order"),
+        ("gapp --kind score", "", 2, "unknown score 'gapp'; did you mean 'gap'"),
+        ("gap --kind sore", "", 2, "unknown kind 'sore'; did you mean 'score'"),
+    ],
+)
+def test_scores_curricula_and_rules_are_tried(installed, capsys, monkeypatch, words, kind, code, said):
+    """The last line is a command that uses what is whole, and asks again about what is not."""
+    monkeypatch.setattr(trial, "lived", lambda run: "2 of a small run, all numbers finite.")
+    assert cli.main(["levels", "check", *words.split()]) == code
+    shown = capsys.readouterr()
+    assert said in shown.out + shown.err
+    if code == 0:
+        family = "corridor" if "corridor" in words else "gridworld"
+        trust = f" --trust {words.split()[0]}" if ":" in words else ""
+        assert shown.out.splitlines()[-1] == f"groove train --families {family} --members 48 {kind}{trust}"
+    if code == 1:
+        assert shown.out.splitlines()[-1] == f"groove levels check {words}"
+
+
+@pytest.mark.parametrize(
+    "words", ["corridor", f"{M}CORRIDOR", "open --family gridworld", f"{M}open_fields --family gridworld", "gap"]
+)
+def test_the_last_line_of_a_check_is_a_command_that_works(installed, capsys, monkeypatch, words):
+    monkeypatch.setattr(trial, "lived", lambda run: "")
+    only = [] if words == "gap" else ["--only", "variety", "--levels", "4"]
+    assert cli.main(["levels", "check", *words.split(), *only]) == 0
+    *_, before, last = capsys.readouterr().out.splitlines()
+    assert before == "to use it:" and last.startswith("groove train ") and ("--trust" in last) == (":" in words)
+    monkeypatch.delenv("GROOVE_SMOKE")
+    monkeypatch.setattr(cli.train, "_train", lambda *given: (_ for _ in ()).throw(RuntimeError("as far as the folder")))
+    assert cli.main([*shlex.split(last)[1:], "--output", "run"]) == 1
+    assert capsys.readouterr().err == "groove: as far as the folder\n"
+    trusted = (words.split()[0],)
+    assert words.split()[0] in dict(map(reversed, config.plugged(host.open_folder(Path("run"), trusted=trusted))))
+
+
+def test_a_broken_law_is_asked_again_by_the_last_line(installed, capsys):
+    assert cli.main(["levels", "check", "padded", "--family", "gridworld", "--only", "form", "--levels", "4"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "groove levels check padded --family gridworld --only 'form'"
+    assert cli.main([*shlex.split(last)[1:], "--levels", "4"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "code"), [("gap", 0), (f"{M}HOPELESS", 1)])
+def test_a_small_run_uses_what_is_checked(installed, capsys, words, code):
+    assert cli.main(["levels", "check", words]) == code
+    said = "passed   meta-steps    2 of a small run" if code == 0 else "FAILED   meta-steps    "
+    assert said in capsys.readouterr().out
+
+
 def test_the_command_leaves_at_once(installed, capsys, monkeypatch):
     """With the code of its verdict, once that is out; who calls `main` in a process of their own stays."""
     left = []
@@ -480,6 +569,27 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
         assert said["name"] == rule and ("origin" in said) == (rule != "dpo")
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
         curate.learner_of(small(), f"{M}growing", "gridworld", build.family(small(), "gridworld"))
+
+
+def test_the_leaf_and_the_level_that_are_not_finite_are_named(installed):
+    sound, paying = (plugins.family(f"{M}{name}") for name in ("CORRIDOR", "unsound"))
+    held = sound._replace(generator=plugins.generator(f"{M}ill"))
+    keys = jax.random.split(jax.random.key(0), 8)
+    for family, what in ((paying, "the reward"), (held, "the level's noise")):
+        levels = jax.jit(jax.vmap(family.generator.sample))(keys)
+        short = np.asarray(levels.length) < 4
+        found = playing.unsound(family, levels)
+        assert found.startswith(f"{what} is not finite in the family 'chain' on the level: length ")
+        assert f"length {levels.length[int(np.argmax(short))]}," in found
+        assert playing.unsound(family, jax.tree.map(lambda leaf: leaf[~short], levels)) == ""  # noqa: B023
+
+
+@pytest.mark.slow
+def test_a_reward_that_is_not_finite_is_blamed_on_its_family(installed, tmp_path):
+    host.create(small((M + "unsound",), score="uniform", kind="uniform"), tmp_path / "run")
+    said = f"the reward is not finite in the family '{M}unsound' on the level: length [23].*; so .* of step"
+    with pytest.raises(host.NotFinite, match=said):
+        host.train(tmp_path / "run", lambda rows: None, trusted=(M + "unsound",))
 
 
 @pytest.mark.slow

@@ -213,6 +213,15 @@ def test_drawing_again_replaces_the_page(tmp_path: Path):
     assert report.write(folder).read_text() == report.write(folder).read_text()
 
 
+NESTED = "[" * 200_000
+HUGE = f"{10**400}"
+LINES = ["5", "null", '{"step": "7"}', '{"step": -1}', f'{{"step": 1, "a": {HUGE}}}', '{"step": 1, "a": NaN}', NESTED, "\0"]
+
+
+def row(point: str) -> str:
+    return f'{{"family": "x", "rule": "y", "low": 0, "point": {point}, "high": 1}}'
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -220,6 +229,11 @@ def test_drawing_again_replaces_the_page(tmp_path: Path):
         ("evaluation.json", '{"protocol": {"caption": ""}, "rows": [{"family": "x"}]}', "evaluation.json is damaged"),
         ("metrics.jsonl", "nonsense\n", "metrics.jsonl is damaged"),
         ("metrics.jsonl", '{"a": 1}\n', "metrics.jsonl is damaged"),
+        *[("metrics.jsonl", f"{line}\n", "metrics.jsonl is damaged: line 1 ") for line in LINES],
+        ("evaluation.json", '{"protocol": {"caption": ""}, "rows": [' + row(HUGE) + "]}", "evaluation.json is damaged"),
+        ("evaluation.json", NESTED, "evaluation.json is damaged"),
+        ("schedules.json", f'{{"ratios": [{HUGE}]}}', "schedules.json is damaged"),
+        ("schedules.json", NESTED, "schedules.json is damaged"),
         ("curriculum-gridworld.parquet", "nonsense", "The curriculum of gridworld cannot be read"),
         ("schedules.json", "{", "The rule's schedules cannot be drawn: schedules.json is damaged"),
     ],
@@ -242,6 +256,33 @@ def test_no_curriculum_is_missed_where_there_is_none(tmp_path: Path):
     assert not any("curriculum" in sentence for sentence in record.read(folder).missing)
     page = Page(report.write(folder)).text
     assert "Levels are not scored" in page and "regret</" not in page
+
+
+def said(folder: Path, **changes) -> None:
+    """Changes what a run's config.json says beside its configuration."""
+    page = json.loads((folder / "config.json").read_text())
+    host.write_text(folder / "config.json", json.dumps(page | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"versions": [1]},
+        {"versions": {"jax": 7}},
+        {"plugins": 5},
+        {"plugins": {"groove.families": ["a"]}},
+        {"versions": None},
+    ],
+)
+def test_damaged_versions_are_named(tmp_path: Path, changes: dict):
+    host.create(SETTINGS, tmp_path / "run")
+    said(tmp_path / "run", **changes)
+    name = next(iter(changes))
+    with pytest.raises(ValueError, match=f"run/config.json: {name} must be an object of "):
+        host.begun_in_haste(tmp_path / "run")
+    if name == "versions":
+        with pytest.raises(ValueError, match=r"run/config.json: versions must be an object of texts, got "):
+            report.write(tmp_path / "run")
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()])

@@ -1,8 +1,12 @@
 """Files from strangers cost no more than their size, and numbers out of range are refused at once."""
 
+import atexit
 import dataclasses
 import json
+import os
 import re
+import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -16,11 +20,18 @@ import pytest
 from commands import assert_refused
 from test_evaluation import made_up
 
-from groove import build, config, evaluation, library, rulefile
+import levels
+from groove import build, cli, config, curriculumfile, evaluation, host, library, report, rulefile
+from groove.cli.common import trained_with
 from groove.config import QUICK
+from groove.curate import Journal
 from groove.evaluation import results
-from groove.report import lineage
-from levels import dataset
+from groove.protocols.tuned import read_tuned
+from groove.report import contests, lineage
+from groove.report import levels as pages
+from levels import dataset, plugins
+from levels.base import Generator
+from levels.check import check
 from levels.dataset import header, parquet
 
 
@@ -82,7 +93,7 @@ def test_a_cube_of_results_takes_no_more_than_its_rows():
         table = table.set_column(results.SCHEMA.get_field_index(name), field, pa.array(column, field.type))
     tracemalloc.start()
     (standing,) = evaluation.standings(table)
-    assert tracemalloc.get_traced_memory()[1] < 2**22 and standing.unfinished == ("a",)
+    assert tracemalloc.get_traced_memory()[1] < 2**23 and standing.unfinished == ("a",)
     tracemalloc.stop()
 
 
@@ -180,3 +191,155 @@ def test_every_number_of_a_configuration_has_an_end(part: str, name: str, kind: 
     with pytest.raises(ValueError, match=f"{name}.* must .*got .*{re.escape(str(most)[:4])}") as caught:
         config.check(changed)
     assert "\n" not in str(caught.value)
+
+
+# What is damaged
+
+NESTED = "[" * 200_000
+DOTS = "level" + ".a" * 5000
+
+
+def test_metadata_that_nest_are_damaged(tmp_path: Path):
+    level = {"level": pa.array(np.zeros(1, np.float32))}
+    schema = pa.schema([pa.field("level", pa.float32(), False, {"shape": "[]"})], {header.KEY: NESTED})
+    pq.write_table(pa.Table.from_arrays(list(level.values()), schema=schema), tmp_path / "f")
+    with pytest.raises(ValueError, match="f is no file of levels"):
+        dataset.describe(tmp_path / "f")
+    written(tmp_path / "g", level, {}, {"generator": NESTED, "rule": NESTED})
+    assert curriculumfile.sized(QUICK, dataset.describe(tmp_path / "g").metadata) == QUICK
+    assert pages._said(NESTED) == NESTED
+    for metadata in ({"config": NESTED}, {"config": "{}"}, {}, {"config": "5"}):
+        rulefile.save_rule(tmp_path / "rule.safetensors", {"w": np.zeros(1, np.float32)}, {**metadata, "families": NESTED})
+        for read in (library.load_rule, trained_with, lambda path: host.check_start(path, QUICK)):
+            with pytest.raises(ValueError, match="rule.safetensors (needs what is not here|does not say which run)"):
+                read(tmp_path / "rule.safetensors")
+
+
+def test_columns_that_nest_are_refused(tmp_path: Path):
+    path = written(tmp_path / "f", {DOTS: pa.array(np.zeros(1, np.float32))}, {})
+    with pytest.raises(ValueError, match="f has a column of a level with 5000 dots, more than 32"):
+        dataset.load(path)
+
+
+@pytest.mark.parametrize("line", ["5", "null", '{"step": "7"}', '{"a": 1}', f'{{"step": {"9" * 400}, "a": 1e999}}', NESTED])
+def test_a_run_with_damaged_metrics_says_where(tmp_path: Path, line: str):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
+    with pytest.raises(ValueError, match=r"metrics.jsonl is damaged: line 2 .* Remove the line, or the file, to go on"):
+        host.cut_metrics(tmp_path / "metrics.jsonl", 1)
+
+
+@pytest.mark.parametrize("text", [NESTED, '{"folders": "ab"}', '{"folders": ["..", "a"]}', '{"folders": [1, 2]}', "[]"])
+def test_folders_of_runs_are_names(tmp_path: Path, text: str):
+    (tmp_path / "runs.json").write_text(text)
+    with pytest.raises(ValueError, match="runs.json does not name the folders of runs"):
+        host.folders_of(tmp_path)
+
+
+@pytest.mark.parametrize("text", [NESTED, "[[1]]", "5", "[]", "{"])
+def test_the_plan_of_a_journal_is_an_object(tmp_path: Path, text: str):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match="plan.json is damaged.* to begin anew|seed is None there, 0 here"):
+        Journal(tmp_path, {"seed": 0})
+
+
+@pytest.mark.parametrize(
+    "setting", ['{"rate": NaN, "entropy": 0}', '{"rate": 1, "entropy": -1}', '{"rate": 1e999, "entropy": 0}']
+)
+def test_tuned_settings_are_numbers(tmp_path: Path, setting: str):
+    settings = f'{{"a2c": {{"x": {{{setting}}}}}}}'
+    about = '"references": {}, "baselines": {"a2c": ""}, "hashes": ["", ""], "search": {}'
+    page = f'{{"settings": {settings}, {about}}}'
+    for text in (f'{{"chains": {{"small": {page}}}}}', NESTED, '{"chains": {"small": 5}}'):
+        (tmp_path / "tuned.json").write_text(text)
+        with pytest.raises(ValueError, match="tuned.json is no file of tuned settings"):
+            read_tuned(tmp_path / "tuned.json")
+
+
+def test_a_working_directory_that_is_gone_is_named(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "getcwd", lambda: os.stat("nowhere at all"))
+    assert cli.main(["levels", "list"]) == 2
+    assert capsys.readouterr().err == "groove: the working directory was deleted; change to another one.\n"
+
+
+@pytest.mark.parametrize("wild", ["GeneratorExit", "SystemExit", "asyncio.CancelledError", "BaseException"])
+def test_plugins_raise_what_they_like(tmp_path: Path, monkeypatch, capsys, wild: str):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"wild_{wild.lower().replace('.', '_')}"
+    (tmp_path / f"{name}.py").write_text(f"import asyncio\nraise {wild}('no')\n")
+    assert cli.main(["train", "--families", f"{name}:family", "--members", "2"]) == 2
+    assert f"plug-in '{name}:family' cannot be imported: {wild.split('.')[-1]}: no" in capsys.readouterr().err
+    assert cli.main(["levels", "check", f"{name}:family"]) == 1
+
+    def fails(key):
+        raise BaseException("of all")
+
+    assert "BaseException in fails" in check(fails, only=("variety",)).failures[0].reason
+    with pytest.raises(plugins.PluginError, match="plug-in 'x' fails: BaseException: of all"):
+        plugins.blamed("x", Generator(fails)).sample(None)
+
+
+def test_threads_of_plugins_do_not_keep_the_process(monkeypatch):
+    """Of the command `groove`: whoever calls `main` in a process of their own keeps them."""
+    left, stop = [], threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(atexit, "_run_exitfuncs", lambda: left.append("atexit"))
+    for program, want in (("pytest", []), ("/usr/bin/groove", [])):
+        monkeypatch.setattr(sys, "argv", [program])
+        assert cli.main(["help"]) == 0 and left == want
+    thread.start()
+    assert cli.main(["help"]) == 0 and left == ["atexit", 0]
+    stop.set()
+    thread.join()
+
+
+def test_of_many_rules_the_best_are_drawn(monkeypatch):
+    """Pairs of rules are more than a file has rows."""
+    monkeypatch.setattr(contests, "DRAWN", 2)
+    rows = [made_up(rule=np.repeat(name, 16), episode_return=np.full(16, value)) for name, value in (("c", 1.0), ("d", 7.0))]
+    halves = [table.filter(np.array(made_up()["rule"]) == "a") for table in [made_up(), *rows]]
+    (standing,) = evaluation.standings(pa.concat_tables(halves))
+    asked, improvements = [], evaluation.improvements
+    monkeypatch.setattr(evaluation, "improvements", lambda standing: asked.append(standing) or improvements(standing))
+    drawn = contests.pictures(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
+    assert len(drawn) == 4 and all("Drawn are the best 2 of 3 rules." in picture.caption for picture in drawn)
+    assert [entry.rule for entry in asked[0].entries] == ["a", "d"]
+
+
+@pytest.mark.parametrize("kind", ["F8_E5M2", "F8_E4M3", "F8_E8M0"])
+def test_types_of_numbers_that_nobody_has_are_damage(tmp_path: Path, kind: str):
+    head = {"__metadata__": {"format": "groove.rule.1"}, "w": {"dtype": kind, "shape": [2], "data_offsets": [0, 2]}}
+    text = json.dumps(head).encode()
+    (tmp_path / "rule.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + b"ab")
+    with pytest.raises(ValueError, match="rule.safetensors is damaged or no safetensors file"):
+        rulefile.load_rule_file(tmp_path / "rule.safetensors")
+
+
+def test_files_give_no_orders_to_the_terminal(tmp_path: Path, monkeypatch, capsys):
+    """Neither by what is shown of them nor by what is wrong with them."""
+    monkeypatch.chdir(tmp_path)
+    family = levels.chain.chain(length=(2, 4))
+    some = jax.jit(jax.vmap(family.generator.sample))(jax.random.split(jax.random.key(0), 4))
+    rows = curriculumfile.fresh(some, lifetime=np.full(4, 4), score=np.arange(4))
+    curriculumfile.save(Path("f"), rows, {"rule": "\x1b[2J", "seed": '"\\u009b1m"'}, family=family)
+    assert cli.main(["levels", "show", "f", "--first", "1"]) == 0
+    curriculumfile.save(Path("g"), rows, {"curriculum": "\x1b]0;evil\x07"}, family=family)
+    assert cli.main(["levels", "show", "g"]) == 2
+    curriculumfile.save(Path("h"), rows, {}, family=family._replace(name="evil\x1b[2J"))
+    assert cli.main(["levels", "show", "h"]) == 2
+    Path("run").mkdir()
+    Path("run/config.json").write_text('{"config": {"\\u001b[2J": 1}}')
+    assert cli.main(["report", "run"]) == 2
+    assert cli.main(["levels", "\x1b[2J"]) == 2
+    shown = capsys.readouterr()
+    assert "\\x1b[2J" in shown.out and all(one.isprintable() or one == "\n" for one in shown.out + shown.err)
+
+
+@pytest.mark.parametrize("name", ["gymnax:Nobody", "nobodys_module:family"])
+def test_a_run_of_what_is_not_here_names_its_file(tmp_path: Path, name: str):
+    settings = dataclasses.replace(config.smoke(QUICK), families=(name,), members=(2,))
+    config.save(settings, tmp_path / "config.json", {})
+    for read in (report.write, host.assembled):
+        with pytest.raises(ValueError, match=r"config.json: (unknown gymnax environment 'Nobody'|.*cannot be imported)"):
+            read(tmp_path, trusted=(name,))

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -13,10 +14,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from groove import cli, config, host, terminal
+from groove import cli, config, evaluation, host, lifetime, processes, terminal
 from groove.cli import train
 from groove.cli.common import SHORTEST, cache
-from groove.host import latents, process
+from groove.host import folder as folders
+from groove.host import latents, process, training
+from levels.check import check
 
 ROOT = Path(__file__).parents[1]
 SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,), meta_steps=6)
@@ -280,3 +283,67 @@ def test_closed_output_and_input(monkeypatch):
     assert cli.main(["train", "quik"]) == 2
     with pytest.raises(ValueError, match="nobody is at the terminal"):
         terminal.ask("Start?")
+
+
+def test_a_run_says_where_random_numbers_are_drawn_otherwise(tmp_path, monkeypatch):
+    """Seeds mean other levels then. Of runs that say nothing of it the usual ones are meant."""
+    assert host.versions()[folders.RANDOM] == "threefry2x32"
+    host.create(SMALL, tmp_path / "run")
+    assert folders.surroundings_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
+    other = {"jax_default_prng_impl": "rbg", "jax_threefry_partitionable": False, "jax_random_seed_offset": 7}
+    before = {name: jax.config.values[name] for name in other}
+    said: list[str] = []
+    try:
+        for name, value in other.items():
+            jax.config.update(name, value)
+        training._announce_changes(tmp_path / "run", SMALL, said.append)
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    now = "rbg, not partitionable, seeds plus 7"
+    assert said == [f"not as when the run began, so numbers may differ: JAX's random numbers threefry2x32 -> {now}"]
+    page = json.loads((tmp_path / "run" / "config.json").read_text())
+    del page["versions"][folders.RANDOM]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(page))
+    assert folders.surroundings_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
+
+
+def test_systems_that_lack_something_go_on(tmp_path, monkeypatch):
+    """macOS does not count a process's cores; Windows has another lock; Python for the web has none."""
+    assert processes.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert processes.cores() == os.cpu_count()
+    assert process._module("no_module_of_any_system") is None
+    monkeypatch.setattr(process, "fcntl", None)
+    with host.owned(tmp_path):
+        pass
+    locked = []
+
+    def locking(number: int, how: int, size: int) -> None:
+        if locked:
+            raise PermissionError("held")
+        locked.append((how, size))
+
+    monkeypatch.setattr(process, "msvcrt", type("msvcrt", (), {"LK_NBLCK": 2, "locking": staticmethod(locking)}))
+    with host.owned(tmp_path), pytest.raises(host.InUse, match="is being run by another process"), host.owned(tmp_path):
+        pass
+    assert locked == [(2, 1)]
+
+
+def test_commands_compute_with_32_bits(monkeypatch, capsys):
+    """Whatever JAX_ENABLE_X64 says; in Python who asks for 64 is refused."""
+    found = []
+    monkeypatch.setattr(cli.levels, "run", lambda words: found.append(jax.config.jax_enable_x64) or 0)
+    jax.config.update("jax_enable_x64", True)
+    try:
+        assert cli.main(["levels", "list"]) == 0 and found == [False] and jax.config.jax_enable_x64
+        for build in (
+            lambda: config.check(SMALL),
+            lambda: lifetime.lifetime(None, None),
+            lambda: evaluation.check(evaluation.Plan("chains", "small", (), None)),
+            lambda: check(lambda key: key),
+        ):
+            with pytest.raises(ValueError, match="unset JAX_ENABLE_X64"):
+                build()
+    finally:
+        jax.config.update("jax_enable_x64", False)

@@ -219,5 +219,6 @@ def test_what_terminals_obey_is_shown(capsys: pytest.CaptureFixture[str]):
     terminal.print_rows("t\x1b]0;x", ["rule\r", "score"], [["evil\x1b[2J", "1"]])
     with terminal.Progress(RUN) as progress:
         progress.announce("jax \x1b[1;1H")
+    assert terminal._formatted(UserWarning("lacks \x1b[2J"), UserWarning, "f", 1).splitlines()[0].endswith("lacks \\x1b[2J")
     assert (shown := capsys.readouterr().out).startswith("a\\x1b[31m b\\x07\\x9b c\\u202ed\te\\x00\n")
     assert all(character.isprintable() or character in "\n\t" for character in shown)

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
+
 from groove import config, processes, terminal
 from groove.cli import curate, evaluate, levels, report, train, tune
 from groove.cli.common import leave
@@ -22,7 +24,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove evaluate RULE... [flags]   rules on held-out levels; `groove evaluate --help` names the suites
        groove tune RULE... [flags]       settings of baselines for a suite
        groove levels show FILE           what a curriculum holds; `groove levels diff A B` compares two
-       groove levels list                what can be named; `groove levels check NAME` tests a family or a generator
+       groove levels list                what can be named; `groove levels check NAME` tests a part of yours
        groove report PATH...             draw runs and results again: report.html
 
 presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
@@ -34,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 1 failed, 2 bad input, 130 interrupted and saved."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     terminal.open_streams()
-    return _left(_code_of(words))
+    wide = jax.config.values["jax_enable_x64"]
+    jax.config.update("jax_enable_x64", False)  # commands compute with 32-bit numbers, whatever JAX_ENABLE_X64 says
+    try:
+        return _left(_code_of(words))
+    finally:
+        jax.config.update("jax_enable_x64", wide)
 
 
 def _code_of(words: list[str]) -> int:

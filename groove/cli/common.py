@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def trusted(words: list[str]) -> tuple[str, ...]:
     return tuple(word for word in said if ":" in word and not Path(word).exists())
 
 
+def trusting(names: Iterable[str]) -> str:
+    """The end of a command whose files name plug-ins: `--trust` and those of the form package.module:object."""
+    strange = [name for name in dict.fromkeys(names) if ":" in name and config.is_plugged(name)]
+    return f" --trust {' '.join(strange)}" if strange else ""
+
+
 def leave(code: int) -> None:
     """Ends the process at once, with what was printed."""
     sys.stdout.flush()
@@ -70,13 +77,10 @@ def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:
         ValueError: The file is damaged, says nothing of a run, or names a plug-in that is not trusted.
     """
     from groove.host import rule_file
-    from groove.library import check_trusted, needed
+    from groove.library import check_trusted, config_of, needed
     from groove.rulefile import load_rule_file
 
-    metadata = load_rule_file(rule_file(rule))[1]
-    if "config" not in metadata:
-        raise ValueError(f"{rule} does not say which run it comes from.")
-    found = config.from_json(metadata["config"])
+    found = config_of(rule, load_rule_file(rule_file(rule))[1])
     check_trusted(rule, needed(found), trusted)
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, trusting, value_of
 from groove.terminal import say
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
@@ -91,7 +91,8 @@ def run(words: list[str]) -> int:
         say(f"diverged    {np.sum(~finite)} tasks have no finite score, since an agent diverged; none of them is kept")
     say(f"kept        {len(made.kept.score)} tasks: {np.min(made.kept.score):.3f} to {np.max(made.kept.score):.3f}")
     say(f"curriculum  {output}")
-    say(f"to look at it: groove levels show {output}; to train on it: groove train --curriculum {output}")
+    trust = trusting([settings.family])
+    say(f"to look at it: groove levels show {output}{trust}; to train on it: groove train --curriculum {output}{trust}")
     return 0
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli import parts, suites
+from groove.cli import checking, parts, suites
 from groove.cli.common import cache, trusted
 from groove.terminal import say
 
@@ -17,7 +17,7 @@ USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curricul
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
        groove levels list                              what can be named: built in, and of other packages
        groove levels suites [NAME]                     the held-out suites; what one of them holds
-       groove levels check NAME [--family FAMILY]      whether a family or a generator keeps the laws
+       groove levels check NAME [--family FAMILY]      whether a part of another package keeps the laws
 """
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 16
@@ -58,7 +58,7 @@ def run(words: list[str]) -> int:
         "show": show,
         "diff": diff,
         "list": parts.show,
-        "check": parts.check,
+        "check": checking.run,
         "suites": suites.show,
     }
     if not words or words[0] in ("-h", "--help", "help"):

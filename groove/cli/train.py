@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, trusted, value_of
+from groove.cli.common import cache, smoke, trusted, trusting, value_of
 from groove.config import Config
 from groove.terminal import say
 
@@ -74,8 +74,8 @@ def run(words: list[str]) -> int:
     if not processes.first():
         return 0 if results[0].finished else 130
     if not results[0].finished:
-        step = int(results[0].state.step)
-        say(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}")
+        step, trust = int(results[0].state.step), trusting(name for _, name in config.plugged(settings))
+        say(f"interrupted and saved at meta-step {step}; go on with: groove train --resume {folder}{trust}")
         return 130
     with ExitStack() as stack:
         for held in dict.fromkeys((folder, *(result.folder for result in results))):

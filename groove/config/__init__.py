@@ -1,7 +1,7 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
 from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, in_haste, population, whole_lives
-from groove.config.files import computed, from_json, identity, load, save
+from groove.config.files import computed, from_json, identity, load, plugins_of, save, versions_of
 from groove.config.names import (
     ANTAGONISTS,
     GYMNAX,
@@ -81,12 +81,14 @@ __all__ = [
     "load",
     "part_of",
     "plugged",
+    "plugins_of",
     "population",
     "preset",
     "save",
     "smoke",
     "sources",
     "sweep_of",
+    "versions_of",
     "whole_lives",
     "with_numbers",
 ]

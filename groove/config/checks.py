@@ -5,6 +5,7 @@ from groove.config.limits import LARGEST, check_counts, check_ranges
 from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
 from groove.config.presets import PRESETS, smoke
 from groove.config.settings import CHOICES, Config, Evolution
+from groove.devices import check_precision
 from groove.meta import strategies
 
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
@@ -25,6 +26,7 @@ def check(config: Config) -> Config:
     Raises:
         ValueError: Names the field, the rule and the value.
     """
+    check_precision()
     _check_families(config)
     check_counts(config)
     _check_rates(config)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, UnionType
@@ -11,7 +12,7 @@ from typing import Literal, Union, get_args, get_origin
 from groove.config.checks import check
 from groove.config.names import sources
 from groove.config.settings import Config
-from levels.files import whole
+from levels.files import DAMAGED, parsed, read_json, whole
 
 
 def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
@@ -42,12 +43,39 @@ def load(path: Path) -> Config:
     """Reads a configuration that `save` wrote.
 
     Raises:
-        ValueError: The file is no configuration of this version of groove.
+        ValueError: The file is no configuration of this version of groove; the message names it.
     """
     try:
-        return from_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["config"]))
-    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a configuration of this version of groove: {error}.") from error
+        return from_json(json.dumps(read_json(path)["config"]))
+    except DAMAGED as error:
+        raise ValueError(f"{path} is not a configuration of this version of groove: {str(error).rstrip('.')}.") from error
+
+
+def versions_of(path: Path) -> dict[str, str]:
+    """The versions, and what else numbers depend on, that `save` wrote beside a configuration.
+
+    Raises:
+        ValueError: They are damaged; the message names the file.
+    """
+    return _texts(path, read_json(path).get("versions", {}), "versions")
+
+
+def plugins_of(path: Path) -> dict[str, str]:
+    """Where the plug-ins of a configuration that `save` wrote came from, by name.
+
+    Raises:
+        ValueError: As of `versions_of`.
+    """
+    groups = read_json(path).get("plugins", {})
+    if not isinstance(groups, dict):
+        raise ValueError(f"{path}: plugins must be an object of objects, got {reprlib.repr(groups)}.")
+    return {name: where for group in groups.values() for name, where in _texts(path, group, "plugins").items()}
+
+
+def _texts(path: Path, found: object, name: str) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise ValueError(f"{path}: {name} must be an object of texts, got {reprlib.repr(found)}.")
+    return found
 
 
 LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible", "hasty")})
@@ -61,8 +89,8 @@ def from_json(text: str) -> Config:
         ValueError: It has other fields, or values that no run can have.
     """
     try:
-        return check(_rebuild(Config, json.loads(text)))
-    except (TypeError, AttributeError) as error:
+        return check(_rebuild(Config, parsed(text, "the configuration")))
+    except (TypeError, AttributeError, KeyError, OverflowError) as error:
         raise ValueError(f"not a configuration of this version of groove: {error}.") from error
 
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 import numpy as np
 
 from groove.config.settings import Config
+from levels.base import LONGEST
 from levels.chain import LONGEST as LONGEST_CHAIN
 from levels.dataset import forms
 from levels.gridworld import MAX_OBJECTS
@@ -26,9 +27,9 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "side": (2, forms.MOST_SIDE),
         "objects": (1, MAX_OBJECTS),
-        "limit": (1, forms.LONGEST),
+        "limit": (1, LONGEST),
         "arms": (2, 2**20),
-        "pulls": (1, forms.LONGEST),
+        "pulls": (1, LONGEST),
         "length": (1, LONGEST_CHAIN),
         "noise": (0, 1e30),
     }

@@ -91,7 +91,7 @@ def combinations(config: Config, seeds: int, sweep: Mapping[str, Sequence[float]
     check_sweep(sweep)
     if vain := sorted({*sweep} & {f"{part}.{field}" for part, field, _ in idle(config)}):
         raise ValueError(f"sweep cannot vary what has no effect in this run: {', '.join(vain)}.")
-    check_within("runs side by side", seeds * math.prod(map(len, sweep.values())), 1, MOST_RUNS)
+    check_within("runs side by side", max(seeds * math.prod(map(len, sweep.values())), 1), 1, MOST_RUNS)
     found = {}
     for values in itertools.product(*(map(float, numbers) for numbers in sweep.values())):
         numbers = dict(zip(sweep, values, strict=True))

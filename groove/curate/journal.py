@@ -10,6 +10,7 @@ import numpy as np
 
 from groove.host import write_text
 from levels import dataset
+from levels.files import read_json
 
 FAMILY = "groove.curate.journal"
 
@@ -84,8 +85,8 @@ class Journal:
 
 def _check_plan(path: Path, wanted: Mapping[str, object]) -> None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = dict(read_json(path))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error}; remove {path.parent} to begin anew.") from error
     for name in sorted(set(found) | set(wanted)):
         if found.get(name) != wanted.get(name):

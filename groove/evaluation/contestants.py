@@ -113,7 +113,7 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
     labels: dict[str, str] = {}  # by configuration without seed
     for label, text in words:
         path = rule_file(text)
-        settings = _settings(path)
+        settings = library.config_of(path, load_rule_file(path)[1])
         same = seedless(dataclasses.asdict(settings))
         if not label and same not in labels:
             taken = set(labels.values())
@@ -121,14 +121,6 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
             labels[same] = next(name for name in names if name not in taken)
         found.append(_of_run(label or labels[same], path, settings, trusted))
     return found
-
-
-def _settings(path: Path) -> Config:
-    metadata = load_rule_file(path)[1]
-    try:
-        return config.from_json(metadata["config"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} does not say which rule it is: {error}.") from error
 
 
 def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) -> Contestant:

@@ -4,7 +4,6 @@ import functools
 import itertools
 import json
 import math
-import os
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from groove import evaluate, host, protocols
+from groove import evaluate, host, processes, protocols
 from groove.base import Outcome, UpdateRule
 from groove.build import check_rule
+from groove.devices import check_precision
 from groove.evaluation import results
 from groove.evaluation.contestants import RANDOM, Contestant
 from groove.lifetime import Lifetime, exact, lifetime, sampled
@@ -115,6 +115,7 @@ def check(plan: Plan) -> Plan:
     Raises:
         ValueError: A rule cannot be made, or does not keep the contract of `groove.base`; the message names it.
     """
+    check_precision()
     protocol = PROTOCOLS[plan.suite]
     for contestant, chapter in itertools.product(plan.contestants, chapters(SUITES[plan.suite])):
         made = contestant.make(chapter)
@@ -222,7 +223,7 @@ def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: 
 
 def workers() -> int:
     """How many calls to have under way at once: on a CPU one a core, since small steps keep no more than one busy."""
-    return len(os.sched_getaffinity(0)) if jax.default_backend() == "cpu" else 1
+    return processes.cores() if jax.default_backend() == "cpu" else 1
 
 
 def together(calls: Sequence[Callable[[], Found]]) -> list[Found]:

@@ -20,7 +20,8 @@ from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
 from groove.host.process import LOCK, InUse, hurried, locked
-from groove.library import check_trusted, load_rule
+from groove.library import check_trusted, config_of, load_rule
+from levels.files import DAMAGED, read_json
 
 RULE = rulefile.RULE
 START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
@@ -35,6 +36,8 @@ NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
 """Of runs that differ in their seeds alone."""
 XLA, HASTE = "XLA's code", "in haste"
 """Among the surroundings of a run: how XLA compiles; and that it is in a hurry."""
+RANDOM = "JAX's random numbers"
+"""Among them too: of which generator."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -148,13 +151,18 @@ def folders_of(folder: Path) -> tuple[Path, ...]:
     if not (folder / TOGETHER).is_file():
         return (folder,)
     try:
-        names = json.loads((folder / TOGETHER).read_text(encoding="utf-8"))["folders"]
-        good = len(names) > 1 and all(isinstance(name, str) and Path(name).name == name for name in names)
-    except (ValueError, TypeError, KeyError) as error:
+        names = read_json(folder / TOGETHER)["folders"]
+        good = isinstance(names, list) and len(names) > 1 and all(map(_is_name, names))
+    except DAMAGED as error:
         raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.") from error
     if not good:
         raise ValueError(f"{folder / TOGETHER} does not name the folders of runs.")
     return tuple(folder / name for name in names)
+
+
+def _is_name(name: object) -> bool:
+    """Whether it is the name of something in a folder."""
+    return isinstance(name, str) and Path(name).name == name != ".."
 
 
 def begun(folder: Path) -> bool:
@@ -207,15 +215,18 @@ def assembled(folder: Path, *, new: bool = False, newborn: bool = False, trusted
         trusted: As of `open_folder`; the antagonist's file may name them as well.
     """
     settings = open_folder(folder, trusted=trusted)
-    return build(
-        settings,
-        Inputs(
-            start=theta_of(folder / START, settings) if settings.start and not newborn else None,
-            saved=_saved(settings, folder / ANTAGONIST, trusted),
-            given=tasks.given(folder, settings, new=new),
-            latents=latents.found(latents.of_folder(settings, folder)),
-        ),
+    inputs = Inputs(
+        start=theta_of(folder / START, settings) if settings.start and not newborn else None,
+        saved=_saved(settings, folder / ANTAGONIST, trusted),
+        given=tasks.given(folder, settings, new=new),
+        latents=latents.found(latents.of_folder(settings, folder)),
     )
+    try:
+        return build(settings, inputs)
+    except ValueError as error:
+        if str(folder) in str(error):  # it names a file that lies there
+            raise
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
 
 
 def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | None:
@@ -226,7 +237,7 @@ def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | No
 def check_start(path: Path, settings: Config) -> None:
     """Raises a ValueError unless the file holds a rule that means the same as the configuration's."""
     metadata = rulefile.load_rule_file(path)[1]
-    theirs, ours = config.from_json(metadata["config"]).rule, settings.rule
+    theirs, ours = config_of(path, metadata).rule, settings.rule
     for name in ("kind", "horizon", "cell", "width", "predictions", "drift_width", "ppo_start"):
         if getattr(theirs, name) != getattr(ours, name):
             raise ValueError(
@@ -270,14 +281,22 @@ def open_folder(folder: Path, *, trusted: tuple[str, ...] = ()) -> Config:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what a run computes."""
-    found = {}
+    """Versions of the packages that decide what a run computes, and how JAX draws random numbers."""
+    found = {RANDOM: _randomness()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             found[name] = "unknown"
     return found
+
+
+def _randomness() -> str:
+    """JAX's switches that make other numbers of one seed."""
+    switches = jax.config.values
+    offset = switches["jax_random_seed_offset"]
+    said = [str(switches["jax_default_prng_impl"]), "" if switches["jax_threefry_partitionable"] else "not partitionable"]
+    return ", ".join(filter(None, [*said, f"seeds plus {offset}" if offset else ""]))
 
 
 def surroundings() -> dict[str, str]:
@@ -287,11 +306,8 @@ def surroundings() -> dict[str, str]:
 
 def surroundings_of(folder: Path) -> dict[str, str]:
     """Those in which a run began."""
-    stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    found = {XLA: "as usual"}
-    for parts in (*stored.get("plugins", {}).values(), stored.get("versions", {})):
-        found |= parts
-    return found
+    said = config.plugins_of(folder / CONFIG) | config.versions_of(folder / CONFIG)
+    return {XLA: "as usual", RANDOM: "threefry2x32", **said}
 
 
 def begun_in_haste(folder: Path) -> bool:

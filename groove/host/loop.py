@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from groove import checkpoint, config, devices, processes
 from groove.base import Info, Task
 from groove.build import Run, beside, remade
-from groove.host import faults, traced
+from groove.host import faults, playing, traced
 from groove.host.folder import begun, open_folder
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible
@@ -198,7 +198,22 @@ class Loop:
         if not self.alone:
             said = f"{said} It is the run in {self.folders[place]}. {self.spare(place)}"
         what = f"{culprits(bad)} of step {bad['step']} has values that are not finite"
+        if found := self.unsound(self.of_run(self.collect(after), place)):
+            what = f"{found}; so {what}"
         raise NotFinite(f"{what}; {kept} in {self.home}. {said}")
+
+    def unsound(self, state: State) -> str:
+        """Which leaf of which level, in play or newly sampled, a family of somebody else is to blame for; "" if none is."""
+        for part, players in zip(self.run.parts, state.live, strict=True):
+            name = part.family.name
+            if not (config.is_plugged(name) or config.generator_of(self.run.config, name)):
+                continue
+            keys = jax.random.split(jax.random.key(playing.SEED), LOOKED_AT)
+            sampled = jax.jit(jax.vmap(part.family.generator.sample))(keys)
+            found = filter(None, (playing.unsound(part.family, some) for some in (players.task.level, sampled)))
+            if said := next(found, ""):
+                return said
+        return ""
 
     def spare(self, broken: int) -> str:
         """Lets the other runs go on without a broken one, from the last checkpoint of all; says so."""

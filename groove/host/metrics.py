@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from groove.host.files import write_text
+from levels.files import parsed
 
 Metrics: TypeAlias = Mapping[str, float | None]
 Sink: TypeAlias = Callable[[list[Metrics]], None]
@@ -37,11 +39,32 @@ def append_metrics(path: Path, rows: Sequence[Metrics]) -> None:
 
 
 def read_metrics(path: Path) -> list[Metrics]:
-    """The rows of a file of JSON lines; a last line that was cut off is left out."""
+    """The rows of a file of JSON lines; a last line that was cut off is left out.
+
+    Raises:
+        ValueError: Another line is damaged; the message names file and line.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_row(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _row(path: Path, number: int, line: bytes) -> Metrics:
+    """A line of metrics, once it is found to be one."""
+    try:
+        row = parsed(line.decode(), f"line {number}")
+        step = row.get("step") if isinstance(row, dict) else None
+        if type(step) is not int or step < 0 or not all(map(_is_number, row.values())):
+            raise ValueError(f"line {number} must be an object of finite numbers with a step, got {line[:40]!r}.")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error} Remove the line, or the file, to go on without.") from error
+    return row
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one that floating-point numbers reach; None stands for one that was not finite."""
+    return value is None or (isinstance(value, int | float) and abs(value) <= sys.float_info.max)
 
 
 def cut_metrics(path: Path, step: int) -> None:

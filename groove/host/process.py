@@ -1,11 +1,14 @@
 """A process that works alone on its files, stops when it is asked to, and may be in a hurry."""
 
+import importlib
 import os
 import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import TextIO
 
 import jax
 
@@ -18,6 +21,17 @@ HURRY = (
     "xla_cpu_small_while_loop_byte_threshold=8000000"
 )
 """Flags with which XLA compiles in less time for CPUs: loops are not unrolled, and small ones are one function."""
+
+
+def _module(name: str) -> ModuleType | None:
+    """A module that not every system has."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+fcntl, msvcrt = _module("fcntl"), _module("msvcrt")
 
 
 class InUse(ValueError):
@@ -39,14 +53,24 @@ def owned(folder: Path) -> Iterator[None]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a run folder for this process, as `owned` does, where no other makes the run with it."""
-    import fcntl
-
     with (folder / LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _hold(lock)
+        except (BlockingIOError, PermissionError):
             raise InUse(f"{folder} is being run by another process.") from None
         yield
+
+
+def _hold(file: TextIO) -> None:
+    """Locks an open file until it is closed, by whatever the system has for it; Python for the web has nothing.
+
+    Raises:
+        BlockingIOError, PermissionError: Another process has it.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt is not None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What `groove tune` found, as it is stored with the suites."""
 
 import functools
-import json
+import math
 from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from groove.protocols.baselines import Setting, identity
 from groove.protocols.suites import PROTOCOLS, fingerprint
+from levels.files import DAMAGED, read_json
 from levels.suites import SUITES, content
 
 
@@ -31,10 +32,10 @@ def read_tuned(path: Path) -> dict[str, dict]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; groove tune writes one.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         for page in (page for pages in found.values() for page in pages.values()):
             _check_page(page)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} is no file of tuned settings: {type(error).__name__}: {error}.") from error
     return found
 
@@ -86,7 +87,10 @@ def _tuned(page: Mapping[str, dict], rules: Collection[str]) -> Tuned:
 
 
 def _check_page(page: Mapping[str, dict]) -> None:
-    _tuned(page, [*page["baselines"]])
+    found = _tuned(page, [*page["baselines"]])
+    settings = [setting for chapters in found.settings.values() for setting in chapters.values()]
+    if not all(0 < one.rate < math.inf and 0 <= one.entropy < math.inf for one in settings):
+        raise ValueError(f"rates must be positive, entropies at least 0, all finite, got {settings}")
     if len(page["hashes"]) != 2 or page["search"] is None:
         raise ValueError("a page has two hashes and says how it was searched")
 

@@ -1,7 +1,7 @@
 """Pictures of what a rule does at each age of an agent."""
 
-import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -10,6 +10,7 @@ import numpy as np
 
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
 from groove.schedules import LEARNED, Course, Drift, Response
+from levels.files import DAMAGED, read_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,14 +60,14 @@ def read(path: Path) -> Schedules:
         ValueError: They are damaged.
     """
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
+        page = read_json(path)
         ratios = _numbers(page["ratios"])
         courses = {name: [_course(row) for row in rows] for name, rows in page["courses"].items()}
         responses = {name: [_response(row) for row in rows] for name, rows in page["responses"].items()}
         drifts = [_drift(row, ratios.size) for row in page["drifts"]]
         if not all([*courses.values(), *responses.values()]):
             raise ValueError("a family has no rows")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from error
     return Schedules(courses, responses, drifts, ratios, _trained(path.with_name("config.json")))
 
@@ -74,9 +75,9 @@ def read(path: Path) -> Schedules:
 def _trained(path: Path) -> tuple[int, int] | None:
     """The range of lifetimes in a run's configuration; None where there is none to read."""
     try:
-        low, high = json.loads(path.read_text(encoding="utf-8"))["config"]["life"]["updates"]
+        low, high = read_json(path)["config"]["life"]["updates"]
         return int(low), int(high)
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, *DAMAGED):
         return None
 
 
@@ -85,14 +86,14 @@ def _course(row: Mapping[str, Any]) -> Course:
     columns = [_numbers(row[name]) for name in measured]
     unknown = {entropy: columns[0], step: columns[1], reached: columns[4]}  # errors came later than schedules
     errors = [_numbers(row[name]) if name in row else np.full_like(like, math.nan) for name, like in unknown.items()]
-    found = Course(row["lifetime"], *columns, *errors)
-    _check_sizes(row["lifetime"], found.entropy, found.step, found.reward, found.entropy_error, found.step_error)
+    found = Course(operator.index(row["lifetime"]), *columns, *errors)
+    _check_sizes(found.lifetime, found.entropy, found.step, found.reward, found.entropy_error, found.step_error)
     _check_sizes(found.age.size, found.episode_return, found.return_error)
     return found
 
 
 def _response(row: Mapping[str, Any]) -> Response:
-    found = Response(row["lifetime"], *(_numbers(row[name]) for name in Response._fields[1:]))
+    found = Response(operator.index(row["lifetime"]), *(_numbers(row[name]) for name in Response._fields[1:]))
     _check_sizes(found.age.size, found.pi_hat, found.target_entropy)
     return found
 
@@ -100,7 +101,7 @@ def _response(row: Mapping[str, Any]) -> Response:
 def _drift(row: Mapping[str, Any], size: int) -> Drift:
     age = math.nan if row["age"] is None else float(row["age"])
     found = Drift(str(row["name"]), age, float(row["advantage"]), _numbers(row["value"]), _numbers(row["slope"]))
-    found = found._replace(lifetime=int(row.get("lifetime", 0)))
+    found = found._replace(lifetime=operator.index(row.get("lifetime", 0)))
     _check_sizes(size, found.value, found.slope)
     return found
 

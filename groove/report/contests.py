@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINES = ("-", "--", ":", "-.")
+DRAWN = 24
+"""Rules, at most."""
 PALE = 0.45
 """By how much the colours of probabilities leave out the dark ends of their map, on which nobody could read."""
 
 
 def pictures(standing: Standing, sums: Mapping[str, Sums]) -> list[Picture]:
-    """Intervals of every statistic, courses of lives, profiles and, with two rules or more, who beats whom."""
+    """Intervals of every statistic, courses of lives, profiles and, with two rules or more, who beats whom.
+
+    Of many rules those of the highest interquartile means: pairs are more than anybody would wait for, or read.
+    """
+    if len(standing.entries) > DRAWN:
+        best = sorted(sums, key=lambda rule: -np.nan_to_num(sums[rule].aggregates["IQM"].point, nan=-np.inf))[:DRAWN]
+        chosen = standing._replace(entries=tuple(entry for entry in standing.entries if entry.rule in best))
+        found = pictures(chosen, {rule: sums[rule] for rule in sums if rule in best})
+        drawn = f"Drawn are the best {DRAWN} of {len(standing.entries)} rules."
+        return [picture._replace(caption=f"{picture.caption} {drawn}") for picture in found]
     found = [_intervals(standing, sums), _courses(standing), _profiles(standing, sums)]
     return [*found, _matrix(standing)] if len(standing.entries) > 1 else found
 

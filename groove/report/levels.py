@@ -142,7 +142,7 @@ def _said(text: str) -> str:
     """JSON as a line of words."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not isinstance(value, dict):
         return str(value)

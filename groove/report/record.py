@@ -1,22 +1,20 @@
 """What the files of a run say, as far as they are there."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from groove import build, host
-from groove.config import Config
+from groove import build, curriculumfile, host
+from groove.config import Config, versions_of
 from groove.protocols import Row
 from groove.report import ages
 from groove.report.ages import Schedules
 from groove.statistics import Interval
-from levels import dataset
 from levels.base import Family, Level
+from levels.files import DAMAGED, read_json
 
 
 class Evaluation(NamedTuple):
@@ -58,8 +56,11 @@ def read(folder: Path, trusted: tuple[str, ...] = ()) -> Record:
         ValueError: The folder is no run, or names a plug-in that is not trusted.
     """
     config = host.open_folder(folder, trusted=trusted)
-    versions = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("versions", {})
-    families = tuple(build.family(config, name) for name in config.families)
+    versions = versions_of(folder / "config.json")
+    try:
+        families = tuple(build.family(config, name) for name in config.families)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'config.json'}: {error}") from error
     missing: list[str] = []
     metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
@@ -78,8 +79,8 @@ def _metrics(path: Path, config: Config, missing: list[str]) -> list[host.Metric
     try:
         rows = host.read_metrics(path)
         done = int(rows[-1]["step"] or 0) if rows else 0
-    except (KeyError, TypeError, ValueError) as error:
-        missing.append(f"The curves cannot be drawn: metrics.jsonl is damaged ({type(error).__name__}: {error}).")
+    except ValueError as error:
+        missing.append(f"The curves cannot be drawn: {error}")
         return []
     if done < config.meta_steps:
         missing.append(f"Only {done} of {config.meta_steps} meta-steps are done; to go on: groove train --resume FOLDER")
@@ -91,13 +92,13 @@ def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:
         missing.append("The rule has not met held-out tasks yet (evaluation.json): that happens at the end of a run.")
         return None
     try:
-        page = json.loads(path.read_text(encoding="utf-8"))
+        page = read_json(path)
         rows = tuple(
             Row(str(row["family"]), str(row["rule"]), Interval(*(_statistic(row[name]) for name in Interval._fields)))
             for row in page["rows"]
         )
         return Evaluation(str(page["protocol"]["caption"]), rows)
-    except (KeyError, TypeError, ValueError) as error:
+    except DAMAGED as error:
         missing.append(f"The held-out table cannot be read: evaluation.json is damaged ({type(error).__name__}: {error}).")
         return None
 
@@ -125,13 +126,9 @@ def _kept(folder: Path, config: Config, family: Family, missing: list[str]) -> K
             missing.append(f"The curriculum of {family.name} was not written yet ({path.name}).")
         return None
     try:
-        like = jax.eval_shape(family.generator.sample, jax.random.key(0))
-        found = dataset.load(path, like, family=family.name)
-        score, lifetime = found.columns["score"], found.columns["lifetime"]
-        serial = found.columns.get("serial", np.arange(len(score), dtype=np.int32))
-        parent = found.columns.get("parent", np.full(len(score), -1, np.int32))
-    except (ValueError, KeyError) as error:
+        rows = curriculumfile.load(path, family).rows
+    except ValueError as error:
         missing.append(f"The curriculum of {family.name} cannot be read: {error}")
         return None
-    order = np.argsort(-score, kind="stable")
-    return Kept(*jax.tree.map(lambda leaf: leaf[order], (found.levels, lifetime, score, serial, parent)))
+    rows = curriculumfile.take(rows, np.argsort(-rows.score, kind="stable"))
+    return Kept(rows.level, rows.lifetime, rows.score, rows.serial, rows.parent)

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from levels.base import Level
+from levels.base import LONGEST, Level
 from levels.check.subject import Fault, Skip, Subject, check_form, check_storable, compiled, row, rows, shown
+from levels.dataset.faults import first_fault
 
 EDITS = 5
 """Edits in a row."""
@@ -73,7 +74,17 @@ def check_valid(subject: Subject, levels: Level, what: str) -> None:
         raise Fault(f"is_valid gives {good.dtype}{list(good.shape[1:])}, not one boolean a level.")
     if not good.all():
         first = int(good.argmin())
-        raise Fault(f"{(~good).sum()} of {good.size} {what} are not valid; number {first}:", level=row(levels, first))
+        reason = why(subject, row(levels, first))
+        count = f"{(~good).sum()} of {good.size} {what} are not valid"
+        raise Fault(f"{count}; number {first}: {reason}", level=row(levels, first))
+
+
+def why(subject: Subject, level: Level) -> str:
+    """What is wrong with a level, where that is known."""
+    longest = LONGEST if subject.family is None else subject.family.environment.spec.episode_limit
+    name = "" if subject.family is None else subject.family.name
+    fault = first_fault(jax.tree.map(lambda leaf: np.asarray(leaf)[None], level), longest, name)
+    return "is_valid says no." if fault is None else f"{fault.column} {fault.what}."
 
 
 def determinism(subject: Subject) -> str:

@@ -122,6 +122,8 @@ def check(
         >>> print(finding.hint.split(":")[0])
         Python decides (if, while, and, or, min) by a value that is unknown while tracing
     """
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
+        raise ValueError("levels are arrays of 32 bits; unset JAX_ENABLE_X64 to check them.")
     if min(levels, episodes) < 2:
         raise ValueError(f"levels and episodes must be at least 2, got {(levels, episodes)}.")
     if max(levels, episodes) > MOST:

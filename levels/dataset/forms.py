@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from levels.bandit import bernoulli_bandit, gaussian_bandit
-from levels.base import Family, Level
+from levels.base import LONGEST, Family, Level
 from levels.chain import LONGEST as LONGEST_CHAIN
 from levels.chain import chain, chain_distractors
 from levels.dataset.columns import Form, is_level
@@ -19,8 +19,6 @@ from levels.dataset.faults import first_fault, shortly
 from levels.gridworld import gridworld, planes
 from levels.gridworld.generator import is_valid as is_valid_grid
 
-LONGEST = 2**24
-"""No episode of a level of this library has more steps."""
 MOST_SIDE = 256
 """No grid in a file is padded to longer sides, unless its reader says for which family: paths through them take hours."""
 BLOCK, BLOCK_BYTES = 256, 2**22

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from levels.base import LONGEST
 from levels.gridworld.level import GridLevel, Thing, grid_level
 
 WALL, FREE, START = "#", ".", "@"
@@ -39,7 +40,7 @@ def from_text(text: str, *, height: int | None = None, width: int | None = None,
     r"""Reads what `to_text` writes: `#` wall, `.` free, `@` start, letters objects; then a line a kind, and the limit.
 
     Args:
-        text: The level. Surrounding blank lines and indentation are ignored.
+        text: The level. Surrounding blank lines, indentation and a byte-order mark are ignored, lines may end as they like.
         height: Rows that the level is padded to; by default its own.
         width: Columns that the level is padded to; by default its own.
         objects: Entries for objects that the level is padded to; by default as many as it has.
@@ -69,7 +70,7 @@ def from_text(text: str, *, height: int | None = None, width: int | None = None,
 
 def split_text(text: str) -> tuple[list[str], list[str]]:
     """The rows of the map and the lines of the legend, which a blank line separates."""
-    lines = [line.strip() for line in text.strip().splitlines()]
+    lines = [line.strip() for line in text.removeprefix("\ufeff").strip().splitlines()]
     if "" not in lines:
         raise ValueError("a level must be a map, a blank line and a legend, got no blank line.")
     rows, legend = lines[: lines.index("")], [line for line in lines[lines.index("") :] if line]
@@ -88,8 +89,8 @@ def read_legend(lines: list[str]) -> tuple[dict[str, tuple[float, float, float]]
     limits = []
     for line in lines:
         first, *fields = line.split()
-        if first == "limit" and len(fields) == 1 and fields[0].isdigit():
-            limits.append(int(fields[0]))
+        if first == "limit" and len(fields) == 1:
+            limits.append(read_limit(line, fields[0]))
         elif first in LETTERS and tuple(fields[::2]) == ATTRIBUTES and first not in kinds:
             kinds[first] = read_numbers(line, fields[1::2])
         else:
@@ -101,10 +102,22 @@ def read_legend(lines: list[str]) -> tuple[dict[str, tuple[float, float, float]]
     return kinds, limits[0]
 
 
+def read_limit(line: str, field: str) -> int:
+    """The longest episode, of the line that says it."""
+    if not (field.isascii() and field.isdecimal() and len(field) < 20 and 1 <= int(field) <= LONGEST):
+        raise ValueError(f"a legend line 'limit N' must have 1 to {LONGEST} steps, got {line[:80]!r}.")
+    return int(field)
+
+
 def read_numbers(line: str, fields: list[str]) -> tuple[float, float, float]:
     """Reward, termination and respawn probability of a legend line."""
+    if not all(field.isascii() and "_" not in field for field in fields):
+        raise ValueError(f"a legend line must have three numbers, got {line!r}.")
     try:
-        reward, terminate, respawn = (float(np.float32(field)) for field in fields)
+        with np.errstate(over="ignore"):
+            reward, terminate, respawn = (float(np.float32(field)) for field in fields)
     except ValueError as error:
         raise ValueError(f"a legend line must have three numbers, got {line!r}.") from error
+    if not (np.isfinite(reward) and 0 <= terminate <= 1 and 0 <= respawn <= 1):
+        raise ValueError(f"a legend line must have a finite reward and probabilities within [0, 1], got {line!r}.")
     return reward, terminate, respawn

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from levels.base import uniform
+from levels.base import LONGEST, uniform
+
+LARGEST = float(np.finfo(np.float32).max)
+"""No reward is larger."""
 
 
 class GridLevel(NamedTuple):
@@ -187,6 +190,8 @@ def _check_sizes(size: tuple[int, ...], padded: tuple[int, int], count: int, cap
         raise ValueError(f"things must be between 1 and objects = {capacity}, got {count}.")
     if limit < 1:
         raise ValueError(f"limit must be at least 1 step, got {limit}.")
+    if limit > LONGEST:
+        raise ValueError(f"limit must be at most {LONGEST} steps, got {limit}.")
 
 
 def _check_cells(grid: np.ndarray, cells: list[tuple[str, tuple[int, int]]]) -> None:
@@ -205,7 +210,7 @@ def _check_things(things: Sequence[Thing]) -> None:
     kinds: dict[int, tuple[float, float, float]] = {}
     for thing in things:
         attributes = (thing.reward, thing.terminate, thing.respawn)
-        if not (np.isfinite(thing.reward) and 0 <= thing.terminate <= 1 and 0 <= thing.respawn <= 1):
+        if not (abs(thing.reward) <= LARGEST and 0 <= thing.terminate <= 1 and 0 <= thing.respawn <= 1):
             raise ValueError(f"things must have a finite reward and probabilities within [0, 1], got {thing}.")
         if kinds.setdefault(thing.kind, attributes) != attributes:
             raise ValueError(f"things of kind {thing.kind} must be alike, got {kinds[thing.kind]} and {attributes}.")

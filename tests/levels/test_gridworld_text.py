@@ -55,18 +55,32 @@ def test_indentation_does_not_matter():
         ("@.A", "@.A.", "of one length, 4, got '#.B'"),
         ("\n\n", "\n", "a blank line"),
         ("limit 9", "", "one line 'limit N', got 0"),
-        ("limit 9", "limit 0", "limit must be at least 1 step, got 0"),
-        ("limit 9", "limit nine", "a legend line must be .* got 'limit nine'"),
+        ("limit 9", "limit 0", "'limit N' must have 1 to 16777216 steps, got 'limit 0'"),
+        ("limit 9", "limit nine", "a legend line 'limit N' must .* got 'limit nine'"),
+        ("limit 9", "limit 2147483648", "must have 1 to 16777216 steps, got 'limit 2147483648'"),
+        ("limit 9", "limit 16777217", "must have 1 to 16777216 steps, got 'limit 16777217'"),
+        ("limit 9", f"limit {'9' * 5000}", "must have 1 to 16777216 steps, got 'limit 99999"),
+        ("limit 9", "limit 5²", "must have 1 to 16777216 steps, got 'limit 5²'"),
+        ("limit 9", "limit ٣", "must have 1 to 16777216 steps, got 'limit ٣'"),
+        ("limit 9", "limit 9 steps", "a legend line must be .* got 'limit 9 steps'"),
+        ("reward -1", "reward 5²", "three numbers, got 'B reward 5²"),
+        ("reward -1", "reward 1_0", "three numbers, got 'B reward 1_0"),
+        ("reward -1", "reward 1e39", "a finite reward and .* got 'B reward 1e39"),
         ("B reward", "C reward", r"for each letter of the map, \['A', 'B'\], got \['A', 'C'\]"),
         ("B reward", "A reward", "once a letter"),
         ("reward -1", "reward much", "three numbers, got 'B reward much"),
-        ("respawn 0.5", "respawn 1.5", r"probabilities within \[0, 1\]"),
-        ("reward -1", "reward nan", "a finite reward"),
+        ("respawn 0.5", "respawn 1.5", r"probabilities within \[0, 1\], got 'B reward -1 terminate 0 respawn 1.5'"),
+        ("reward -1", "reward nan", "a finite reward .* got 'B reward nan terminate 0 respawn 0.5'"),
     ],
 )
 def test_bad_text_is_named(old, new, message):
     with pytest.raises(ValueError, match=message):
         from_text(TEXT.replace(old, new))
+
+
+def test_editors_of_other_systems_write_levels_too():
+    assert_same(from_text(TEXT), from_text("\ufeff" + TEXT.replace("\n", "\r\n") + "\r\n"))
+    assert_same(from_text(TEXT), from_text(TEXT.replace("\n", "\r")))
 
 
 @pytest.mark.parametrize("sizes", [{"height": 1}, {"width": 2}])
@@ -79,6 +93,8 @@ def test_padding_must_hold_the_map(sizes):
     "changes, message",
     [
         ({"walls": np.zeros(3)}, "walls must be a map"),
+        ({"limit": 2**31}, "limit must be at most 16777216 steps, got 2147483648"),
+        ({"things": [Thing((0, 1), 0, 1e39, 0, 0)]}, "a finite reward"),
         ({"things": []}, "things must be between 1 and"),
         ({"objects": 1}, "things must be between 1 and objects = 1, got 2"),
         ({"start": (0, 1)}, "the object 0 must have its own cell"),
