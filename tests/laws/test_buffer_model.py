@@ -145,13 +145,13 @@ class Model:
         seen, new = set(), []
         for member in range(BATCH):
             level = lives[member]["level"]
-            if not finished[member] or not np.isfinite(score[member]) or level in seen:
+            if not finished[member] or level in seen:
                 continue
             seen.add(level)
-            home = np.flatnonzero((self.level == level) & np.isfinite(self.score))
-            if home.size:
-                self.score[home[0]], self.memory[home[0]] = score[member], memory[member]
-            else:
+            sound, home = np.isfinite(score[member]), np.flatnonzero((self.level == level) & np.isfinite(self.score))
+            if home.size:  # what has no score leaves its slot
+                self.score[home[0]], self.memory[home[0]] = score[member] if sound else -np.inf, memory[member]
+            elif sound:
                 new.append(member)
         best, worst = sorted(new, key=lambda m: -score[m]), np.argsort(self.score, kind="stable")
         beaten = [(m, slot) for m, slot in zip(best, worst, strict=False) if score[m] > self.score[slot]]
