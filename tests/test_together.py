@@ -160,7 +160,7 @@ def test_cost_is_that_of_all(monkeypatch, capsys):
         (["--sweep", "rule.width=4,8"], "cannot vary 'rule.width'"),
         (["--sweep", "meta.rate=1e-3,1e-4", "--meta.rate", "1e-2"], "--meta.rate and --sweep meta.rate exclude each other"),
         (["--sweep", "meta.policy_target=1,2", "--meta.policy-target", "3"], "exclude each other"),
-        (["--sweep", "evolution.sigma=0.2,0.3"], "evolution.sigma 0.2 has no effect here"),
+        (["--sweep", "evolution.sigma=0.2,0.3"], "cannot vary what has no effect in this run: evolution.sigma"),
         (["--sweep", "meta.rate=1e-3,1e-4", "--devices", "3"], "devices must"),
     ],
 )

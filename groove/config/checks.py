@@ -117,10 +117,11 @@ def _check_idle(config: Config) -> None:
         return
     if config.reproducible and config.meta.method == "evolution":
         raise ValueError("reproducible has no effect here: evolution always computes in the same blocks.")
-    began = PRESETS.get(config.name, Config())
+    began = [PRESETS[config.name]] if config.name in PRESETS else [*PRESETS.values()]
+    blameless = [Config(), *began, *map(smoke, began)]
     for part, field, remedy in idle(config):
         value = getattr(getattr(config, part), field)
-        if value not in [getattr(getattr(one, part), field) for one in (Config(), began, smoke(began))]:
+        if value not in [getattr(getattr(one, part), field) for one in blameless]:
             raise ValueError(f"{part}.{field} {value!r} has no effect here; add {remedy}, or leave it out.")
 
 

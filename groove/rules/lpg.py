@@ -78,6 +78,14 @@ def recurrent_targets(
     return TargetNetwork(init, embed, apply, predictions)
 
 
+def _width(targets: TargetNetwork | None, predictions: int | None) -> int:
+    """Of y, as one of the two says, or both alike."""
+    said = None if targets is None else targets.predictions
+    if predictions is not None and said not in (None, predictions):
+        raise ValueError(f"predictions must be the width of the targets' y, {said}, got {predictions}.")
+    return next(width for width in (predictions, said, 8) if width is not None)
+
+
 def lpg(
     spec: Spec,
     architecture: Architecture | None = None,
@@ -117,10 +125,7 @@ def lpg(
     check_shares({"gamma": gamma})
     check_not_negative({"prediction_weight": prediction_weight})
     architecture = architecture or agents.for_spec(spec)
-    said = None if targets is None else targets.predictions
-    if predictions is not None and said not in (None, predictions):
-        raise ValueError(f"predictions must be the width of the targets' y, {said}, got {predictions}.")
-    predictions = next(width for width in (predictions, said, 8) if width is not None)
+    predictions = _width(targets, predictions)
     targets = targets or recurrent_targets(predictions=predictions)
     network = architecture.network(spec, spec.actions + predictions)
     apply = over_steps(network.apply)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from groove.base import Clock, MetaOptimizer, Origin, Outcome, Signals, Source, Task
-from groove.curricula import frozen, prioritised, proportional, rank
+from groove.curricula import frozen, prioritised, proportional, rank, selected
 from groove.meta import Visit
 from groove.scores import learning_progress, maximum_monte_carlo
 from groove.trainer import Class, trainer
@@ -148,11 +148,10 @@ class Model:
             if not finished[member] or level in seen:
                 continue
             seen.add(level)
-            home = np.flatnonzero((self.level == level) & np.isfinite(self.score))
-            if home.size:  # whose task leaves it where a life had no score
-                self.score[home[0]] = score[member] if np.isfinite(score[member]) else -np.inf
-                self.memory[home[0]] = memory[member]
-            elif np.isfinite(score[member]):
+            sound, home = np.isfinite(score[member]), np.flatnonzero((self.level == level) & np.isfinite(self.score))
+            if home.size:  # what has no score leaves its slot
+                self.score[home[0]], self.memory[home[0]] = score[member] if sound else -np.inf, memory[member]
+            elif sound:
                 new.append(member)
         best, worst = sorted(new, key=lambda m: -score[m]), np.argsort(self.score, kind="stable")
         beaten = [(m, slot) for m, slot in zip(best, worst, strict=False) if score[m] > self.score[slot]]
@@ -218,6 +217,36 @@ def test_prioritised_replay_is_its_model(name):
             np.testing.assert_array_equal(values, getattr(model, field), err_msg=f"{field} after step {step}")
         needed = finished
     assert int(state.replayed) == replayed > 20
+
+
+# Selection
+
+
+def test_selection_keeps_the_best_of_each_sweep():
+    """Two of at least five that were tried, at the first refresh after them; the next sweep begins from nothing."""
+    teacher, rng = selected(numbered(), capacity=2, sweep=5), np.random.default_rng(1)
+    report, refresh = jax.jit(teacher.report), jax.jit(teacher.refresh)
+    state = jax.jit(lambda: teacher.init(jax.random.key(0)))()
+    tried, sweep, chosen, choices = 0, {}, {}, 0
+    for step in range(14):
+        serial = (np.arange(BATCH, dtype=np.int32) + BATCH * step) * 5 % 97  # different levels within a sweep
+        task = jax.tree.map(np.asarray, task_of(jnp.asarray(serial), jnp.zeros(BATCH, jnp.float32)))
+        trying, finished = rng.random(BATCH) < 0.5, rng.random(BATCH) < 0.7
+        score = rng.permutation(np.arange(1, 100))[:BATCH].astype(np.float32)
+        origin = task.origin._replace(learn=~trying)
+        task = task._replace(level=Toy(serial), origin=origin)
+        state = report(state, task, score, Outcome(score, score), finished)
+        counted = trying & finished
+        tried += int(counted.sum())
+        sweep |= dict(zip(serial[counted].tolist(), score[counted].tolist(), strict=True))
+        state = refresh(jax.random.key(step), state)
+        if tried >= 5:
+            chosen, sweep, tried, choices = dict(sorted(sweep.items(), key=lambda row: -row[1])[:2]), {}, 0, choices + 1
+        assert int(state.tried) == tried
+        held = np.asarray(state.chosen.held)
+        levels, scores = np.asarray(state.chosen.task.level.number)[held], np.asarray(state.chosen.score)[held]
+        assert dict(zip(levels.tolist(), scores.tolist(), strict=True)) == chosen
+    assert choices > 3
 
 
 # Memory

@@ -10,12 +10,12 @@ from chance import assert_used_once, compiled, used
 from members import BANDIT, FAMILIES, REMEMBERING, SCORES, antagonist, life_of, rule_of, sample
 
 from groove import agents, audit, evaluate, schedules
-from groove.base import Outcome
+from groove.base import Outcome, UpdateRule
 from groove.critic import critic
 from groove.curate.rating import rater
 from groove.curricula import constant, edited, mixture, pool, prioritised, selected, uniform
 from groove.curricula.latent import latent
-from groove.lifetime import lifetime, sampled
+from groove.lifetime import Lifetime, lifetime, sampled
 from groove.meta import Stage, deep_ga, evolution, gradient, truncated
 from groove.meta.novelty import probes
 from groove.meta.strategies import named
@@ -23,35 +23,66 @@ from groove.scores import algorithmic_regret
 from groove.scores import uniform as indifferent
 from groove.signals import observed, watched
 from groove.trainer import Class, trainer
+from levels.bandit import bernoulli_bandit
+from levels.base import Environment
 
 REGRET = algorithmic_regret(antagonist(), agents=2)
+LPG = "lpg-fraction-and-log"
+
+
+def restless(environment: Environment) -> Environment:
+    """The same, but that resets use chance as well."""
+
+    def reset(noise, level):
+        state, first = environment.reset(noise[:0], level)
+        return state, first._replace(observation=(noise[0] & 0).astype(jnp.int32))
+
+    return environment._replace(spec=environment.spec._replace(reset_noise=1), reset=reset)
+
+
+def drawing(rule: UpdateRule) -> UpdateRule:
+    """The same, but that updates use their key."""
+
+    def update(key, theta, agent, rollout, clock):
+        agent, info = rule.update(key, theta, agent, rollout, clock)
+        nothing = 0 * jax.random.uniform(key)
+        return jax.tree.map(lambda leaf: leaf + nothing, agent), info
+
+    return rule._replace(update=update)
+
+
+HOME = bernoulli_bandit(arms=3, pulls=(3, 3))
+"""Episodes are of one length: where they are not, those that are over draw the same again, for nothing."""
+PLACE = restless(HOME.environment)
 
 
 @functools.cache
-def watched_life():
-    """Lives of agents that are watched, and measured for signals and apart from that, in blocks of a single step."""
-    rule, environment = rule_of("a2c-bandit"), BANDIT.environment
-    value = critic(environment.spec, agents.tabular())
-    seen = watched(rule, value)
-    measure = observed(seen, environment, value, episodes=2, block=1, measure=sampled(seen, environment, block=1))
-    return lifetime(seen, environment, steps=3, environments=2, evaluate=measure)
+def living(name: str) -> tuple[UpdateRule, Lifetime]:
+    """A rule and its lives, of which everything uses chance; episodes are played in blocks of a single step."""
+    rule = drawing(rule_of(name))
+    return rule, lifetime(rule, PLACE, steps=2, environments=2, evaluate=sampled(rule, PLACE, episodes=2, block=1))
 
 
 def test_evaluated_lives():
-    """Two agents on each of two levels, measured twice; and lives of which only the end counts."""
+    """Two agents on each of two levels, watched and measured twice; and lives of which only the end counts."""
+    rule, plain_life = living("a2c-bandit")
+    value = critic(PLACE.spec, agents.tabular())
+    seen = watched(rule, value)
+    watching = observed(seen, PLACE, value, episodes=2, block=1)
+    watched_life = lifetime(seen, PLACE, steps=2, environments=2, evaluate=watching)
 
     def program(key, levels):
         course_key, return_key = jax.random.split(key)
         points, ends = jnp.array([1, 3]), jnp.full(2, 2, jnp.int32)
-        found = evaluate.courses(watched_life(), course_key, (), levels, points, agents=2, block=2)
-        return found, evaluate.returns(watched_life(), return_key, (), levels, ends, agents=2)
+        found = evaluate.courses(watched_life, course_key, (), levels, points, agents=2, block=2)
+        return found, evaluate.returns(plain_life, return_key, (), levels, ends, agents=2)
 
-    assert_used_once(used(program, sample(BANDIT, 2)))
+    assert_used_once(used(program, sample(HOME, 2)))
 
 
 def test_courses_of_lives():
-    program = functools.partial(schedules.courses, rule_of("a2c-bandit"), antagonist())
-    assert_used_once(used(lambda key: program(key, (), sample(BANDIT, 2), [3])[0].entropy, jit=False))
+    program = functools.partial(schedules.courses, *living("a2c-bandit"))
+    assert_used_once(used(lambda key: program(key, (), sample(HOME, 2), [3])[0].entropy, jit=False))
 
 
 def test_curated_and_audited_tasks():
@@ -171,17 +202,15 @@ def test_curricula(name):
     assert_used_once(used(program, jit=False))
 
 
-LPG = "lpg-fraction-and-log"
-
-
 def meta_optimizers():
     """Each with the number of those who share their chance: pairs, under evolution."""
-    value = critic(BANDIT.environment.spec, agents.tabular(), gamma=0.9)
-    theta = jax.eval_shape(rule_of(LPG).init, jax.random.key(0))
+    value = critic(PLACE.spec, agents.tabular(), gamma=0.9)
+    rule, life = living(LPG)
+    theta = jax.eval_shape(rule.init, jax.random.key(0))
     return {
-        "gradient": (gradient((Stage(rule_of(LPG), life_of(LPG), value),), optax.sgd(0.1), updates=2), 1),
-        "evolution": (evolution((life_of(LPG),), named("Open_ES", theta, population=4)), 2),
-        "truncated": (truncated((life_of(LPG),), optax.sgd(0.1), theta, updates=2), 2),
+        "gradient": (gradient((Stage(rule, life, value),), optax.sgd(0.1), updates=2), 1),
+        "evolution": (evolution((life,), named("Open_ES", theta, population=4)), 2),
+        "truncated": (truncated((life,), optax.sgd(0.1), theta, updates=2), 2),
     }
 
 
@@ -189,7 +218,7 @@ def meta_optimizers():
 def test_meta_steps(name):
     """Two chunks of two meta-steps each, with the refresh before each: births, updates, measurements and new lives."""
     learner, most = meta_optimizers()[name]
-    share = Class("bandit", 2, uniform(pool(BANDIT.generator, indifferent(), constant(4), size=4, block=2)), indifferent())
+    share = Class("bandit", 2, uniform(pool(HOME.generator, indifferent(), constant(4), size=4, block=2)), indifferent())
     run = trainer((share,), learner, rule_of(LPG).init, steps=2)
 
     init, chunk, refresh = map(compiled, (run.init, run.chunk, run.refresh))
@@ -202,11 +231,11 @@ def test_meta_steps(name):
 
 
 def test_probes_of_novelty():
-    source = pool(BANDIT.generator, indifferent(), constant(2), size=2, block=2)
+    source = pool(HOME.generator, indifferent(), constant(2), size=2, block=2)
 
     def program(key, theta):
         task_key, probe_key = jax.random.split(key)
         tasks = source.take(source.refresh(task_key, source.init(task_key)), jnp.ones(2, bool))[1]
-        return probes((life_of(LPG),), (tasks,), probe_key, rules=(rule_of(LPG),))(theta)
+        return probes((living(LPG)[1],), (tasks,), probe_key, rules=(living(LPG)[0],))(theta)
 
     assert_used_once(used(program, jax.jit(rule_of(LPG).init)(jax.random.key(0))))

@@ -136,3 +136,15 @@ def test_no_values_pile_up_at_the_ends(name):
                 field,
                 ends,
             )
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_samples_reach_both_ends_of_what_is_counted(name):
+    """Those of a thousand levels; what is measured comes near the ends."""
+    for field, (low, high) in KINDS[name].ranges.items():
+        values = edited(name)[field][0]
+        if values.dtype.kind == "f":
+            values = in_use(name, field)
+            assert values.min() < low + 0.1 * (high - low) and values.max() > high - 0.1 * (high - low), field
+        else:
+            assert (values.min(), values.max()) == (low, high), field

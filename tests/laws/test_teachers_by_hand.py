@@ -12,7 +12,7 @@ import pytest
 from groove import buffer
 from groove.base import Origin, Outcome, Task
 from groove.curricula import constant, diverse, mixture
-from groove.curricula.latent import autoencoder
+from groove.curricula.latent import autoencoder, latent
 from groove.curricula.mixture import Gaussians, draw
 from groove.meta import seeking
 from groove.meta.strategies import Strategy, named
@@ -183,6 +183,25 @@ def test_where_nobody_is_finite_nothing_is_learned(fitness):
 
 
 # CLUTR
+
+
+def test_of_more_reports_than_a_batch_the_last_stay():
+    """Seven reports at once, one of them without a score, where the teacher remembers three: number n in place n mod 3."""
+    teacher = latent(lambda point: Toy(point), uniform(), constant(3), dimensions=2, size=4, batch=3, block=4)
+    vector = np.arange(28, dtype=np.float32).reshape(7, 4) + 0.5
+    score = np.float32([0.5, 1.5, np.nan, 2.5, 3.5, 4.5, 5.5])
+
+    @jax.jit
+    def after(key):
+        state = teacher.init(key)
+        value = jnp.asarray(score)
+        return teacher.report(state, reported(vector, score), value, Outcome(value, value), jnp.ones(7, bool))
+
+    state = after(jax.random.key(0))
+    assert int(state.reported) == 6
+    np.testing.assert_array_equal(state.reward, [3.5, 4.5, 5.5])
+    np.testing.assert_array_equal(state.point, vector[4:, :2])
+    np.testing.assert_array_equal(state.log_odds, vector[4:, 2])
 
 
 class Stub:
