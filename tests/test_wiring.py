@@ -17,9 +17,11 @@ from jax.interpreters import partial_eval
 
 from groove.base import Clock
 from groove.build import Inputs, build
+from groove.build.learning import meta_optimizer
 from groove.config import QUICK, SWEPT, Config, check, smoke
 from groove.config.sweep import with_numbers
 from groove.curricula.latent import shape
+from groove.host import traced
 from levels.chain import chain
 from levels.gridworld import planes
 
@@ -65,13 +67,18 @@ BASES: dict[str, Config] = {
         "grids": {"families": ("gridworld",)},
         "plain-grids": {**UNIFORM, "families": ("gridworld",)},
         "chains": {"families": ("chain",)},
+        "plain-chains": {**UNIFORM, "families": ("chain",)},
         "gymnax": {"families": ("gymnax:Catch-bsuite",), "gymnax.ranges": ("max_steps_in_episode=5:10",)},
+        "plain-gymnax": {
+            **UNIFORM,
+            "families": ("gymnax:Catch-bsuite",),
+            "gymnax.ranges": ("max_steps_in_episode=5:10",),
+        },
+        "plain-plugged": {**UNIFORM, "families": ("wired:corridor",)},
         "plugged": {"families": ("wired:corridor",)},
         "pictures": {"families": ("wired:pictures",)},
     }.items()
 }
-PROGRAMS = ("update", "critic", "measure", "propose", "refresh", "chunk")
-"""Of the learned rule, of the meta-loss's value function, of its agents; of the curriculum; of the whole run."""
 
 
 def latents(kind):
@@ -80,7 +87,13 @@ def latents(kind):
 
 
 def program(config: Config, name: str):
-    """A function of a run, and its arguments or their shapes; made within, so that the configuration may be traced."""
+    """A function of a run, and its arguments or their shapes; made within, so that the configuration may be traced.
+
+    Args:
+        config: Of the run.
+        name: "update" of the learned rule, "critic" of the meta-loss's value function, "measure" of agents, "reference" and
+            "score" of tasks, "propose" of the curriculum, "step" of the meta-optimiser; "refresh" and "chunk" of a run.
+    """
     run, key = build(config, Inputs(latents=latents)), jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
     if name in ("chunk", "refresh"):
         return getattr(run.trainer, name), (jax.eval_shape(run.trainer.init, key),)
@@ -89,9 +102,18 @@ def program(config: Config, name: str):
         teacher = part.share.curriculum
         return teacher.propose, (key, jax.eval_shape(teacher.init, key), np.ones(2, bool))
     level, length = jax.eval_shape(part.family.generator.sample, key), jax.ShapeDtypeStruct((), jnp.int32)
+    if name == "reference":
+        return part.share.score.reference, (key, level, length)
     member = jax.eval_shape(part.life.begin, key, level, length)
-    if name == "measure":
-        return part.life.evaluate, (key, member.agent, level, np.array(True))
+    if name in ("measure", "score"):
+        measure = (key, member.agent, level, np.array(True))
+        return (
+            (part.life.evaluate, measure)
+            if name == "measure"
+            else scoring(part, jax.eval_shape(part.life.evaluate, *measure))
+        )
+    if name == "step":
+        return stepping(run, key)
     _, rollout = jax.eval_shape(part.life.rollout, key, member, level)
     if name == "update":
         return part.rule.update, (key, jax.eval_shape(part.rule.init, key), member.agent, rollout, Clock(length, length))
@@ -100,30 +122,51 @@ def program(config: Config, name: str):
     return learn, (jax.eval_shape(value.init, key), rollout)
 
 
+def scoring(part, outcome):
+    score = part.share.score
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    reference = score.like if score.like is not None else ()
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), (reference, score.memory)
+    )
+    return score.score, (jax.tree.map(lambda leaf: number, outcome), *shapes)
+
+
+def stepping(run, key):
+    meta = meta_optimizer(run.config, run.parts)
+    teacher = run.parts[0].share.curriculum
+    tasks = jax.eval_shape(teacher.propose, key, jax.eval_shape(teacher.init, key), np.ones(2, bool))[1]
+    theta = jax.eval_shape(run.parts[0].rule.init, key)
+    return meta.step, (key, jax.eval_shape(meta.init, key, theta), jax.eval_shape(meta.begin, key, (tasks,)))
+
+
 @functools.cache
 def text(config: Config, name: str) -> str:
     """A program as text, with the arrays that it holds."""
     function, arguments = program(config, name)
-    traced = jax.make_jaxpr(function)(*arguments)
-    arrays = [jax.random.key_data(c) if jnp.issubdtype(c.dtype, jax.dtypes.prng_key) else c for c in traced.consts]
-    return f"{traced} {[np.asarray(array).tobytes() for array in arrays]}"
+    jaxpr = jax.make_jaxpr(function)(*arguments)
+    arrays = [jax.random.key_data(c) if jnp.issubdtype(c.dtype, jax.dtypes.prng_key) else c for c in jaxpr.consts]
+    return f"{jaxpr} {[np.asarray(array).tobytes() for array in arrays]}"
 
 
 def numbers_used(base: str, name: str) -> set[str]:
     """The numbers that may be swept on which a program's results depend."""
     config, numbers = BASES[base], {field: jax.ShapeDtypeStruct((), jnp.float32) for field in SWEPT}
 
-    def traced(numbers, arguments):
+    def whole(numbers, arguments):
         return program(with_numbers(config, numbers), name)[0](*arguments)
 
-    jaxpr = jax.make_jaxpr(traced)(numbers, program(config, name)[1]).jaxpr
+    jaxpr = jax.make_jaxpr(whole)(numbers, program(config, name)[1]).jaxpr
     used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
     return {field for field, own in zip(sorted(numbers), used, strict=False) if own}
 
 
 @pytest.fixture(autouse=True)
 def wired(monkeypatch):
+    """The plug-ins; and no collection of garbage, which takes a quarter of the time of tracing."""
     monkeypatch.setitem(sys.modules, "wired", PARTS)
+    with traced.no_collection():
+        yield
 
 
 META = {f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")}
@@ -139,28 +182,27 @@ def agents(part: str, *, rival: bool) -> set[str]:
 NUMBERS: dict[tuple[str, str], set[str]] = {
     ("plain", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
     ("plain", "critic"): LIFE | {"bandits.critic_rate"},
-    ("plain", "chunk"): META | LIFE | {"rule.prediction_weight", "bandits.actor_rate", "bandits.critic_rate"},
+    ("plain", "step"): META | LIFE | {"rule.prediction_weight", "bandits.actor_rate", "bandits.critic_rate"},
     ("regret", "propose"): REPLAY,
-    ("regret", "refresh"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
-    ("rival", "refresh"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
+    ("regret", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
+    ("rival", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
     ("signals", "measure"): {"life.gamma", "life.gae_lambda"},
     ("lpo", "update"): LIFE | {"rule.policy_entropy", "bandits.actor_rate", "bandits.critic_rate"},
     ("accel", "propose"): REPLAY | {"curriculum.edit"},
     ("accel", "refresh"): {"curriculum.temperature"},
     ("sfl", "propose"): {"curriculum.select", "curriculum.replay"},
     ("alp-gmm", "refresh"): {"curriculum.explore"},
-    ("evolution", "chunk"): STEPS | {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
-    ("pieces", "chunk"): STEPS | {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
-    ("deep-ga", "chunk"): {"evolution.sigma", "life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
+    ("evolution", "step"): STEPS | {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
+    ("pieces", "step"): STEPS | {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
+    ("deep-ga", "step"): {"evolution.sigma", "life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
     ("grids", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "grids.actor_rate"},
-    ("grids", "refresh"): LIFE | {"grids.critic_rate"} | agents("grids", rival=True),
+    ("grids", "reference"): LIFE | {"grids.critic_rate"} | agents("grids", rival=True),
     ("chains", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "chains.actor_rate"},
-    ("chains", "refresh"): LIFE | {"chains.critic_rate"} | agents("chains", rival=True),
+    ("chains", "reference"): LIFE | {"chains.critic_rate"} | agents("chains", rival=True),
     ("gymnax", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "gymnax.rate"},
-    ("gymnax", "critic"): LIFE | {"gymnax.rate"},
-    ("gymnax", "refresh"): LIFE | agents("gymnax", rival=True),
+    ("gymnax", "reference"): LIFE | agents("gymnax", rival=True),
     ("plugged", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "plugged.actor_rate"},
-    ("plugged", "refresh"): LIFE | {"plugged.critic_rate"} | agents("plugged", rival=True),
+    ("plugged", "reference"): LIFE | {"plugged.critic_rate"} | agents("plugged", rival=True),
     ("pictures", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "plugged.rate"},
 }
 """The numbers that a program depends on, and no others; of a run and a program."""
@@ -181,60 +223,60 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "seed": "the key is an argument of `init`",
     "start": HOST + "theta comes in by Inputs, see test_start.py",
     "families": [("plain", ("gaussian-bandit",), "refresh"), ("plain", ("chain",), "refresh")],
-    "generators": [("plugged", ("wired:levels",), "refresh")],
+    "generators": [("plain-plugged", ("wired:levels",), "refresh")],
     "members": [("plain", (4,), "chunk")],
-    "meta_steps": [("decayed", 5, "chunk")],
+    "meta_steps": [("decayed", 5, "step")],
     "chunk": [("plain", 2, "chunk")],
     "checkpoint_every": HOST + "see test_trainer.py",
-    "reproducible": [("plain", True, "chunk")],
+    "reproducible": [("plain", True, "step")],
     "hasty": HOST + "an option of the compiler",
     "grids.side": [("plain-grids", (2, 4), "refresh"), ("plain-grids", (3, 5), "refresh")],
     "grids.objects": [("plain-grids", 3, "refresh")],
     "grids.limit": [("plain-grids", (4, 10), "refresh"), ("plain-grids", (5, 12), "refresh")],
     "bandits.arms": [("plain", 4, "refresh")],
     "bandits.pulls": [("plain", (4, 5), "refresh"), ("plain", (5, 6), "refresh")],
-    "chains.length": [("chains", (3, 4), "refresh"), ("chains", (2, 5), "update")],
-    "chains.noise": [("chains", (0.1, 1.0), "refresh"), ("chains", (0.0, 0.9), "refresh")],
-    "gymnax.ranges": [("gymnax", ("max_steps_in_episode=5:11",), "refresh")],
+    "chains.length": [("plain-chains", (3, 4), "refresh"), ("plain-chains", (2, 5), "update")],
+    "chains.noise": [("plain-chains", (0.1, 1.0), "refresh"), ("plain-chains", (0.0, 0.9), "refresh")],
+    "gymnax.ranges": [("plain-gymnax", ("max_steps_in_episode=5:11",), "refresh")],
     "rule.kind": [("plain", "lpo", "update")],
     "rule.cell": [("plain", "lstm", "update")],
     "rule.width": [("plain", 5, "update")],
     "rule.predictions": [("plain", 4, "update")],
     "rule.horizon": [("plain", kind, "update") for kind in ("fraction", "fraction-and-log", "remaining")]
     + [("lpo", "fraction", "update")],
-    "rule.stop_inputs": [("plain", True, "chunk")],
+    "rule.stop_inputs": [("plain", True, "step")],
     "rule.drift_width": [("lpo", 5, "update")],
     "rule.ppo_start": [("lpo", True, "update")],
-    "rule.epochs": [("lpo", 3, "update"), ("rival", 3, "refresh")],
-    "rule.minibatches": [("lpo", 5, "update"), ("rival", 5, "refresh")],
-    "rule.anneal": [("lpo", False, "update"), ("rival", False, "refresh")],
+    "rule.epochs": [("lpo", 3, "update"), ("rival", 3, "reference")],
+    "rule.minibatches": [("lpo", 5, "update"), ("rival", 5, "reference")],
+    "rule.anneal": [("lpo", False, "update"), ("rival", False, "reference")],
     "life.updates": [("plain", (3, 4), "refresh"), ("plain", (4, 5), "refresh")],
-    "life.environments": [("plain", 3, "update"), ("regret", 3, "refresh")],
-    "life.steps": [("plain", 6, "update"), ("regret", 6, "refresh")],
-    "meta.method": [("plain", "evolution", "chunk")],
-    "meta.updates": [("plain", 3, "chunk"), ("pieces", 3, "chunk")],
-    "meta.decay": [("decayed", False, "chunk")],
-    "meta.per_life": [("plain", True, "chunk")],
-    "meta.rematerialise": [("plain", True, "chunk")],
-    "meta.block": [("plain", 1, "chunk")],
-    "evolution.lives": [("evolution", "persistent", "chunk")]
-    + [("pieces", lives, "chunk") for lives in ("noise-reuse", "truncated")],
-    "evolution.strategy": [("evolution", "ARS", "chunk"), ("evolution", "SNES", "chunk")],
-    "evolution.population": [("deep-ga", 8, "chunk")],
-    "evolution.decay": [("evolution", 0.9, "chunk"), ("pieces", 0.9, "chunk")],
-    "evolution.fitness": [("evolution", "reward", "chunk"), ("pieces", "reward", "chunk")],
-    "evolution.shaping": [("evolution", "raw", "chunk")],
-    "evolution.parents": [("deep-ga", 3, "chunk")],
-    "evolution.novelty": [("novelty", 0.25, "chunk")],
-    "evolution.probes": [("novelty", 2, "chunk")],
-    "evolution.block": [("evolution", 2, "chunk"), ("pieces", 2, "chunk")],
+    "life.environments": [("plain", 3, "update"), ("regret", 3, "reference")],
+    "life.steps": [("plain", 6, "update"), ("regret", 6, "reference")],
+    "meta.method": [("plain", "evolution", "step")],
+    "meta.updates": [("plain", 3, "step"), ("pieces", 3, "step")],
+    "meta.decay": [("decayed", False, "step")],
+    "meta.per_life": [("plain", True, "step")],
+    "meta.rematerialise": [("plain", True, "step")],
+    "meta.block": [("plain", 1, "step")],
+    "evolution.lives": [("evolution", "persistent", "step")]
+    + [("pieces", lives, "step") for lives in ("noise-reuse", "truncated")],
+    "evolution.strategy": [("evolution", "ARS", "step"), ("evolution", "SNES", "step")],
+    "evolution.population": [("deep-ga", 8, "step")],
+    "evolution.decay": [("evolution", 0.9, "step"), ("pieces", 0.9, "step")],
+    "evolution.fitness": [("evolution", "reward", "step"), ("pieces", "reward", "step")],
+    "evolution.shaping": [("evolution", "raw", "step")],
+    "evolution.parents": [("deep-ga", 3, "step")],
+    "evolution.novelty": [("evolution", 0.5, "step")],
+    "evolution.probes": [("novelty", 2, "step")],
+    "evolution.block": [("evolution", 2, "step"), ("pieces", 2, "step")],
     "curriculum.kind": [("replay", kind, "propose") for kind in ("uniform", "accel", "sfl", "alp-gmm", "clutr")],
     "curriculum.files": HOST + "their tasks come in by Inputs, see test_teachers.py",
     "curriculum.score": [
-        ("regret", score, "refresh") for score in ("normalised-regret", "exact-regret", "learning-progress", "uniform")
+        ("regret", score, "score") for score in ("normalised-regret", "exact-regret", "learning-progress", "uniform")
     ]
-    + [("signals", score, "chunk") for score in ("positive-value-loss", "max-mc", "learnability")],
-    "curriculum.antagonist": [("regret", name, "refresh") for name in ("ppo", "random")] + [("rival", "dpo", "refresh")],
+    + [("signals", score, "score") for score in ("positive-value-loss", "max-mc", "learnability")],
+    "curriculum.antagonist": [("regret", name, "reference") for name in ("ppo", "random")] + [("rival", "dpo", "reference")],
     "curriculum.robust": [("replay", True, "propose"), ("accel", True, "refresh")],
     "curriculum.capacity": [("replay", 5, "propose"), ("sfl", 5, "propose")],
     "curriculum.minimal_fill": [("replay", 0.75, "propose")],
@@ -246,9 +288,9 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "curriculum.window": [("alp-gmm", 12, "refresh")],
     "curriculum.latent_steps": HOST + "the autoencoder comes in by Inputs, see test_latent.py",
     "curriculum.latent_batch": [("clutr", 5, "refresh")],
-    "curriculum.antagonists": [("regret", 3, "refresh")],
-    "curriculum.episodes": [("plain", 3, "measure"), ("regret", 3, "refresh"), ("signals", 3, "measure")],
-    "curriculum.exact": [("plain", True, "measure"), ("regret", True, "refresh"), ("signals", True, "measure")],
+    "curriculum.antagonists": [("regret", 3, "reference")],
+    "curriculum.episodes": [("plain", 3, "measure"), ("regret", 3, "reference"), ("signals", 3, "measure")],
+    "curriculum.exact": [("plain", True, "measure"), ("regret", True, "reference"), ("signals", True, "measure")],
 }
 """By field: runs, another value, and the program that must differ; or why there is none."""
 

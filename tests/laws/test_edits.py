@@ -148,3 +148,7 @@ def test_samples_reach_both_ends_of_what_is_counted(name):
             assert values.min() < low + 0.1 * (high - low) and values.max() > high - 0.1 * (high - low), field
         else:
             assert (values.min(), values.max()) == (low, high), field
+
+
+def test_the_first_object_of_a_grid_keeps_a_reward_that_is_not_negative():
+    assert edited("gridworld")["reward"][..., 0].min() >= 0 > in_use("gridworld", "reward").min()

@@ -84,3 +84,17 @@ def test_fields_are_followed(name):
         used(lambda level, noise, *rest: environment.step(noise, level, *rest), level, KEY, begun, ACTION),
     )
     assert found == known
+
+
+def test_a_limit_beyond_gymnaxs_own_is_followed():
+    """Of an episode that has as many steps behind it as gymnax allows by default: MountainCar's is not cut off at 200."""
+    family = from_gymnax("MountainCar-v0", ranges={LIMIT: (203, 203)})
+
+    @jax.jit
+    def cut(passed):
+        level, noise = {LIMIT: jnp.int32(203)}, jnp.zeros(2, jnp.uint32)
+        state = family.environment.reset(noise, level)[0]
+        state = state._replace(inner=state.inner.replace(time=passed), step=passed)
+        return family.environment.step(noise, level, state, jnp.int32(1))[1].truncated
+
+    assert [bool(cut(np.int32(passed))) for passed in (198, 199, 200, 201, 202)] == [False] * 4 + [True]
