@@ -13,6 +13,7 @@ from groove import buffer
 from groove.base import Origin, Outcome, Task
 from groove.curricula import constant, diverse, mixture
 from groove.curricula.latent import autoencoder, latent
+from groove.curricula.latent.vocabulary import Vocabulary
 from groove.curricula.mixture import Gaussians, draw
 from groove.meta import seeking
 from groove.meta.strategies import Strategy, named
@@ -249,3 +250,17 @@ def test_training_weighs_the_divergence(monkeypatch):
         losses = autoencoder.train(jax.random.key(0), family.generator, samples=4, steps=1, batch=2, **options)[1]
         np.testing.assert_allclose(losses, [weight], rtol=1e-6)
     assert set(weights) == {0.1, 0.45}
+
+
+@pytest.mark.parametrize("valid", [False, True, None])
+def test_what_is_not_valid_is_replaced_by_the_likest_of_the_bank(monkeypatch, valid):
+    """The point says the tokens 1, 1, 0; of three levels known the second has two of these, the others one and none."""
+    monkeypatch.setattr(autoencoder, "Autoencoder", lambda length: Stub())
+    words = Vocabulary(jnp.float32([[0.25, 1.5, 2.5], [3.5, 4.75, 5.5], [6.25, 7.5, 8.5]]))
+    token = jnp.int32([[2, 0, 2], [1, 2, 0], [0, 1, 1]])
+    bank = Toy(jnp.float32([[0.5, 1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]))
+    generator = Generator(sample=lambda key: bank, is_valid=None if valid is None else lambda level: jnp.array(valid))
+    monkeypatch.setattr(Stub, "decode", lambda self, point: jax.nn.one_hot(jnp.array([1, 1, 0]), 3) * 2.5)
+    found = jax.jit(autoencoder.decoder(autoencoder.Latent(words, {}, bank, token), generator))(np.zeros(2, np.float32))
+    assert found.level.vector.tolist() == ([1.5, 4.75, 6.25] if valid else [3.0, 4.0, 5.0])
+    assert bool(found.own) == bool(valid)
