@@ -4,9 +4,6 @@ from pathlib import Path
 
 from groove import cli
 
-SHARED = "--xla_cpu_use_fusion_emitters=true"
-"""The flag of XLA's for processes that share a run: only so are the bits those of other numbers of devices."""
-
 
 def assert_refused(words: list[str], message: str, folder: Path, monkeypatch, capsys) -> None:
     """A command ends with 2, says why in one line, and leaves nothing in the folder that it was given in."""

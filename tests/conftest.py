@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before JAX starts: the workers share 
     os.environ.setdefault("NPROC", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-# Tests compile far more than they compute: without fusion emitters it takes half the time (but see commands.SHARED).
+# Tests compile far more than they compute: without fusion emitters it takes half the time.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1"

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import SHARED
 
 from groove import config, cost, devices, host
 from groove.config import Config, preset
@@ -114,7 +113,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
 
 def shared(method: str, folder: Path) -> Path:
     """What a process with four devices left of a method."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {SHARED} --xla_force_host_platform_device_count=4"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     command = [sys.executable, __file__, method, str(folder)]
     found = subprocess.run(command, env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-3000:]

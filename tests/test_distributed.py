@@ -11,7 +11,6 @@ from pathlib import Path
 
 import jax
 import pytest
-from commands import SHARED
 from test_devices import metrics, settings
 
 from groove import host, processes
@@ -31,7 +30,7 @@ def run(folder: Path) -> None:
 
 def started(folder: Path, count: int, process: int, port: int) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, str(folder), str(count), str(process), str(port)]
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {SHARED}"
+    flags = os.environ.get("XLA_FLAGS", "")
     return subprocess.Popen(
         command, env={**os.environ, "XLA_FLAGS": flags}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -20,7 +20,6 @@ from groove.config import SWEPT, Config
 from groove.meta import strategies
 from groove.trainer import RUNS, State, Trainer, one_of
 from levels.chain import chain, chain_distractors
-from tests.commands import SHARED
 from tests.test_together import nothing, rows_of, settings, stop
 
 CORRIDOR, BITS = chain(length=(2, 4)), chain_distractors(length=(2, 4), distractors=3)
@@ -326,7 +325,7 @@ def main(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_devices_share_out_the_runs_with_their_numbers(four: tuple[Path, list[host.Result]], tmp_path: Path):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {SHARED} --xla_force_host_platform_device_count=2"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     words = [sys.executable, "-m", "tests.test_sweep", str(tmp_path / "two")]
     assert subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, cwd=Path(__file__).parents[1]).returncode == 0
     for result in four[1]:

@@ -12,7 +12,6 @@ import pytest
 
 from groove import cli, config, cost, host
 from groove.config import Config
-from tests.commands import SHARED
 
 STEPS, CHUNK = 6, 2
 
@@ -193,7 +192,7 @@ def main(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_devices_share_out_the_runs(three, tmp_path):
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {SHARED} --xla_force_host_platform_device_count=2"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     words = [sys.executable, "-m", "tests.test_together", str(tmp_path / "two")]
     assert subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, cwd=Path(__file__).parents[1]).returncode == 0
     for seed in (5, 6):

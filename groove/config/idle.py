@@ -101,8 +101,6 @@ def _idle_meta(config: Config) -> Iterator[tuple[str, str, str]]:
     for field in _fields(Meta):
         if field not in ("method", *(() if whole else ("updates",))):
             yield "meta", field, "--meta.method gradient"
-    if not whole:
-        yield "evolution", "shaping", "--evolution.lives whole"
     if settings.strategy != DEEP_GA:
         yield "evolution", "parents", f"--evolution.strategy {DEEP_GA}"
     if not settings.novelty:

@@ -34,7 +34,8 @@ class Interval(NamedTuple):
             >>> Interval(-np.inf, 0.5, 0.75).words()
             '0.50 (diverged to 0.75)'
         """
-        ends = "" if np.isnan(self.low) else f" ({said(self.low, digits)} to {said(self.high, digits)})"
+        known = np.isfinite(self.low) or np.isfinite(self.high)
+        ends = f" ({said(self.low, digits)} to {said(self.high, digits)})" if known else ""
         return f"{said(self.point, digits)}{ends}"
 
 
