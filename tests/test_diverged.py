@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import cli, evaluation, statistics, trainer
+from groove import agents, cli, evaluation, rules, statistics, trainer
 from groove.base import Curriculum, Outcome, Task, UpdateRule
 from groove.critic import Critic
 from groove.evaluation import results
@@ -81,6 +81,53 @@ def test_a_masked_action_is_never_played():
             size = count + len(masked)
             logits = jnp.where(jnp.isin(jnp.arange(size), jnp.array(masked)), -jnp.inf, 0.3)
             assert not np.isin(jax.jit(jax.vmap(act, (0, None)))(words, logits), masked).any()
+
+
+MASK = jnp.array([-jnp.inf, 0.0, 0.0])
+
+
+def masked(architecture: agents.Architecture) -> agents.Architecture:
+    """Networks as users write them who forbid the first action; predictions of LPG's, behind the logits, are free."""
+
+    def network(spec, outputs):
+        made = architecture.network(spec, outputs)
+        free = jnp.zeros(max(0, outputs - 3)) if outputs >= 3 else None
+
+        def apply(parameters, observation, time):
+            found = made.apply(parameters, observation, time)
+            return found if free is None else found + jnp.concatenate([MASK, free])
+
+        return made._replace(apply=apply)
+
+    return architecture._replace(network=network)
+
+
+@pytest.mark.parametrize("make", [rules.a2c, rules.ppo, rules.dpo, rules.lpo, rules.lpg], ids=lambda make: make.__name__)
+def test_agents_learn_behind_a_mask(make):
+    """Their parameters stay finite, the masked arm is never pulled, though it is the best, and they learn of the others."""
+    sizes = {"minibatches": 4} if make in (rules.ppo, rules.dpo, rules.lpo) else {}
+    sizes |= {"targets": rules.recurrent_targets(width=4, predictions=2)} if make is rules.lpg else {}
+    made = make(FAMILY.environment.spec, masked(agents.tabular(actor_rate=2.0, critic_rate=0.5)), **sizes)
+    life = lifetime(made, FAMILY.environment, steps=10, environments=8)
+    second = FIRST_IS_BEST._replace(mean=np.array([1.0, 0.7, 0.2], np.float32))
+
+    @jax.jit
+    def lived(key, second):
+        begin_key, *keys = jax.random.split(key, 6)
+        theta = made.init(begin_key)
+
+        def update(member, key):
+            member, rollout, info = life.update(key, theta, member, second)
+            return member, (rollout.action, info)
+
+        born = life.begin(begin_key, second, jnp.int32(9))
+        member, (actions, infos) = jax.lax.scan(update, born, jnp.stack(keys))
+        return born.agent, member.agent, actions, infos
+
+    born, agent, actions, infos = lived(jax.random.key(0), second)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((agent, infos)))
+    assert set(np.unique(actions)) == {1, 2}
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*map(jax.tree.leaves, (born, agent)), strict=True))
 
 
 def test_what_can_be_played():
