@@ -19,6 +19,8 @@ from groove.host.folder import RULE, SCHEDULES, assembled, versions
 from groove.host.loop import Result
 
 Tree = TypeVar("Tree")
+WALK_SEED = 40_961
+"""Of the agent that is drawn, beside the run's seed."""
 WALK_STEPS = 60
 
 
@@ -93,7 +95,8 @@ def take(row: int | jax.Array, tree: Tree) -> Tree:
 
 def draw_walk(result: Result) -> Path | None:
     """Teaches a newborn agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
-    theta, key = result.run.trainer.theta(result.state), jax.random.key(result.run.config.seed)
+    theta = result.run.trainer.theta(result.state)
+    key = jax.random.fold_in(jax.random.key(WALK_SEED), result.run.config.seed)  # the run's own key is spent
     for part, players in zip(result.run.parts, result.state.live, strict=True):
         lifetimes = players.task.lifetime
         if part.family.image is None or not np.any(lifetimes):
