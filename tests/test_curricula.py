@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.members import BANDIT, REMEMBERING, sample, source
+from laws.members import BANDIT, REMEMBERING, source
 from laws.members import tasks as members_tasks
 
 from groove import buffer
@@ -18,16 +18,17 @@ from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit
 from groove.curricula.prioritised import health
 from levels.base import Generator
 
-EVERYONE = jnp.ones(8, bool)
+EVERYONE = np.ones(8, bool)
+near = jax.jit(nearest)
 
 
 def outcomes(values):
-    values = jnp.asarray(values, jnp.float32)
-    return Outcome(values, jnp.zeros_like(values))
+    values = np.asarray(values, np.float32)
+    return Outcome(values, np.zeros_like(values))
 
 
 def compiled(curriculum):
-    jitted = {field: jax.jit(getattr(curriculum, field)) for field in ("propose", "report", "refresh")}
+    jitted = {field: jax.jit(getattr(curriculum, field)) for field in ("init", "propose", "report", "refresh")}
     return curriculum._replace(**jitted)
 
 
@@ -35,7 +36,7 @@ def begin(curriculum, seed=0):
     return curriculum.refresh(jax.random.key(seed + 1), curriculum.init(jax.random.key(seed)))
 
 
-def play(curriculum, state, seed, score=lambda tasks: jnp.arange(8, dtype=jnp.float32)):
+def play(curriculum, state, seed, score=lambda tasks: np.arange(8, dtype=np.float32)):
     """Everyone proposes, lives and reports."""
     state, tasks = curriculum.propose(jax.random.key(seed), state, EVERYONE)
     value = score(tasks)
@@ -73,14 +74,14 @@ def test_edits_are_of_the_best_and_say_so():
     """One edit changes a level, keeps its lifetime, and names its parent; it competes like any other task."""
     curriculum = accel(rate=1.0)
     state, first = play(curriculum, begin(curriculum), 0)
-    best = jax.tree.map(lambda leaf: leaf[7], first)
+    best = jax.tree.map(lambda leaf: np.asarray(leaf)[7], first)
     state = curriculum.refresh(jax.random.key(2), state)
-    state, children = play(curriculum, state, 1, lambda tasks: jnp.full(8, 99.0).at[0].set(100.0))
+    state, children = play(curriculum, state, 1, lambda tasks: np.array([100.0] + [99.0] * 7, np.float32))
     assert (children.origin.parent == best.origin.serial).all()
     assert len(set(children.origin.serial.tolist())) == 8 and (children.origin.serial >= FIRST_SERIAL).all()
     assert (children.lifetime == best.lifetime).all()
-    changed = [any(np.any(old != new[row]) for old, new in zip(best.level, children.level, strict=True)) for row in range(8)]
-    assert all(changed)
+    differs = [(old != np.asarray(new)).reshape(8, -1) for old, new in zip(best.level, children.level, strict=True)]
+    assert np.concatenate(differs, axis=1).any(axis=1).all()
     state = curriculum.refresh(jax.random.key(3), state)
     assert 100.0 in np.asarray(curriculum.contents(state)[1])
 
@@ -123,28 +124,34 @@ def test_accel_needs_edits():
 
 def test_the_nearest_other_by_hand():
     """The second coordinate does not vary. The first has deviation 1 over (0, 2), and sqrt(8/9) over (0, 2, 2)."""
-    points = jnp.array([[0.0, 7.0], [2.0, 7.0], [2.0, 7.0], [100.0, 1.0]])
-    got = nearest(points, jnp.array([True, True, False, False]))
+    points = np.array([[0.0, 7.0], [2.0, 7.0], [2.0, 7.0], [100.0, 1.0]], np.float32)
+    got = near(points, np.array([True, True, False, False]))
     assert got[:2].tolist() == [2.0, 2.0]
-    three = nearest(points, jnp.array([True, True, True, False]))
+    three = near(points, np.array([True, True, True, False]))
     assert three[1:3].tolist() == [0.0, 0.0] and three[0] == pytest.approx(2 / np.sqrt(8 / 9))
-    assert nearest(points, jnp.array([True, False, False, False]))[0] == jnp.inf
+    assert near(points, np.array([True, False, False, False]))[0] == jnp.inf
 
 
 def test_likeness_counts_beside_the_score():
     """A full buffer of two twins and a loner: a distant newcomer of low score replaces a twin, not the loner."""
-    level = lambda mean: jax.tree.map(lambda leaf: leaf[0], sample(BANDIT, 1))._replace(mean=jnp.array([mean, 0.0, 0.0]))  # noqa: E731
     features = lambda level: {"first": level.mean[0]}  # noqa: E731
 
+    def tasks(means):
+        made = jax.tree.map(np.asarray, members_tasks(len(means)))
+        level = jax.tree.map(lambda leaf: np.repeat(leaf[:1], len(means), axis=0), made.level)
+        level = level._replace(mean=np.pad(np.array(means, np.float32)[:, None], ((0, 0), (0, 2))))
+        return made._replace(level=level, lifetime=np.full(len(means), 5, np.int32))
+
+    first, last = tasks([0.1, 0.11, 0.5]), tasks([1.0])
+
     def store(worth):
-        tasks, newcomer = ([level(m) for m in means] for means in ([0.1, 0.11, 0.5], [1.0]))
-        stack = lambda levels: jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels)  # noqa: E731
-        empty = buffer.init(jax.eval_shape(lambda: jax.tree.map(lambda leaf: leaf[0], members_tasks(1))), 3)
-        first = members_tasks(3)._replace(level=stack(tasks), lifetime=jnp.full(3, 5))
-        full = buffer.insert(empty, first, jnp.array([3.0, 2.0, 1.0]), jnp.ones(3, bool), worth)
-        last = members_tasks(1)._replace(level=stack(newcomer), lifetime=jnp.full(1, 5))
-        after = buffer.insert(full, last, jnp.array([0.5]), jnp.ones(1, bool), worth)
-        return sorted(after.task.level.mean[:, 0].tolist())
+        @jax.jit
+        def means(first, last):
+            empty = buffer.init(jax.tree.map(lambda leaf: leaf[0], first), 3)
+            full = buffer.insert(empty, first, jnp.array([3.0, 2.0, 1.0]), jnp.ones(3, bool), worth)
+            return buffer.insert(full, last, jnp.array([0.5]), jnp.ones(1, bool), worth).task.level.mean[:, 0]
+
+        return sorted(means(first, last).tolist())
 
     assert store(buffer.by_score) == pytest.approx([0.1, 0.11, 0.5])
     assert store(diverse(features, weight=0.9)) == pytest.approx([0.1, 0.5, 1.0])
@@ -153,18 +160,19 @@ def test_likeness_counts_beside_the_score():
 
 def test_the_health_of_a_buffer_by_hand():
     """Two of four slots held, replayed with odds 3/4 and 1/4, written at 2 and 6 of 10 proposals."""
-    empty = buffer.init(jax.tree.map(lambda leaf: leaf[0], members_tasks(1)), 4)
+    tasks, measure = members_tasks(1), jax.jit(health)
+    empty = jax.jit(lambda: buffer.init(jax.tree.map(lambda leaf: leaf[0], tasks), 4))()
     store = empty._replace(
-        score=jnp.array([1.0, 2.0, -jnp.inf, -jnp.inf]),
-        stamp=jnp.array([2, 1, 0, 0]),
-        born=jnp.array([2, 6, 0, 0]),
-        clock=jnp.int32(10),
+        score=np.array([1.0, 2.0, -np.inf, -np.inf], np.float32),
+        stamp=np.array([2, 1, 0, 0], np.int32),
+        born=np.array([2, 6, 0, 0], np.int32),
+        clock=np.int32(10),
     )
-    got = health(store, jnp.array([0.75, 0.25, 0.0, 0.0]))
+    got = measure(store, np.array([0.75, 0.25, 0.0, 0.0], np.float32))
     entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
     assert got["fill"] == 0.5 and got["age"] == 6 and got["written"] == 3
     assert got["entropy"] == pytest.approx(entropy) and got["effective"] == pytest.approx(np.exp(entropy))
-    assert health(empty, jnp.zeros(4))["effective"] == 0
+    assert measure(empty, np.zeros(4, np.float32))["effective"] == 0
 
 
 def test_selection_learns_nothing_and_keeps_the_best():
@@ -173,20 +181,20 @@ def test_selection_learns_nothing_and_keeps_the_best():
     state, tried = begin(curriculum), []
 
     def serials(tasks):
-        return tasks.origin.serial.astype(jnp.float32)
+        return np.asarray(tasks.origin.serial, np.float32)
 
     while not curriculum.contents(state)[2].any():
         state, tasks = play(curriculum, state, len(tried), serials)
-        tried += tasks.origin.serial[~tasks.origin.learn].tolist()
+        tried += np.asarray(tasks.origin.serial)[~np.asarray(tasks.origin.learn)].tolist()
         state = curriculum.refresh(jax.random.key(len(tried)), state)
     chosen, _, held = curriculum.contents(state)
     assert len(tried) >= 16 and sorted(chosen.origin.serial.tolist()) == sorted(tried)[-4:] and held.all()
     trained = []
     for seed in range(50):
         _, tasks = curriculum.propose(jax.random.key(seed), state, EVERYONE)
-        new = np.asarray(~tasks.origin.learn)
-        assert not np.isin(tasks.origin.serial[new], tried).any()
-        trained += tasks.origin.serial[~new].tolist()
+        new, serial = ~np.asarray(tasks.origin.learn), np.asarray(tasks.origin.serial)
+        assert not np.isin(serial[new], tried).any()
+        trained += serial[~new].tolist()
     counts = np.array([trained.count(serial) for serial in sorted(tried)[-4:]])
     assert counts.sum() == len(trained)
     assert (abs(counts / len(trained) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / len(trained))).all()
@@ -197,30 +205,40 @@ def test_selection_checks_its_numbers():
         selected(source(), capacity=4, sweep=3)
 
 
+@functools.partial(jax.jit, static_argnums=2, static_argnames="explore")
+def vectors_of(found, key, count, *, explore):
+    return jax.vmap(lambda key: draw(key, found, explore=explore))(jax.random.split(key, count))
+
+
+def drawn(found, seed, count, *, explore):
+    """That many points of the mixture."""
+    return np.asarray(vectors_of(found, jax.random.key(seed), count, explore=explore))
+
+
 def test_the_mixture_goes_where_progress_is():
     """Returns jump about where the first coordinate exceeds 0.7 and stand still elsewhere."""
     rng = np.random.default_rng(0)
     vectors = rng.random((250, 2)).astype(np.float32)
     progress = np.where(vectors[:, 0] > 0.7, rng.random(250), 0.01 * rng.random(250)).astype(np.float32)
-    found = Gaussians(*map(jnp.asarray, fit(vectors, progress, 1, most=10)))
-    points = jax.vmap(lambda key: draw(key, found, explore=0.0))(jax.random.split(jax.random.key(0), 500))
+    found = Gaussians(*fit(vectors, progress, 1, most=10))
+    points = drawn(found, 0, 500, explore=0.0)
     assert np.mean(points[:, 0] > 0.65) > 0.8 and (points >= 0).all() and (points <= 1).all()
-    mixed = jax.vmap(lambda key: draw(key, found, explore=0.5))(jax.random.split(jax.random.key(1), 2000))
+    mixed = drawn(found, 1, 2000, explore=0.5)
     low = np.mean(mixed[:, 0] < 0.5)  # half of the free half, and next to nothing of the others
     assert abs(low - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 2000) + 0.05
 
 
 def test_a_mixture_without_progress_is_uniform():
-    nothing = Gaussians(jnp.zeros(3), jnp.zeros((3, 2)), jnp.zeros((3, 2, 2)))
-    points = jax.vmap(lambda key: draw(key, nothing, explore=0.0))(jax.random.split(jax.random.key(0), 1000))
+    nothing = Gaussians(*(np.zeros(shape, np.float32) for shape in ((3,), (3, 2), (3, 2, 2))))
+    points = drawn(nothing, 0, 1000, explore=0.0)
     assert (abs(points.mean(0) - 0.5) < 5 * np.sqrt(1 / 12 / 1000)).all()
 
 
 def test_progress_is_measured_against_the_nearest_earlier_task():
-    none = jnp.zeros(4)
-    state = Progress(None, jnp.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.9, 0.9]]), jnp.array([1.0, 2.0, 3.0, 9.0]),
-                     none, jnp.int32(3), jnp.int32(0), None)  # fmt: skip
-    got = _nearest(state, jnp.array([[0.1, 0.2], [0.95, 0.9], [0.6, 0.6]]))
+    known = np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.9, 0.9]], np.float32)
+    returns, none = np.array([1.0, 2.0, 3.0, 9.0], np.float32), np.zeros(4, np.float32)
+    state = Progress(None, known, returns, none, np.int32(3), np.int32(0), None)
+    got = jax.jit(_nearest)(state, np.array([[0.1, 0.2], [0.95, 0.9], [0.6, 0.6]], np.float32))
     assert got.tolist() == [1.0, 2.0, 3.0]  # the fourth is not known yet
 
 
@@ -228,10 +246,10 @@ def test_the_mixture_is_refitted_every_window():
     """By way of the host, inside a compiled refresh; decoded levels keep the vector that they came from."""
     make = mixture(BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=16, window=16, history=40, components=3)
     curriculum = compiled(make)
-    state, fits = begin(curriculum), []
+    state, fits, decode = begin(curriculum), [], jax.jit(jax.vmap(BANDIT.generator.decode))
     for seed in range(6):
-        state, tasks = play(curriculum, state, seed, lambda tasks: 10 * tasks.origin.vector[:, 0])
-        level = jax.vmap(BANDIT.generator.decode)(tasks.origin.vector)
+        state, tasks = play(curriculum, state, seed, lambda tasks: 10 * np.asarray(tasks.origin.vector)[:, 0])
+        level = decode(tasks.origin.vector)
         assert all(np.array_equal(a, b) for a, b in zip(level, tasks.level, strict=True))
         state = curriculum.refresh(jax.random.key(seed), state)
         fits.append(int(state.fitted))

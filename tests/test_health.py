@@ -20,8 +20,9 @@ from levels.base import Family
 
 SETTINGS = dataclasses.replace(config.smoke(config.QUICK), families=("gridworld",), members=(2,), meta_steps=6)
 GRIDS = build.family(SETTINGS, "gridworld")
-FIRST = GRIDS.generator.sample(jax.random.key(0))
-LEVELS = jax.vmap(GRIDS.generator.mutate, (0, None))(jax.random.split(jax.random.key(1), 5), FIRST)
+FIRST = jax.jit(GRIDS.generator.sample)(jax.random.key(0))
+LEVELS = jax.jit(jax.vmap(GRIDS.generator.mutate, (0, None)))(jax.random.split(jax.random.key(1), 5), FIRST)
+LEVELS = jax.tree.map(np.asarray, LEVELS)
 
 
 def kept(parent: list[int]) -> Kept:
@@ -138,19 +139,18 @@ def test_effective_tasks_are_those_of_all_that_is_held():
     """Also of those in play, which the dashed line counts: of four held alike, one idle, it is four."""
     source = curricula.pool(GRIDS.generator, scores.uniform(), curricula.constant(2), size=4)
     kept = curricula.prioritised(source, capacity=4, replay=1.0, staleness=0.0)
-    state = kept.init(jax.random.key(0))
-    everyone = jnp.ones(4, bool)
-    state, tasks = kept.propose(jax.random.key(2), state, everyone)
-    state = kept.report(state, tasks, jnp.ones(4), Outcome(jnp.ones(4), jnp.ones(4)), everyone)
-    state, _ = kept.propose(jax.random.key(3), state, everyone.at[3].set(False))
-    assert jnp.any(state.buffer.active > 0)
-    assert kept.info(state)["effective"] == pytest.approx(4.0)
+    one, everyone, propose = np.ones(4, np.float32), np.ones(4, bool), jax.jit(kept.propose)
+    state, tasks = propose(jax.random.key(2), jax.jit(kept.init)(jax.random.key(0)), everyone)
+    state = jax.jit(kept.report)(state, tasks, one, Outcome(one, one), everyone)
+    state, _ = propose(jax.random.key(3), state, np.array([True, True, True, False]))
+    assert np.any(np.asarray(state.buffer.active) > 0)
+    assert jax.jit(kept.info)(state)["effective"] == pytest.approx(4.0)
 
 
 def test_the_share_of_levels_in_play_that_can_be_solved():
     """Of the first ones, with optima of 1 where the first cell is a wall; nothing is said where no optimum is known."""
     run = build.build(SETTINGS)
-    levels = jax.vmap(GRIDS.generator.sample)(jax.random.split(jax.random.key(3), 100))
+    levels = jax.tree.map(np.asarray, jax.jit(jax.vmap(GRIDS.generator.sample))(jax.random.split(jax.random.key(3), 100)))
     wall = lambda level: level.walls[0, 0].astype(jnp.float32)  # noqa: E731
     state = jax.eval_shape(run.trainer.init, jax.random.key(0))
     tasks = (state.live[0].task._replace(level=levels),)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from groove import agents, recurrent
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
@@ -82,6 +83,7 @@ def sampler(function: Callable[[jax.Array], Level]) -> Callable[[jax.Array], Lev
 
 def rows(tree: Level, count: int) -> list[Level]:
     """The first members of a stacked tree."""
+    tree = jax.tree.map(np.asarray, tree)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(count)]
 
 
@@ -112,19 +114,16 @@ def returns(family: Family, level: Level, policy: Policy, key: jax.Array, episod
     return jax.vmap(episode)(words(key, episodes, spec.episode_limit, spec.noise + 1))
 
 
-def uniform_policy(family: Family) -> Policy:
-    """The policy that takes every action alike."""
+def uniform_table(family: Family) -> np.ndarray:
+    """The odds of a policy that takes every action alike, f32[steps, observations, actions]."""
     spec = family.environment.spec
-    table = jnp.full((spec.observation.n, spec.actions), 1 / spec.actions, jnp.float32)
-    return lambda step: table
+    return np.full((spec.episode_limit, spec.observation.n, spec.actions), 1 / spec.actions, np.float32)
 
 
-def random_policy(family: Family, key: jax.Array) -> Policy:
-    """A policy with random odds in every step and state."""
-    spec = family.environment.spec
-    logits = 2 * jax.random.normal(key, (spec.episode_limit, spec.observation.n, spec.actions))
-    table = jax.nn.softmax(logits)
-    return lambda step: table[step]
+def random_table(family: Family, seed: int) -> np.ndarray:
+    """Random odds in every step and state."""
+    weight = np.exp(2 * np.random.default_rng(seed).standard_normal(uniform_table(family).shape, np.float32))
+    return weight / weight.sum(axis=-1, keepdims=True)
 
 
 class RuleMember(NamedTuple):
@@ -212,12 +211,12 @@ SCORES: dict[str, Score] = {
 def tasks(count: int, seed: int = 0, lifetimes: tuple[int, int] = (2, 9)) -> Task:
     """That many new tasks of the bandit family, stacked: references are (), memory counts from 0."""
     levels = sample(BANDIT, count, seed)
-    minus = jnp.full(count, -1, jnp.int32)
+    minus = np.full(count, -1, np.int32)
     life = sampler(log_uniform(*lifetimes))(jax.random.split(jax.random.key(seed + 1), count))
     origin = Origin(
-        minus, minus, jnp.arange(count, dtype=jnp.int32), minus, jnp.zeros((count, 0), jnp.float32), jnp.ones(count, bool)
+        minus, minus, np.arange(count, dtype=np.int32), minus, np.zeros((count, 0), np.float32), np.ones(count, bool)
     )
-    return Task(levels, life, (), jnp.zeros(count, jnp.float32), origin)
+    return Task(levels, life, (), np.zeros(count, np.float32), origin)
 
 
 REMEMBERING = indifferent()._replace(memory=jnp.zeros((), jnp.float32))

@@ -1,5 +1,6 @@
 """What every environment promises."""
 
+import functools
 import inspect
 
 import chex
@@ -16,21 +17,33 @@ BATCH = 32
 every_environment = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 
 
-def play(family, seed=0, steps=None):
-    """Random actions, never reset again: levels, first time steps [B, ...], (states, time steps) [T, B, ...]."""
+def traced(family):
+    """Random actions from a seed, never reset again: first time steps [B, ...], (states, time steps) [T, B, ...]."""
     spec, reset, step = family.environment
+
+    @jax.jit
+    def played(levels, key):
+        noise_key, action_key = jax.random.split(key)
+        noise = words(noise_key, spec.episode_limit, BATCH, spec.noise)
+        actions = jax.random.randint(action_key, (spec.episode_limit, BATCH), 0, spec.actions)
+
+        def body(state, data):
+            state, timestep = jax.vmap(step)(data[0], levels, state, data[1])
+            return state, (state, timestep)
+
+        state, first = jax.vmap(reset)(jnp.zeros((BATCH, spec.reset_noise), jnp.uint32), levels)
+        return first, jax.lax.scan(body, state, (noise, actions))[1]
+
+    return played
+
+
+compiled = functools.cache(traced)
+
+
+def play(family, seed=0, player=compiled):
+    """Levels and what was played on them, in NumPy."""
     levels = sample(family, BATCH, seed)
-    steps = spec.episode_limit if steps is None else steps
-    noise_key, action_key = jax.random.split(jax.random.key(seed))
-    noise = words(noise_key, steps, BATCH, spec.noise)
-    actions = jax.random.randint(action_key, (steps, BATCH), 0, spec.actions)
-
-    def body(state, data):
-        state, timestep = jax.vmap(step)(data[0], levels, state, data[1])
-        return state, (state, timestep)
-
-    state, first = jax.vmap(reset)(jnp.zeros((BATCH, spec.reset_noise), jnp.uint32), levels)
-    return levels, first, jax.jit(lambda state, data: jax.lax.scan(body, state, data)[1])(state, (noise, actions))
+    return jax.tree.map(np.asarray, (levels, *player(family)(levels, jax.random.key(seed))))
 
 
 def limits(levels):
@@ -42,7 +55,7 @@ def limits(levels):
 
 def running(timesteps):
     """Whether the episode still ran when each step began, bool[T, B]."""
-    ended = np.asarray(timesteps.terminated | timesteps.truncated)
+    ended = timesteps.terminated | timesteps.truncated
     return np.concatenate([np.ones((1, BATCH), bool), ~np.maximum.accumulate(ended)[:-1]])
 
 
@@ -57,8 +70,8 @@ def test_signatures(family):
 def test_reset_and_step_return_one_structure(family):
     spec, reset, step = family.environment
     level = jax.eval_shape(family.generator.sample, jax.random.key(0))
-    begun = jax.eval_shape(reset, jnp.zeros(spec.reset_noise, jnp.uint32), level)
-    stepped = jax.eval_shape(step, jnp.zeros(spec.noise, jnp.uint32), level, begun[0], jnp.int32(0))
+    begun = jax.eval_shape(reset, np.zeros(spec.reset_noise, np.uint32), level)
+    stepped = jax.eval_shape(step, np.zeros(spec.noise, np.uint32), level, begun[0], np.int32(0))
     assert signature(begun) == signature(stepped)
     assert not any(weak for *_, weak in signature(begun))
     dtypes = [str(leaf.dtype) for leaf in begun[1][1:]]
@@ -75,11 +88,11 @@ def test_ten_steps_one_trace(family):
         traces.append(len(arguments))
         return step(*arguments)
 
-    level = sample(family, 1)
-    level = jax.tree.map(lambda leaf: leaf[0], level)
-    state, _ = reset(jnp.zeros(spec.reset_noise, jnp.uint32), level)
-    for seed in range(10):
-        state, _ = counted(words(jax.random.key(seed), spec.noise), level, state, jnp.int32(seed % spec.actions))
+    level = jax.tree.map(lambda leaf: np.asarray(leaf)[0], sample(family, BATCH))
+    state, _ = jax.jit(reset)(np.zeros(spec.reset_noise, np.uint32), level)
+    noise = np.random.default_rng(0).integers(2**32, size=(10, spec.noise), dtype=np.uint32)
+    for number in range(10):
+        state, _ = counted(noise[number], level, state, np.int32(number % spec.actions))
     assert len(traces) == 1
 
 
@@ -87,17 +100,20 @@ def test_ten_steps_one_trace(family):
 def test_batch_members_are_independent(family):
     """Another level, noise and action for the first member leave the others as they were."""
     spec, reset, step = family.environment
-    levels, others = sample(family, BATCH, 1), sample(family, BATCH, 2)
-    swapped = jax.tree.map(lambda a, b: a.at[0].set(b[0]), levels, others)
-    noise, actions = words(jax.random.key(3), BATCH, spec.noise), jnp.arange(BATCH, dtype=jnp.int32) % spec.actions
+    levels, others = (jax.tree.map(np.asarray, sample(family, BATCH, seed)) for seed in (1, 2))
+    swapped = jax.tree.map(lambda a, b: np.concatenate([b[:1], a[1:]]), levels, others)
+    noise = np.random.default_rng(3).integers(2**32, size=(BATCH, spec.noise), dtype=np.uint32)
+    actions = np.arange(BATCH, dtype=np.int32) % spec.actions
+    other_noise, other_actions = noise.copy(), actions.copy()
+    other_noise[0], other_actions[0] = 7, spec.actions - 1
 
     def run(levels, noise, actions):
         state, _ = jax.vmap(reset)(jnp.zeros((BATCH, spec.reset_noise), jnp.uint32), levels)
         return jax.vmap(step)(noise, levels, state, actions)
 
     run = jax.jit(run)
-    before, after = run(levels, noise, actions), run(swapped, noise.at[0].set(7), actions.at[0].set(spec.actions - 1))
-    chex.assert_trees_all_equal(*(jax.tree.map(lambda leaf: leaf[1:], tree) for tree in (before, after)))
+    before, after = run(levels, noise, actions), run(swapped, other_noise, other_actions)
+    chex.assert_trees_all_equal(*(jax.tree.map(lambda leaf: np.asarray(leaf)[1:], tree) for tree in (before, after)))
 
 
 @every_environment
@@ -134,4 +150,4 @@ def test_time_and_observations_are_as_the_spec_says(family):
 
 @every_environment
 def test_the_same_noise_gives_the_same_episode(family):
-    chex.assert_trees_all_equal(play(family, seed=4), play(family, seed=4))
+    chex.assert_trees_all_equal(play(family, seed=4), play(family, seed=4, player=traced))

@@ -1,10 +1,12 @@
 """What every family of levels promises."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from members import FAMILIES, random_policy, returns, rows, sample, uniform_policy
+from members import FAMILIES, random_table, returns, rows, sample, uniform_table
 
 import levels
 
@@ -24,14 +26,27 @@ def mean_and_error(values):
     return values.mean(axis=1), values.std(axis=1, ddof=1) / np.sqrt(values.shape[1]) + 1e-6
 
 
-def played(family, stacked, policy_of):
-    """Returns f32[B, EPISODES] of one policy a level."""
+@functools.cache
+def lived(family, optimal=False):
+    """Returns f32[B, EPISODES] and values f32[B] of a policy's table, or of each level's optimal policy, compiled."""
 
-    def one(level, key):
-        return returns(family, level, policy_of(level), key, EPISODES)
+    @jax.jit
+    def measured(stacked, table):
+        def one(pair):
+            level, key = pair
+            policy = family.policy(level) if optimal else lambda step: table[step]
+            return returns(family, level, policy, key, EPISODES), family.value(level, policy)
 
-    keys = jax.random.split(jax.random.key(7), stacked[0].shape[0])
-    return jax.jit(lambda stacked, keys: jax.lax.map(lambda pair: one(*pair), (stacked, keys)))(stacked, keys)
+        keys = jax.random.split(jax.random.key(7), stacked[0].shape[0])
+        return jax.lax.map(one, (stacked, keys))
+
+    return lambda stacked, table=None: jax.tree.map(np.asarray, measured(stacked, table))
+
+
+@functools.cache
+def optima(family):
+    """Of a batch of levels, compiled."""
+    return jax.jit(jax.vmap(family.optimum))
 
 
 def test_every_registered_family_is_a_member():
@@ -44,60 +59,57 @@ def test_every_registered_family_is_a_member():
 @every_solved_family
 def test_the_optimal_policy_is_worth_the_optimum(family):
     stacked = sample(family, 20)
-    optimum = jax.jit(jax.vmap(family.optimum))(stacked)
-    attained = jax.jit(lambda stacked: jax.lax.map(lambda level: family.value(level, family.policy(level)), stacked))(
-        stacked
-    )
+    optimum = optima(family)(stacked)
+    attained = jax.jit(lambda stacked: jax.lax.map(lambda level: family.value(level, family.policy(level)), stacked))
     assert optimum.dtype == jnp.float32
-    np.testing.assert_allclose(attained, optimum, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(attained(stacked), optimum, rtol=1e-5, atol=1e-6)
 
 
 @every_solved_family
 def test_the_optimal_policy_reaches_the_optimum(family):
     stacked = sample(family, 6)
-    mean, error = mean_and_error(played(family, stacked, family.policy))
-    assert (np.abs(mean - jax.vmap(family.optimum)(stacked)) < ERRORS * error).all()
+    mean, error = mean_and_error(lived(family, optimal=True)(stacked)[0])
+    assert (np.abs(mean - optima(family)(stacked)) < ERRORS * error).all()
 
 
 @every_solved_family
 def test_no_policy_exceeds_the_optimum(family):
-    stacked, policy = sample(family, 6), random_policy(family, jax.random.key(1))
-    optimum = np.asarray(jax.vmap(family.optimum)(stacked))
-    mean, error = mean_and_error(played(family, stacked, lambda level: policy))
+    stacked = sample(family, 6)
+    gained, value = lived(family)(stacked, random_table(family, 1))
+    optimum, (mean, error) = np.asarray(optima(family)(stacked)), mean_and_error(gained)
     assert (mean <= optimum + ERRORS * error).all()
-    assert (jax.vmap(lambda level: family.value(level, policy))(stacked) <= optimum + 1e-5).all()
+    assert (value <= optimum + 1e-5).all()
 
 
 @every_solved_family
 def test_values_are_what_policies_return(family):
     stacked = sample(family, 6, seed=3)
-    for policy in (uniform_policy(family), random_policy(family, jax.random.key(2))):
-        mean, error = mean_and_error(played(family, stacked, lambda level, policy=policy: policy))
-        assert (
-            np.abs(mean - jax.vmap(lambda level, policy=policy: family.value(level, policy))(stacked)) < ERRORS * error
-        ).all()
+    for table in (uniform_table(family), random_table(family, 2)):
+        gained, value = lived(family)(stacked, table)
+        mean, error = mean_and_error(gained)
+        assert (np.abs(mean - value) < ERRORS * error).all()
 
 
 @every_solved_family
 def test_policies_are_distributions(family):
     spec = family.environment.spec
-    table = family.policy(rows(sample(family, 1), 1)[0])(jnp.int32(0))
+    table = jax.jit(lambda level: family.policy(level)(jnp.int32(0)))(rows(sample(family, 6), 1)[0])
     assert table.shape == (spec.observation.n, spec.actions) and table.dtype == jnp.float32
-    np.testing.assert_allclose(table.sum(axis=1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(table).sum(axis=1), 1.0, rtol=1e-6)
 
 
 @every_judged_family
 def test_success_asks_for_three_quarters_of_a_positive_optimum(family):
     stacked = sample(family, 20)
-    optimum, success = jax.vmap(family.optimum)(stacked), jax.jit(jax.vmap(family.success))
-    assert optimum.dtype == jnp.float32 and (success(stacked, optimum) == (optimum > 0)).all()
-    assert not success(stacked, 0.74 * optimum).any()
+    optimum, success = np.asarray(optima(family)(stacked)), jax.jit(jax.vmap(family.success))
+    assert optimum.dtype == np.float32 and (np.asarray(success(stacked, optimum)) == (optimum > 0)).all()
+    assert not np.asarray(success(stacked, np.float32(0.74) * optimum)).any()
 
 
 @every_family
 def test_levels_can_be_seen(family):
-    level = rows(sample(family, 1), 1)[0]
-    state, _ = family.environment.reset(jnp.zeros(family.environment.spec.reset_noise, jnp.uint32), level)
+    level = rows(sample(family, 6), 1)[0]
+    state, _ = jax.jit(family.environment.reset)(np.zeros(family.environment.spec.reset_noise, np.uint32), level)
     assert isinstance(family.draw(level), str) and family.draw(level)
     for picture in () if family.image is None else (family.image(level, None), family.image(level, state)):
         assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3

@@ -99,26 +99,33 @@ def plane(agent, slope):
 
 def at(points, learn=True):
     """Tasks on toy levels, of lifetime 4."""
-    points = jnp.asarray(points, jnp.float32)
+    points = np.asarray(points, np.float32)
     count = len(points)
-    minus = jnp.full(count, -1, jnp.int32)
-    origin = Origin(minus, minus, minus, minus, jnp.zeros((count, 0)), jnp.broadcast_to(jnp.asarray(learn), (count,)))
-    return Task(Target(points), jnp.full(count, 4, jnp.int32), (), (), origin)
+    minus = np.full(count, -1, np.int32)
+    origin = Origin(minus, minus, minus, minus, np.zeros((count, 0), np.float32), np.broadcast_to(learn, (count,)))
+    return Task(Target(points), np.full(count, 4, np.int32), (), (), origin)
 
 
 ALONE = Weights(1.0, 0.0, 0.0, 0.0)
 
 
+@functools.cache
+def jitted(optimizer: MetaOptimizer) -> MetaOptimizer:
+    """The same, compiled once."""
+    return optimizer._replace(**{field: jax.jit(getattr(optimizer, field)) for field in optimizer._fields})
+
+
 def begun(optimizer, *batches, theta=ZERO):
-    return optimizer.init(jax.random.key(0), theta), optimizer.begin(jax.random.key(1), batches)
+    meta = jitted(optimizer)
+    return meta.init(jax.random.key(0), theta), meta.begin(jax.random.key(1), batches)
 
 
 def slope_of(stage, task, theta, updates=1, **options):
     """The meta-gradient of one step, and its info."""
     meta = gradient((stage,), optax.sgd(1.0), updates=updates, weights=ALONE, **options)
     state, live = begun(meta, task, theta=theta)
-    after, _, _, info = jax.jit(meta.step)(jax.random.key(2), state, live)
-    return np.asarray(theta - meta.theta(after)), info
+    after, _, _, info = jitted(meta).step(jax.random.key(2), state, live)
+    return np.asarray(theta) - np.asarray(meta.theta(after)), info
 
 
 @functools.cache
@@ -160,7 +167,7 @@ def test_signatures(name):
 def test_agrees_with_the_gradient_of_a_quadratic(updates):
     """An agent ends at K theta, at a cost of |K theta - point|^2 / 2: slope K (K theta - mean point), through all K."""
     points = np.array([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]])
-    theta = jnp.array([0.5, -1.0, 0.25])
+    theta = np.array([0.5, -1.0, 0.25], np.float32)
     got, info = slope_of(toy(bowl), at(points), theta, updates)
     want = updates * (updates * theta - points.mean(axis=0))
     np.testing.assert_allclose(got, want, rtol=1e-5)
@@ -191,7 +198,7 @@ def test_clipping_holds_with_adam():
         state, _ = begun(meta, at([slope]))
         for s in slopes:
             _, live = begun(meta, at([s]))
-            state = jax.jit(meta.step)(jax.random.key(0), state, live)[0]
+            state = jitted(meta).step(jax.random.key(0), state, live)[0]
         return np.asarray(meta.theta(state))
 
     got = two_steps(adam(0.1, clip=0.5), [0.05 * slope, 1e6 * slope])  # norms 0.25, which stays, and 5e6
@@ -203,7 +210,7 @@ def test_families_and_members_count_alike():
     """The gradient is the mean over all members of all families."""
     meta = gradient((toy(plane), toy(plane)), optax.sgd(1.0), updates=1, weights=ALONE)
     state, live = begun(meta, at([[1.0, 0, 0], [2.0, 0, 0], [6.0, 0, 0]]), at([[0, 4.0, 0]]))
-    after = jax.jit(meta.step)(jax.random.key(0), state, live)[0]
+    after = jitted(meta).step(jax.random.key(0), state, live)[0]
     np.testing.assert_allclose(-meta.theta(after), [9 / 4, 4 / 4, 0.0], rtol=1e-6)
 
 
@@ -214,7 +221,7 @@ def test_members_that_are_not_to_be_learned_from():
 
 
 def test_what_is_not_finite_is_counted():
-    _, info = slope_of(toy(plane), at([[jnp.inf, 1.0, jnp.nan]]), ZERO)
+    _, info = slope_of(toy(plane), at([[np.inf, 1.0, np.nan]]), ZERO)
     assert info["nonfinite"] == 2
     assert not np.isfinite(info["gradient_norm"])
 
@@ -224,17 +231,17 @@ def test_what_is_not_finite_is_counted():
 
 def estimates(name, count=64):
     """Sums of the gradients over a life of 4 updates, from `count` keys: f32[count, SIZE], and their expectation."""
-    meta, theta = evolved(name), jnp.array([0.5, -1.0, 0.25])
+    meta, theta = evolved(name), np.array([0.5, -1.0, 0.25], np.float32)
     batch = at([[1.0, 2.0, 3.0], [3.0, 0.0, 1.0]] * 16)
 
-    def life(key):
+    def life(key, batch):
         state, live = meta.init(key, theta), meta.begin(key, (batch,))
         for k in jax.random.split(key, 1 if name.startswith("whole") else 2):
             state, live, _, _ = meta.step(k, state, live)
         return state.opt_state if name.startswith("whole") else state.optimizer
 
-    found = jax.jit(jax.vmap(life))(jax.random.split(jax.random.key(7), count))
-    return np.asarray(found), 4 * (jnp.array([2.0, 1.0, 2.0]) - 4 * theta)
+    found = jax.jit(jax.vmap(life, (0, None)))(jax.random.split(jax.random.key(7), count), batch)
+    return np.asarray(found), 4 * (np.array([2.0, 1.0, 2.0]) - 4 * theta)
 
 
 @pytest.mark.parametrize("name", ["whole-raw", "persistent", "noise-reuse"])
@@ -261,10 +268,10 @@ def flat(agent, point):
 @pytest.mark.parametrize("name", EVOLUTION)
 def test_equal_fitness_moves_nothing(name):
     """Exactly, though Adam would make a full step of a rounding error: from where perturbations are rounded."""
-    theta = jnp.array([1.1, -2.3, 0.7])
+    theta = np.array([1.1, -2.3, 0.7], np.float32)
     meta = evolved(name, flat, adam(0.1), 2)
     state, live = begun(meta, at([[0.0] * 3] * 2), theta=theta)
-    after = jax.jit(meta.step)(jax.random.key(3), state, live)[0]
+    after = jitted(meta).step(jax.random.key(3), state, live)[0]
     assert np.array_equal(meta.theta(after), theta)
 
 
@@ -302,14 +309,15 @@ def stage(rule=None):
 @pytest.fixture(scope="module")
 def lived():
     """(meta-gradient, live, outcomes, info) of a step from one start, by options."""
-    theta = rule_of("lpg-fraction-and-log").init(jax.random.key(0))
+    theta = jax.jit(rule_of("lpg-fraction-and-log").init)(jax.random.key(0))
 
     @functools.cache
     def run(lifetimes=(4, 4), **options):
         meta = gradient((stage(),), optax.sgd(1.0), updates=2, **options)
         state, live = begun(meta, tasks(4, lifetimes=lifetimes), theta=theta)
-        state, live, outcomes, info = jax.jit(meta.step)(jax.random.key(5), state, live)
-        return jax.tree.map(lambda old, new: old - new, theta, meta.theta(state)), live, outcomes, info
+        state, live, outcomes, info = jitted(meta).step(jax.random.key(5), state, live)
+        slope = jax.tree.map(lambda old, new: np.asarray(old) - np.asarray(new), theta, meta.theta(state))
+        return slope, live, outcomes, info
 
     return run
 
@@ -324,7 +332,7 @@ def test_every_leaf_of_theta_receives_a_gradient(lived):
 def test_the_value_function_learns(lived):
     """Every leaf of it moves in each member; the rule never sees it."""
     _, live, _, _ = lived()
-    fresh = gradient((stage(),), optax.sgd(1.0)).begin(jax.random.key(1), (tasks(4, lifetimes=(4, 4)),))
+    fresh = jax.jit(gradient((stage(),), optax.sgd(1.0)).begin)(jax.random.key(1), (tasks(4, lifetimes=(4, 4)),))
     for old, new in zip(jax.tree.leaves(fresh[0].critic), jax.tree.leaves(live[0].critic), strict=True):
         assert (np.asarray(old) != np.asarray(new)).reshape(4, -1).any(axis=1).all()
 
@@ -338,7 +346,7 @@ def test_a_step_beyond_the_lifetime():
     """A lifetime of 3 under K = 2 ends in the second step, at exactly 3 updates."""
     rule = rule_of("lpg-fraction-and-log")
     meta = gradient((stage(),), optax.sgd(0.0), updates=2)
-    state, live = begun(meta, tasks(4, lifetimes=(3, 3)), theta=rule.init(jax.random.key(0)))
+    state, live = begun(meta, tasks(4, lifetimes=(3, 3)), theta=jax.jit(rule.init)(jax.random.key(0)))
     step = jax.jit(meta.step)
     state, live, _, _ = step(jax.random.key(0), state, live)
     assert live[0].member.clock.update.tolist() == [2] * 4 and not live[0].finished.any()
@@ -356,8 +364,8 @@ def test_updates_after_the_end_do_not_count():
 
     counted = rule._replace(update=update)
     meta = gradient((stage(counted),), optax.sgd(0.0), updates=2)
-    state, live = begun(meta, tasks(2, lifetimes=(1, 1)), theta=rule.init(jax.random.key(0)))
-    info = jax.jit(meta.step)(jax.random.key(0), state, live)[3]
+    state, live = begun(meta, tasks(2, lifetimes=(1, 1)), theta=jax.jit(rule.init)(jax.random.key(0)))
+    info = jitted(meta).step(jax.random.key(0), state, live)[3]
     np.testing.assert_allclose(info["pi_hat_square"], 1.0)
 
 
@@ -443,7 +451,7 @@ def test_a_theta_that_is_not_finite_is_counted(name):
     """Its agents act all the same, so their fitness does not tell."""
     state = chunks(name)[0][0]
     size = sum(leaf.size for leaf in jax.tree.leaves(state.meta.mean if name == "whole" else state.meta.parameters))
-    meta = jax.tree.map(lambda leaf: leaf * jnp.nan if leaf.dtype == jnp.float32 else leaf, state.meta)
+    meta = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan) if leaf.dtype == jnp.float32 else leaf, state.meta)
     _, info = compiled(name).chunk(state._replace(meta=meta))
     assert (info["nonfinite"] >= size).all()
 
@@ -489,7 +497,7 @@ def test_bad_arguments(make, message):
 def test_every_life_may_count_alike():
     """Slopes of tasks with lifetimes 2 and 8 count 4 to 1, instead of 1 to 1."""
     slopes = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    uneven = at(slopes)._replace(lifetime=jnp.array([2, 8], jnp.int32))
+    uneven = at(slopes)._replace(lifetime=np.array([2, 8], np.int32))
     alike, _ = slope_of(toy(plane), uneven, ZERO)
     np.testing.assert_allclose(alike, slopes.mean(axis=0), rtol=1e-6)
     weighted, _ = slope_of(toy(plane), uneven, ZERO, per_life=True)
