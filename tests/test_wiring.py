@@ -94,7 +94,8 @@ def program(config: Config, name: str):
         name: "update" of the learned rule, "critic" of the meta-loss's value function, "measure" of agents, "reference" and
             "score" of tasks, "propose" of the curriculum, "step" of the meta-optimiser; "refresh" and "chunk" of a run.
     """
-    run, key = build(config, Inputs(latents=latents)), jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+    inputs = Inputs(latents=latents if config.curriculum.kind == "clutr" else None)
+    run, key = build(config, inputs), jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
     if name in ("chunk", "refresh"):
         return getattr(run.trainer, name), (jax.eval_shape(run.trainer.init, key),)
     part = run.parts[0]

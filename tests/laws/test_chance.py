@@ -86,8 +86,8 @@ def test_courses_of_lives():
 
 
 def test_curated_and_audited_tasks():
-    """A score with an antagonist, those of one life, and a yardstick."""
-    scores = {"one": SCORES["normalised-regret"], "two": REGRET}
+    """A score with an antagonist, two of one life, and a yardstick."""
+    scores = {"one": SCORES["learning-progress"], "two": SCORES["learning-progress"]}
     measures = [audit.scored(antagonist(), scores), audit.shortfall(antagonist(), BANDIT.optimum)]
 
     def program(key, levels):
