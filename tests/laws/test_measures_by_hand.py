@@ -1,0 +1,109 @@
+"""Signals, bounds of scores, distances of distributions and a teacher's densities, by hand or by another's function."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from groove.base import Outcome
+from groove.curricula import constant, mixture
+from groove.curricula.latent.policy import Gaussian, log_density
+from groove.differences import _distance
+from groove.evaluation import results
+from groove.evaluation.standings import _bounds
+from groove.scores import uniform
+from groove.signals import _signals, _Steps
+from levels.bandit import bernoulli_bandit
+
+GAMMA, LAMBDA = 0.83, 0.71
+
+
+def test_signals():
+    """Of three episodes: one terminates in its second step, one is cut off in its third, one goes on for all five."""
+    random, shape = np.random.default_rng(2), (5, 3)
+    lengths = np.array([2, 3, 5])
+    played = np.arange(5)[:, None] < lengths[None]
+    reward, value, following = np.where(played, random.permutation(np.arange(1, 46)).reshape(3, *shape) / 8 - 2.6, 0)
+    terminated, truncated = np.zeros(shape, bool), np.zeros(shape, bool)
+    terminated[1, 0], truncated[2, 1], truncated[4, 2] = True, True, True
+    steps = _Steps(*(np.float32(x) for x in (reward, value, following)), terminated, truncated, played)
+    total = reward.sum(0)
+    found = jax.jit(lambda steps: _signals(steps, jnp.float32(total), jnp.float32(0.3), gamma=GAMMA, lambda_=LAMBDA))(steps)
+    advantage = np.zeros(shape)
+    for episode, length in enumerate(lengths):
+        after = 0.0
+        for t in reversed(range(length)):
+            bootstrap = 0.0 if terminated[t, episode] else following[t, episode]
+            after = reward[t, episode] + GAMMA * bootstrap - value[t, episode] + GAMMA * LAMBDA * after
+            advantage[t, episode] = after
+    assert advantage.min() < 0 < advantage.max()
+    want = [total.max(), 0.3, *(x[played].mean() for x in (value, np.abs(advantage), np.maximum(advantage, 0)))]
+    np.testing.assert_allclose(np.array(found), want, rtol=1e-5)
+
+
+def test_densities_of_a_teacher():
+    """That of independent normal variables but for d/2 log(2 pi)."""
+    mean, deviation, point = np.array([0.75, -1.5, 0.25]), np.array([0.5, 1.75, 2.5]), np.array([1.25, 0.5, -2.0])
+    got = jax.jit(log_density)(Gaussian(np.float32(mean), np.float32(np.log(deviation))), np.float32(point))
+    want = stats.norm.logpdf(point, mean, deviation).sum() + 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_of_distributions(seed):
+    """Of samples of unlike sizes with ties, whichever lies above the other."""
+    random = np.random.default_rng(seed)
+    first, second = random.integers(0, 7, 11), random.integers(seed - 2, 5 + seed, 8)
+    want = stats.ks_2samp(first, second, method="asymp").statistic
+    assert _distance(first, second) == pytest.approx(want) == pytest.approx(_distance(second, first))
+
+
+def test_what_counts_as_0_and_1_where_nothing_is_known():
+    """What random and A2C reached at the end, if A2C gained two hundredths of either: of five tasks one is known already.
+
+    Gains and larger sizes: 1.5 of 2; 0.5 of 25.125, too little; 0.5 of 24.25, of a loss, enough; a loss; 0.25 of 0.5.
+    """
+    low, high = np.array([0.5, 24.625, -24.25, 3.0, 0.25]), np.array([2.0, 25.125, -23.75, 2.5, 0.5])
+    known = np.array([True, False, False, False, False])
+    columns = {
+        "task": np.array(list("pqrst")),
+        "zero": np.where(known, 0.125, np.nan),
+        "one": np.where(known, 7.0, np.nan),
+        "one_is": np.where(known, results.OPTIMUM, results.UNKNOWN).astype("<U8"),
+    }
+
+    def cube(ends):
+        """[points, metas, seeds, tasks], of which only the end counts."""
+        spread = np.array([-0.25, 0.25])[None, :, None] + np.array([-0.5, 0.0, 0.5])[:, None, None]
+        return np.stack([99.0 + 0 * (ends + spread), ends + spread])
+
+    zero, one, is_one = _bounds(columns, tuple("pqrst"), {"random": cube(low), "a2c": cube(high)})
+    np.testing.assert_allclose(zero, [0.125, np.nan, -24.25, np.nan, 0.25])
+    np.testing.assert_allclose(one, [7.0, np.nan, -23.75, np.nan, 0.5])
+    assert is_one.tolist() == [results.OPTIMUM, results.UNKNOWN, "a2c here", results.UNKNOWN, "a2c here"]
+
+
+def test_progress_is_that_from_the_nearest_of_the_tasks_before():
+    """Over random reports, with a ring that turns: none for the first batch, which knows no task before it."""
+    family = bernoulli_bandit(arms=2)
+    teacher = mixture(family.generator, uniform(), constant(3), size=4, block=4, window=9, history=10, components=2)
+    report = jax.jit(teacher.report)
+    state = jax.jit(teacher.init)(jax.random.key(0))
+    task = jax.tree.map(np.asarray, state.pool.task)
+    random, known, place = np.random.default_rng(0), {}, 0
+    for _ in range(6):
+        vector = random.random((4, family.generator.dimensions)).astype(np.float32)
+        value, finished = random.normal(size=4).astype(np.float32), random.random(4) < 0.7
+        tasks = task._replace(origin=task.origin._replace(vector=vector))
+        state = report(state, tasks, value, Outcome(value, value), finished)
+        want = dict.fromkeys(range(10), 0.0)
+        before = dict(known)
+        for member in np.flatnonzero(finished):
+            nearest = min(before.values(), key=lambda row: np.sum((row[0] - vector[member]) ** 2), default=None)
+            change = abs(value[member] - nearest[1]) if nearest else 0.0
+            known[place % 10] = (vector[member], value[member], change)
+            place += 1
+        want |= {slot: row[2] for slot, row in known.items()}
+        np.testing.assert_allclose(state.progress, [want[slot] for slot in range(10)], rtol=1e-4, atol=1e-6)
+    assert place > 12
