@@ -6,15 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from groove import evaluate
 from groove.base import Outcome
 from groove.curricula import constant, mixture
 from groove.curricula.latent.policy import Gaussian, log_density
-from groove.differences import _distance
+from groove.differences import _distance, rank_correlation
 from groove.evaluation import results
 from groove.evaluation.standings import _bounds
+from groove.lifetime import exact
+from groove.report.series import Series, smooth
+from groove.rules import random_policy
 from groove.scores import uniform
 from groove.signals import _signals, _Steps
 from levels.bandit import bernoulli_bandit
+from levels.base import TIME_SCALE, Discrete, Environment, Spec, TimeStep
+from levels.base import uniform as unit
 
 GAMMA, LAMBDA = 0.83, 0.71
 
@@ -107,3 +113,69 @@ def test_progress_is_that_from_the_nearest_of_the_tasks_before():
         want |= {slot: row[2] for slot, row in known.items()}
         np.testing.assert_allclose(state.progress, [want[slot] for slot in range(10)], rtol=1e-4, atol=1e-6)
     assert place > 12
+
+
+def test_smoothing_weighs_by_a_normal_kernel():
+    step, value, weight = np.array([1.0, 4.0, 6.0, 9.0]), np.array([2.5, -1.25, 0.75, 3.5]), np.array([1.0, 0.5, 2.0, 1.5])
+    at = np.array([0.5, 5.25, 12.0])
+    kernel = weight * stats.norm.pdf(step[None], loc=at[:, None], scale=2.25)
+    got = smooth(Series(step, value, weight), at, 2.25)
+    np.testing.assert_allclose(got, (kernel * value).sum(1) / kernel.sum(1), rtol=1e-9)
+
+
+STEPS = 4
+
+
+def counting() -> Environment:
+    """An episode of four steps: rewards and observations that count them, whatever the agent does."""
+
+    def at(step):
+        time, ended = step.astype(jnp.float32) * TIME_SCALE, step >= STEPS
+        return TimeStep(
+            step % 3, time, jnp.where(step > 0, step + 0.25, 0.0).astype(jnp.float32), ended, jnp.zeros_like(ended)
+        )
+
+    spec = Spec(Discrete(3), time=True, actions=2, episode_limit=STEPS, noise=0, reset_noise=0)
+    return Environment(
+        spec,
+        lambda noise, level: (jnp.int32(0), at(jnp.int32(0))),
+        lambda noise, level, state, action: (state + 1, at(state + 1)),
+    )
+
+
+def test_a_walk_adds_up_what_is_paid_until_the_episode_ends():
+    """1.25, 2.25, 3.25 and 4.25; nothing afterwards."""
+    rule = random_policy(counting().spec)
+    found = jax.jit(lambda key: evaluate.walk(rule, counting(), key, (), (), steps=6))(jax.random.key(0))
+    assert found.total.tolist() == [0.0, 1.25, 3.5, 6.75, 11.0, 11.0, 11.0]
+    assert found.state.tolist() == [0, 1, 2, 3, 4, 4, 4]
+    assert found.running.tolist() == [True] * 4 + [False] * 3
+
+
+def test_exact_returns_are_of_policies_that_know_the_time():
+    """A family's `value` is given the odds of all observations at a step, here 700; time is in thousandths."""
+    table, time = np.float32([[0.5, -1.25], [2.0, 0.75], [-0.5, 1.5]]), np.float32([1.75, -0.5])
+    rule = random_policy(counting().spec)
+    rule = rule._replace(policy=lambda agent, seen, t: jnp.asarray(table)[seen] + t * jnp.asarray(time))
+    measure = exact(rule, counting(), lambda level, policy: jnp.sum(policy(jnp.int32(700))[:, 0] * level))
+    level = np.float32([1.0, 10.0, 100.0])
+    got = jax.jit(lambda: measure(jax.random.key(0), (), jnp.asarray(level), jnp.array(True)))().episode_return
+    logits = np.float64(table) + 0.7 * time
+    np.testing.assert_allclose(got, np.sum(np.exp(logits[:, 0]) / np.exp(logits).sum(1) * level), rtol=1e-5)
+
+
+def test_intervals_of_rank_correlations_hold_95_of_100_resamples():
+    """Of pairs drawn with replacement, whose ranks are taken anew."""
+    pairs = np.stack([np.arange(12) % 7 + 0.5, (np.arange(12) * 5 % 11) ** 1.5], axis=1)
+    random, found = np.random.default_rng(3), []
+    for _ in range(300):
+        found.append(stats.spearmanr(*pairs[random.integers(12, size=12)].T).statistic)
+    want = np.quantile(found, [0.025, 0.975])
+    low, point, high = rank_correlation(pairs, seed=3, repetitions=300)
+    np.testing.assert_allclose([low, point, high], [want[0], stats.spearmanr(*pairs.T).statistic, want[1]], rtol=1e-6)
+
+
+def test_uniform_numbers_are_multiples_of_2_to_the_minus_24_below_1():
+    words = np.array([0, 255, 256, 511, 2**31, 2**32 - 257, 2**32 - 1], np.uint32)
+    got = np.asarray(jax.jit(unit)(words)) * 2.0**24
+    assert got.tolist() == [0, 0, 1, 1, 2**23, 2**24 - 2, 2**24 - 1]
