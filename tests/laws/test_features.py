@@ -11,7 +11,7 @@ from levels.adapters.gymnax import from_gymnax
 from levels.bandit import bernoulli_bandit, gaussian_bandit
 from levels.base import Family
 from levels.chain import chain
-from levels.gridworld import gridworld
+from levels.gridworld import Thing, grid_level, gridworld
 
 FAMILIES: dict[str, Family] = {
     "gridworld": gridworld(
@@ -125,3 +125,31 @@ def test_fields_out_of_range_are_not_valid(name):
             wrong.reshape(200, -1)[:, 0] = value
             other = {**levels, field: wrong} if isinstance(levels, dict) else levels._replace(**{field: wrong})
             assert not is_valid(other).any(), (field, value)
+
+
+def test_grids_whose_parts_do_not_fit_are_not_valid():
+    """Two apples, of one kind, and a pear: in each of the others one number is of another, though it is in its range."""
+    apple, pear = (0.75, 0.25, 0.125), (-0.5, 0.5, 0.0625)
+    things = [Thing((0, 2), 0, *apple), Thing((2, 1), 0, *apple), Thing((1, 3), 1, *pear)]
+    walls = np.zeros((3, 5), bool)
+    walls[1, 1] = True
+    right = jax.tree.map(np.asarray, grid_level(walls, things, start=(0, 0), limit=9, height=4, width=6, objects=4))
+    wrong = {
+        "reward": [(1, 0.5)],
+        "terminate": [(1, 0.5)],
+        "respawn": [(1, 0.5)],
+        "cell": [(0, 0), (0, 13), (0, 7), (0, 15), (3, 1)],  # start, another's, a wall, out of order, of no object
+        "kind": [(2, 2), (0, 1), (3, 2)],  # a gap, out of order, an object in the place of none
+    }
+    levels = [right]
+    for field, changes in wrong.items():
+        for place, value in changes:
+            other = getattr(right, field).copy()
+            other[place] = value
+            levels.append(right._replace(**{field: other}))
+    outside, shut = right.walls.copy(), right.walls.copy()
+    outside[3, 5], shut[0, 1], shut[1, 0] = False, True, True  # beyond the grid; no way from the start
+    levels += [right._replace(walls=outside), right._replace(walls=shut), right._replace(start=np.int32(7))]
+    family = gridworld(height=4, width=6, objects=4, episode_limit=30)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *levels)
+    assert jax.jit(jax.vmap(family.generator.is_valid))(stacked).tolist() == [True] + [False] * (len(levels) - 1)

@@ -167,9 +167,8 @@ def test_exact_returns_are_of_policies_that_know_the_time():
 def test_intervals_of_rank_correlations_hold_95_of_100_resamples():
     """Of pairs drawn with replacement, whose ranks are taken anew."""
     pairs = np.stack([np.arange(12) % 7 + 0.5, (np.arange(12) * 5 % 11) ** 1.5], axis=1)
-    random, found = np.random.default_rng(3), []
-    for _ in range(300):
-        found.append(stats.spearmanr(*pairs[random.integers(12, size=12)].T).statistic)
+    random = np.random.default_rng(3)
+    found = [stats.spearmanr(*pairs[random.integers(12, size=12)].T).statistic for _ in range(300)]
     want = np.quantile(found, [0.025, 0.975])
     low, point, high = rank_correlation(pairs, seed=3, repetitions=300)
     np.testing.assert_allclose([low, point, high], [want[0], stats.spearmanr(*pairs.T).statistic, want[1]], rtol=1e-6)
