@@ -4,6 +4,7 @@
 """
 
 import gc
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,38 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
 
+MOST_PROGRAMS = 100
+"""That a test compiles, unless it is marked slow or `compiles(n)`; what module fixtures compile is nobody's."""
 MOST_MAPPINGS = 20_000
 """Of memory, in a test process: every compiled program takes several, and Linux ends who wants more than 65,530."""
 
 jax.devices()  # no test turns on flags of XLA's for those that follow: it has read them
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the workers share what each has compiled
+
+
+programs = itertools.count()
+"""Counts what is compiled, or read from the cache on disk."""
+
+
+def counted(event: str, _: float, **__: object) -> None:
+    """One more program, where the event is that of compiling one."""
+    if event == "/jax/core/compile/backend_compile_duration":
+        next(programs)
+
+
+jax.monitoring.register_event_duration_secs_listener(counted)
+
+
+@pytest.fixture(autouse=True)
+def few_programs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that compiles too much: mostly JAX's operations one by one, each a program, where one would do."""
+    before = next(programs)
+    yield
+    made, marked = next(programs) - before - 1, request.node.get_closest_marker("compiles")
+    most = marked.args[0] if marked else MOST_PROGRAMS
+    if made > most and request.node.get_closest_marker("slow") is None:
+        pytest.fail(f"the test compiles {made} programs, more than {most}: use NumPy for data and jax.jit for the rest.")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -254,6 +254,4 @@ def test_adam_can_be_differentiated_where_a_weight_is_idle():
         return learner.parameters["w"]
 
     assert np.isfinite(jax.jit(jax.jacobian(after))(np.float32(0.3))).all()
-    np.testing.assert_allclose(
-        jax.jit(after)(np.float32(0.3)), [0.0, -1e-3], rtol=1e-5
-    )  # two of 5e-4, as plain Adam
+    np.testing.assert_allclose(jax.jit(after)(np.float32(0.3)), [0.0, -1e-3], rtol=1e-5)  # two of 5e-4, as plain Adam

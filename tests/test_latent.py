@@ -31,14 +31,29 @@ def first(tree):
     return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
+@functools.cache
+def bandit():
+    """One level, in NumPy."""
+    return first(jax.tree.map(np.asarray, sample(BANDIT, 1)))
+
+
+def compiled(curriculum):
+    return curriculum._replace(**{field: jax.jit(getattr(curriculum, field)) for field in curriculum._fields})
+
+
+def over(function, *batches):
+    """The compiled function of every row."""
+    return jax.jit(jax.vmap(function))(*batches)
+
+
 def same(a, b):
     return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
 @every_family
 def test_numbers_and_back(family):
-    level = first(sample(family, 1))
-    assert same(assemble(numbers(level), level), level)
+    level = first(jax.tree.map(np.asarray, sample(family, 1)))
+    assert same(jax.jit(lambda level: assemble(numbers(level), level))(level), level)
 
 
 def test_tokens_by_hand():
@@ -47,8 +62,8 @@ def test_tokens_by_hand():
     found = vocabulary(rows, size=4)
     assert found.value[0].tolist() == [1.0, 2.0, 5.0, 5.0]
     assert found.value[1].tolist() == [1.0, 3.0, 5.0, 7.0]
-    token = tokens(found, jnp.array([4.9, 3.2]))
-    assert token.tolist() == [2, 1] and spoken(found, token).tolist() == [5.0, 3.0]
+    token = jax.jit(tokens)(found, np.float32([4.9, 3.2]))
+    assert token.tolist() == [2, 1] and jax.jit(spoken)(found, token).tolist() == [5.0, 3.0]
     with pytest.raises(ValueError, match="size must be at least 2 values, got 1"):
         vocabulary(rows, size=1)
 
@@ -70,15 +85,16 @@ def test_training_finds_what_levels_have_in_common():
             1,
         )
 
-    hits = np.mean(jax.vmap(again)(found.token) == found.token)
+    hits = np.mean(np.asarray(over(again, found.token)) == np.asarray(found.token))
     often = np.array([np.bincount(column).argmax() for column in np.asarray(found.token).T])
-    assert hits > np.mean(found.token == often[None]) + 0.02
+    assert hits > np.mean(np.asarray(found.token) == often[None]) + 0.02
 
 
 def test_every_parameter_has_a_gradient():
     found, _ = trained(1)
     model = Autoencoder(found.token.shape[1])
-    slope = jax.grad(lambda p: loss(model, p, jax.random.key(1), found.token[3], weight=1.0))(found.parameters)
+    token = np.asarray(found.token)[3]
+    slope = jax.jit(jax.grad(lambda p: loss(model, p, jax.random.key(1), token, weight=1.0)))(found.parameters)
     assert all(np.any(leaf) for leaf in jax.tree.leaves(slope))
 
 
@@ -86,12 +102,12 @@ def test_every_parameter_has_a_gradient():
 def test_every_point_has_a_valid_level(family):
     """Trained for one step, what it says is nonsense: then levels of the bank take its place."""
     found, _ = train(jax.random.key(0), family.generator, samples=32, steps=1, batch=4)
-    points = 3 * jax.random.normal(jax.random.key(1), (64, DIMENSIONS))
-    made, own = jax.vmap(decoder(found, family.generator))(points)
-    assert jax.vmap(family.generator.is_valid)(made).all() and (family is BANDIT or not own.all())
-    plain, none = jax.vmap(decoder(found, Generator(family.generator.sample)))(points)
+    points = 3 * np.random.default_rng(1).standard_normal((64, DIMENSIONS), np.float32)
+    made, own = over(decoder(found, family.generator), points)
+    assert over(family.generator.is_valid, made).all() and (family is BANDIT or not own.all())
+    plain, none = over(decoder(found, Generator(family.generator.sample)), points)
     assert not none.any()
-    rows, bank = jax.vmap(numbers)(plain), jax.vmap(numbers)(found.bank)
+    rows, bank = over(numbers, plain), over(numbers, found.bank)
     assert {row.tobytes() for row in np.asarray(rows)} <= {row.tobytes() for row in np.asarray(bank)}
     known = shape(family.generator, samples=32)
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(lambda s: (s.shape, s.dtype), known)
@@ -99,64 +115,66 @@ def test_every_point_has_a_valid_level(family):
 
 def test_the_objective_of_the_teacher_by_hand():
     """At the policy that drew the points the ratio is 1; half the size of a step away it is clipped."""
-    policy = Gaussian(jnp.zeros(1), jnp.zeros(1))
-    points = jnp.array([[1.0], [-2.0]])
-    odds = jax.vmap(log_density, (None, 0))(policy, points)
+    policy = Gaussian(np.zeros(1, np.float32), np.zeros(1, np.float32))
+    points = np.float32([[1.0], [-2.0]])
+    odds = jax.jit(jax.vmap(log_density, (None, 0)))(policy, points)
     assert odds.tolist() == [-0.5, -2.0]
-    gain = functools.partial(objective, point=points, log_odds=odds, clip=0.2)
-    assert gain(policy, advantage=jnp.array([1.0, -3.0]), entropy=0.0) == -1.0
-    moved = Gaussian(jnp.array([1.0]), jnp.zeros(1))  # ratios exp(0.5) = 1.65 and exp(-2.5) = 0.08
-    assert gain(moved, advantage=jnp.array([1.0, -3.0]), entropy=0.0) == pytest.approx((1.2 - 3 * 0.8) / 2)
-    wide = Gaussian(jnp.zeros(1), jnp.array([0.5]))
-    difference = gain(wide, advantage=jnp.zeros(2), entropy=2.0) - gain(wide, advantage=jnp.zeros(2), entropy=0.0)
+    gain = functools.partial(jax.jit(objective), point=points, log_odds=odds, clip=0.2)
+    assert gain(policy, advantage=np.float32([1.0, -3.0]), entropy=0.0) == -1.0
+    moved = Gaussian(np.float32([1.0]), np.zeros(1, np.float32))  # ratios exp(0.5) = 1.65 and exp(-2.5) = 0.08
+    assert gain(moved, advantage=np.float32([1.0, -3.0]), entropy=0.0) == pytest.approx((1.2 - 3 * 0.8) / 2)
+    wide = Gaussian(np.zeros(1, np.float32), np.float32([0.5]))
+    none = np.zeros(2, np.float32)
+    difference = gain(wide, advantage=none, entropy=2.0) - gain(wide, advantage=none, entropy=0.0)
     assert difference == pytest.approx(1.0)
 
 
 def test_the_teacher_goes_where_the_score_is():
     """Score = the first coordinate: its mean climbs, the others stay near 0; the pool follows the policy."""
 
-    def decode(point):
-        return first(sample(BANDIT, 1))
-
-    made = latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=32, batch=32)
-    propose, report, refresh = map(jax.jit, (made.propose, made.report, made.refresh))
-    state = refresh(jax.random.key(1), made.init(jax.random.key(0)))
-    everyone = jnp.ones(32, bool)
+    level = bandit()
+    made = compiled(latent(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=3, size=32, batch=32))
+    state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
+    everyone = np.ones(32, bool)
     for seed in range(25):
-        state, tasks = propose(jax.random.key(seed), state, everyone)
-        score = tasks.origin.vector[:, 0]
-        state = refresh(jax.random.key(seed), report(state, tasks, score, Outcome(score, score), everyone))
+        state, tasks = made.propose(jax.random.key(seed), state, everyone)
+        score = np.asarray(tasks.origin.vector)[:, 0]
+        state = made.refresh(jax.random.key(seed), made.report(state, tasks, score, Outcome(score, score), everyone))
+    mean = np.asarray(state.policy.mean)
     assert state.learned == 25
-    assert state.policy.mean[0] > 2 and np.abs(state.policy.mean[1:]).max() < 1
-    assert np.mean(state.pool.task.origin.vector[:, 0]) > 1.5
+    assert mean[0] > 2 and np.abs(mean[1:]).max() < 1
+    assert np.mean(np.asarray(state.pool.task.origin.vector)[:, 0]) > 1.5
 
 
 def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
     """And their share without a level of their own is told: here of points whose first coordinate is negative."""
 
-    def decode(point):
-        return Decoded(first(sample(BANDIT, 1)), point[0] >= 0)
+    level = bandit()
 
-    made = latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8)
+    def decode(point):
+        return Decoded(level, point[0] >= 0)
+
+    made = compiled(latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8))
     state = made.init(jax.random.key(0))
     share = made.info(state)["fallback"]
     assert np.abs(share - 0.5) < 5 * np.sqrt(0.25 / 400)
-    state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
+    state, tasks = made.propose(jax.random.key(2), state, np.ones(8, bool))
     before = state.pool
-    score = tasks.origin.vector[:, 0]
-    after = made.refresh(jax.random.key(3), made.report(state, tasks, score, Outcome(score, score), jnp.ones(8, bool)))
+    score = np.asarray(tasks.origin.vector)[:, 0]
+    after = made.refresh(jax.random.key(3), made.report(state, tasks, score, Outcome(score, score), np.ones(8, bool)))
     assert after.learned == 1 and after.pool.filled == before.filled + 8 and after.pool.taken == 8
     np.testing.assert_array_equal(np.sort(after.pool.task.origin.serial), np.arange(8, 408))
-    moved = after.pool.task.origin.vector[8:, :3] != before.task.origin.vector[8:, :3]
-    assert moved.all() and np.mean(after.pool.task.origin.vector[:, 0]) > np.mean(before.task.origin.vector[:, 0])
+    new, old = np.asarray(after.pool.task.origin.vector), np.asarray(before.task.origin.vector)
+    assert (new[8:, :3] != old[8:, :3]).all() and np.mean(new[:, 0]) > np.mean(old[:, 0])
 
 
 def test_reports_beyond_a_batch_overwrite_the_oldest():
-    made = latent(lambda point: first(sample(BANDIT, 1)), REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3)
+    level = bandit()
+    made = compiled(latent(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3))
     state = made.init(jax.random.key(0))
-    state, tasks = made.propose(jax.random.key(2), state, jnp.ones(8, bool))
-    score = jnp.arange(8.0).at[7].set(jnp.nan)
-    state = made.report(state, tasks, score, Outcome(score, score), jnp.ones(8, bool).at[5].set(False))
+    state, tasks = made.propose(jax.random.key(2), state, np.ones(8, bool))
+    score = np.float32([0, 1, 2, 3, 4, 5, 6, np.nan])
+    state = made.report(state, tasks, score, Outcome(score, score), np.arange(8) != 5)
     assert sorted(state.reward.tolist()) == [3.0, 4.0, 6.0] and state.reported == 6
 
 
@@ -216,5 +234,5 @@ def test_an_autoencoder_is_of_one_generator(tmp_path, monkeypatch):
         found.append(file_of(clutr("open_grids:fields")))
     assert len({own, *found}) == 3 and file_of(clutr()) == own
     bank = latents.load(found[0], build.family(clutr(), "gridworld")).bank
-    assert not bank.walls[:, 0, 0].any()
+    assert not np.asarray(bank.walls)[:, 0, 0].any()
     sys.modules.pop("open_grids", None)

@@ -45,7 +45,8 @@ def test_bad_strategies(make, message):
         make()
 
 
-GOAL = jnp.linspace(-1.0, 1.0, SIZE)
+GOAL = np.linspace(-1, 1, SIZE, dtype=np.float32)
+NOWHERE = np.zeros(SIZE, np.float32)
 GENERATIONS = 150
 
 
@@ -88,8 +89,8 @@ def climb(name) -> Climb:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_strategy_climbs_a_quadratic(name):
     """Upwards: fitness is maximised."""
-    values = climb(name).values
-    assert values[-1] > 0.2 * worth(jnp.zeros(SIZE)), values[::30]
+    values = np.asarray(climb(name).values)
+    assert values[-1] > -0.2 * np.sum(np.square(GOAL)), values[::30]
     assert values[-1] > values[GENERATIONS // 3] > values[0]
 
 
@@ -114,7 +115,7 @@ def test_candidates_lie_where_sigma_and_mirrors_say(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_strategy_works_at_two_hundred_thousand_parameters(name):
     """One generation of four: finite, moved, and in memory of some dozens of vectors."""
-    theta = {"kernel": jnp.zeros((400, 499)), "bias": jnp.zeros(400)}
+    theta = {"kernel": np.zeros((400, 499), np.float32), "bias": np.zeros(400, np.float32)}
     strategy = named(name, theta, population=4)
 
     def generation(key, theta):
@@ -128,29 +129,36 @@ def test_a_strategy_works_at_two_hundred_thousand_parameters(name):
     vector = 200_000 * 4
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) < 16 * vector
     assert compiled.memory_analysis().temp_size_in_bytes < 60 * vector
-    assert all(jnp.isfinite(leaf).all() and (leaf != 0).any() for leaf in jax.tree.leaves(moved))
+    assert all(np.isfinite(leaf).all() and np.any(leaf) for leaf in jax.tree.leaves(moved))
     assert max(jax.tree.leaves(highest)) < 1.0  # of sigma 0.1: no direction is searched more widely than others
 
 
-@pytest.mark.parametrize("value", [0.0, 0.7, -jnp.inf])
-@pytest.mark.parametrize("name", KINDS)
-def test_equal_fitness_moves_nothing(name, value):
-    """Exactly, also after a generation that moved: neither theta nor distribution nor optimizer, only the count."""
-    theta = jax.random.normal(jax.random.key(5), (SIZE,))
-    strategy = named(name, theta, population=8)
+@functools.cache
+def moves(name):
+    """A strategy of eight candidates whose functions are compiled, and a generation of it: the state asked and that told."""
+    strategy = named(name, NOWHERE, population=8)
 
     @jax.jit
     def generation(state, key, fitness):
         asked, candidates = strategy.ask(key, state)
         return asked, strategy.tell(key, asked, candidates, fitness)
 
-    start = strategy.init(jax.random.key(0), theta)
-    _, begun = generation(start, jax.random.key(1), jnp.arange(8.0))
-    assert (strategy.theta(begun) != theta).any()
+    return jax.jit(strategy.init), jax.jit(strategy.theta), generation
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7, -np.inf])
+@pytest.mark.parametrize("name", KINDS)
+def test_equal_fitness_moves_nothing(name, value):
+    """Exactly, also after a generation that moved: neither theta nor distribution nor optimizer, only the count."""
+    init, theta_of, generation = moves(name)
+    theta = np.random.default_rng(5).standard_normal(SIZE, np.float32)
+    start = init(jax.random.key(0), theta)
+    _, begun = generation(start, jax.random.key(1), np.arange(8, dtype=np.float32))
+    assert (np.asarray(theta_of(begun)) != theta).any()
     for state in (start, begun):
-        asked, after = generation(state, jax.random.key(2), jnp.full(8, value))
-        assert np.array_equal(strategy.theta(after), strategy.theta(state))
-        assert after.generation_counter == state.generation_counter + 1
+        asked, after = generation(state, jax.random.key(2), np.full(8, value, np.float32))
+        assert np.array_equal(theta_of(after), theta_of(state))
+        assert int(after.generation_counter) == int(state.generation_counter) + 1
         kept = after.replace(generation_counter=asked.generation_counter)
         assert all(
             np.array_equal(old, new, equal_nan=True) for old, new in zip(*map(jax.tree.leaves, (asked, kept)), strict=True)
@@ -168,29 +176,30 @@ def test_ties_share_their_weights(name):
         algorithm = algorithms[name](8, jnp.zeros(SIZE))
         parameters = algorithm.default_params
     weights = np.asarray(parameters.weights)
-    untied = jnp.array([3.0, 1.0, 4.0, -1.0, 5.0, 9.0, 2.0, 6.0])
-    assert np.array_equal(shared(parameters.weights, untied), weights[np.argsort(np.argsort(untied))])
-    assert np.array_equal(shared(parameters.weights, untied), algorithm.fitness_shaping_fn(None, untied, None, parameters))
+    untied = np.float32([3, 1, 4, -1, 5, 9, 2, 6])
+    ours = jax.jit(lambda cost: shared(parameters.weights, cost))
+    shaped = jax.jit(lambda cost: algorithm.fitness_shaping_fn(None, cost, None, parameters))
+    assert np.array_equal(ours(untied), weights[np.argsort(np.argsort(untied))])
+    assert np.array_equal(ours(untied), shaped(untied))
     tolerance = 8 * np.finfo(np.float32).eps * np.abs(weights).sum()
     theirs = []
-    for cost in map(jnp.float32, TIES):
-        got = np.asarray(shared(parameters.weights, cost))
+    for cost in map(np.float32, TIES):
+        got = np.asarray(ours(cost))
         assert abs(got.sum() - weights.sum()) < tolerance
         assert all(np.ptp(got[cost == value]) == 0 for value in np.unique(cost))
-        theirs.append(algorithm.fitness_shaping_fn(None, cost, None, parameters).sum())
+        theirs.append(np.asarray(shaped(cost)).sum())
     assert np.abs(np.array(theirs) - weights.sum()).max() > 0.1
-    assert np.array_equal(shared(parameters.weights, jnp.float32([jnp.nan, *TIES[0][1:]]))[:1], weights[-1:])
+    assert np.asarray(ours(np.float32([np.nan, *TIES[0][1:]])))[0] == weights[-1]
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_strategies_weigh_with_shared_weights(name):
     """Whoever ties may change places without theta noticing more than the order of a sum."""
-    strategy, order = named(name, jnp.zeros(SIZE), population=8), jnp.array([1, 0, 3, 2, 6, 5, 4, 7])
-    asked, candidates = strategy.ask(jax.random.key(1), strategy.init(jax.random.key(0), jnp.zeros(SIZE)))
-    fitness = jnp.float32([1, 1, 2, 2, 3, 3, 3, 4])  # changed in place, `order` keeps it
-    one, other = (
-        strategy.theta(strategy.tell(jax.random.key(2), asked, rows, fitness)) for rows in (candidates, candidates[order])
-    )
+    strategy, order = named(name, NOWHERE, population=8), np.array([1, 0, 3, 2, 6, 5, 4, 7])
+    asked, candidates = jax.jit(strategy.ask)(jax.random.key(1), moves(name)[0](jax.random.key(0), NOWHERE))
+    fitness = np.float32([1, 1, 2, 2, 3, 3, 3, 4])  # changed in place, `order` keeps it
+    after = jax.jit(lambda rows: strategy.theta(strategy.tell(jax.random.key(2), asked, rows, fitness)))
+    one, other = (after(rows) for rows in (np.asarray(candidates), np.asarray(candidates)[order]))
     if name == "CR_FM_NES":  # it looks at its noise as well, which keeps its order
         assert np.isfinite(one).all() and np.isfinite(other).all()
         return

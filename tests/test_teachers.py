@@ -37,7 +37,7 @@ RUNS = {
     "alp-gmm": grids(kind="alp-gmm", score="l1-value-loss"),
     "clutr": grids(kind="clutr"),
     "max-mc-evolved": quick(evolved=True, score="max-mc"),
-    "progress-ppo": quick(score="learning-progress", antagonist="random"),
+    "progress": quick(score="learning-progress"),
     "ppo": quick(evolved=True, kind="accel", antagonist="ppo", exact=True),
 }
 TAUGHT = {

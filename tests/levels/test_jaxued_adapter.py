@@ -1,5 +1,6 @@
 """jaxued's environments as families, families as its environments, and both in a row."""
 
+import functools
 import subprocess
 import sys
 from collections import deque
@@ -24,7 +25,7 @@ from levels.adapters.gymnax import Timed
 from levels.adapters.jaxued import from_jaxued, maze, named_mazes, to_jaxued
 from levels.adapters.jaxued.maze import shortest
 from levels.bandit import bernoulli_bandit
-from levels.base import Array, Discrete, words
+from levels.base import Array, Discrete, Environment, words
 from levels.chain import chain
 from levels.gridworld import gridworld, planes
 
@@ -43,15 +44,32 @@ def data(key):
     return jax.random.key_data(key)
 
 
+def compiled(family):
+    """The family, its reset, step and sampler compiled."""
+    spec, reset, step = family.environment
+    generator = family.generator._replace(sample=jax.jit(family.generator.sample))
+    return family._replace(environment=Environment(spec, jax.jit(reset), jax.jit(step)), generator=generator)
+
+
+@functools.cache
+def walked():
+    """Mazes, and jaxued's own."""
+    return compiled(maze(height=5, width=6, walls=4, episode_limit=100)), Maze(max_height=5, max_width=6)
+
+
+def over(function, *batches):
+    """The compiled function of every row, in NumPy."""
+    return jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(*batches))
+
+
 def follow(inner, family, level, parameters, steps=120):
     """jaxued's own rows and the family's [T, ...] under the same random actions, until the first end."""
     _, reset, step = family.environment
     seen, theirs = inner.reset_to_level(KEY, level, parameters)
-    ours, first = jax.jit(reset)(data(KEY), level)
-    step, rows = jax.jit(step), [(seen, first.observation)]
-    for key in jax.random.split(jax.random.key(5), steps):
-        action_key, key = jax.random.split(key)
-        action = jax.random.randint(action_key, (), 0, family.environment.spec.actions)
+    ours, first = reset(data(KEY), level)
+    rows = [(seen, first.observation)]
+    actions = np.random.default_rng(5).integers(family.environment.spec.actions, size=steps, dtype=np.int32)
+    for action, key in zip(actions, jax.random.split(jax.random.key(5), steps), strict=True):
         seen, theirs, reward, done, _ = inner.step(key, theirs, action, parameters)
         ours, timestep = step(data(key), level, ours, action)
         assert float(reward) == float(timestep.reward)
@@ -67,8 +85,8 @@ def follow(inner, family, level, parameters, steps=120):
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_a_maze_steps_as_jaxued_does(seed, loose_ranks):
-    family, inner = maze(height=5, width=6, walls=4, episode_limit=100), Maze(max_height=5, max_width=6)
-    level = jax.jit(family.generator.sample)(jax.random.key(seed))
+    family, inner = walked()
+    level = family.generator.sample(jax.random.key(seed))
     rows, last, _ = follow(inner, family, level, inner.default_params.replace(max_steps_in_episode=100))
     for theirs, ours in rows:
         want = np.concatenate([np.asarray(theirs.image, np.float32).ravel(), [theirs.agent_dir]])
@@ -78,7 +96,7 @@ def test_a_maze_steps_as_jaxued_does(seed, loose_ranks):
 
 def test_a_pole_steps_as_jaxued_does(loose_ranks):
     inner = CartPole()
-    family = from_jaxued(inner, make_poles())
+    family = compiled(from_jaxued(inner, make_poles()))
     spec = family.environment.spec
     assert (family.name, spec.observation, spec.actions, spec.episode_limit) == ("jaxued:CartPole", Array((4,)), 2, 500)
     level = jax.jit(family.generator.sample)(KEY)
@@ -93,15 +111,20 @@ def test_a_pole_steps_as_jaxued_does(loose_ranks):
 CORRIDOR = Level.from_str(">.G")
 
 
+@functools.cache
+def corridors(time):
+    return compiled(from_jaxued(Maze(max_height=1, max_width=3), lambda key: CORRIDOR, episode_limit=2, time=time))
+
+
 @pytest.mark.parametrize("time", [False, True])
 @pytest.mark.parametrize("actions, reached", [((FORWARD, FORWARD), True), ((FORWARD, 0), False)])
 def test_the_goal_terminates_even_at_the_limit(time, actions, reached):
     """jaxued's own `done` is the same for both."""
-    family = from_jaxued(Maze(max_height=1, max_width=3), lambda key: CORRIDOR, episode_limit=2, time=time)
+    family = corridors(time)
     level = family.generator.sample(KEY)
     state, _ = family.environment.reset(data(KEY), level)
     for action in actions:
-        state, timestep = family.environment.step(data(KEY), level, state, jnp.int32(action))
+        state, timestep = family.environment.step(data(KEY), level, state, np.int32(action))
     assert bool(timestep.terminated) == (reached or time) and bool(timestep.truncated) != bool(timestep.terminated)
     np.testing.assert_allclose(timestep.reward, 0.1 if reached else 0.0, atol=1e-6)
 
@@ -138,33 +161,36 @@ def breadth_first(level):
 
 def test_the_optimum_is_the_shortest_way():
     family = maze(height=6, width=5, walls=14, episode_limit=40)
-    levels = jax.vmap(family.generator.sample)(jax.random.split(KEY, 40))
-    ways, optima = jax.jit(jax.vmap(shortest))(levels), jax.jit(jax.vmap(family.optimum))(levels)
+    levels = over(family.generator.sample, jax.random.split(KEY, 40))
+    ways, optima = over(shortest, levels), over(family.optimum, levels)
     want = [breadth_first(jax.tree.map(lambda leaf, i=i: leaf[i], levels)) for i in range(40)]
     np.testing.assert_array_equal(ways, want)
     assert np.isinf(want).any() and np.isfinite(want).any()
     np.testing.assert_allclose(optima, [1 - 0.9 * n / 40 if n <= 40 else 0 for n in want], rtol=1e-6)
-    assert (jax.vmap(family.success)(levels, optima) == (optima > 0)).all()
-    assert np.isfinite(jax.vmap(family.features)(levels)["shortest"]).all()
+    assert (over(family.success, levels, optima) == (optima > 0)).all()
+    assert np.isfinite(over(family.features, levels)["shortest"]).all()
 
 
 def test_samples_and_edits_are_valid():
     family = maze(height=5, width=6, walls=8)
     keys = jax.random.split(KEY, 100)
-    levels = jax.jit(jax.vmap(family.generator.sample))(keys)
-    edited = jax.jit(jax.vmap(family.generator.mutate))(keys, levels)
-    assert jax.vmap(family.generator.is_valid)(levels).all() and jax.vmap(family.generator.is_valid)(edited).all()
-    assert not family.generator.is_valid(jax.tree.map(lambda leaf: leaf[0], levels).replace(agent_dir=jnp.uint8(4)))
-    assert not family.generator.is_valid(jax.tree.map(lambda leaf: leaf[0], levels).replace(width=jnp.int32(9)))
+    levels = over(family.generator.sample, keys)
+    edited = over(family.generator.mutate, keys, levels)
+    assert over(family.generator.is_valid, levels).all() and over(family.generator.is_valid, edited).all()
+    level, is_valid = jax.tree.map(lambda leaf: leaf[0], levels), jax.jit(family.generator.is_valid)
+    assert not is_valid(level.replace(agent_dir=np.uint8(4))) and not is_valid(level.replace(width=np.int32(9)))
 
 
 def test_named_mazes_are_jaxueds():
     family, mazes = maze(), named_mazes()
     assert set(mazes) == set(prefabs)
-    form = jax.eval_shape(family.generator.sample, KEY)
+    form, is_valid, optimum = (
+        jax.eval_shape(family.generator.sample, KEY),
+        *map(jax.jit, (family.generator.is_valid, family.optimum)),
+    )
     for name, level in mazes.items():
         chex.assert_trees_all_equal_shapes_and_dtypes(level, form)
-        assert family.generator.is_valid(level) and family.optimum(level) > 0
+        assert is_valid(level) and optimum(level) > 0
         rows = [row.ljust(13, "#") for row in prefabs[name].splitlines()]
         assert family.draw(level).splitlines() == rows + ["#" * 13] * (13 - len(rows))
 
@@ -187,13 +213,14 @@ def test_jaxued_steps_a_family(family):
         return Timed(timestep.observation, timestep.time) if spec.time else timestep.observation
 
     shown, state = made.reset_to_level(KEY, level)
-    ours, timestep = reset(words(KEY, spec.reset_noise), level)
-    step, done = jax.jit(step), False
+    ours, timestep = jax.jit(lambda key: reset(words(key, spec.reset_noise), level))(KEY)
+    move = jax.jit(lambda key, ours, action: step(words(key, spec.noise), level, ours, action))
+    sample, done = jax.jit(made.action_space(made.default_params).sample), False
     for key in jax.random.split(jax.random.key(1), spec.episode_limit):
         chex.assert_trees_all_close(shown, seen(timestep), rtol=1e-6)
-        action = made.action_space(made.default_params).sample(key)
+        action = sample(key)
         shown, state, reward, done, info = made.step(key, state, action)
-        ours, timestep = step(words(key, spec.noise), level, ours, action)
+        ours, timestep = move(key, ours, action)
         assert (reward, info["terminated"], info["truncated"]) == (
             timestep.reward, timestep.terminated, timestep.truncated,
         )  # fmt: skip
@@ -205,26 +232,27 @@ def test_jaxued_steps_a_family(family):
 
 def test_a_lower_limit_truncates():
     made = to_jaxued(chain(length=(5, 5)))
-    _, state = made.reset_to_level(KEY, chain(length=(5, 5)).generator.sample(KEY))
+    _, state = made.reset_to_level(KEY, jax.jit(chain(length=(5, 5)).generator.sample)(KEY))
     _, state, _, done, info = made.step(KEY, state, 0, made.default_params.replace(max_steps_in_episode=1))
     assert done and info["truncated"] and not info["terminated"]
 
 
 def test_there_and_back_again_is_the_original():
     """Chains without noise step without chance, so no key needs translating."""
-    family = chain(length=(2, 6), noise=(0.0, 0.0), time=False)
+    family = compiled(chain(length=(2, 6), noise=(0.0, 0.0), time=False))
     again = from_jaxued(
         to_jaxued(family), family.generator.sample, name="chain", observations=13, is_valid=family.generator.is_valid
     )
+    again = compiled(again)
     assert again.environment.spec == family.environment.spec._replace(noise=2, reset_noise=2)
     level = again.generator.sample(KEY)
     chex.assert_trees_all_equal(level, family.generator.sample(KEY))
-    state, first = family.environment.reset(jnp.zeros(0, jnp.uint32), level)
+    state, first = family.environment.reset(np.zeros(0, np.uint32), level)
     again_state, again_first = again.environment.reset(data(KEY), level)
     chex.assert_trees_all_equal(first, again_first)
     for _ in range(int(level.length)):
-        state, timestep = family.environment.step(jnp.zeros(1, jnp.uint32), level, state, jnp.int32(1))
-        again_state, again_step = again.environment.step(data(KEY), level, again_state, jnp.int32(1))
+        state, timestep = family.environment.step(np.zeros(1, np.uint32), level, state, np.int32(1))
+        again_state, again_step = again.environment.step(data(KEY), level, again_state, np.int32(1))
         chex.assert_trees_all_equal(timestep, again_step)
     assert timestep.terminated
 
@@ -264,12 +292,12 @@ class _Unlimited(UnderspecifiedEnv):
 
 
 def test_what_has_no_limit_is_given_one():
-    family = from_jaxued(_Unlimited(), lambda key: 2, episode_limit=3, observations=6)
+    family = compiled(from_jaxued(_Unlimited(), lambda key: 2, episode_limit=3, observations=6))
     level = family.generator.sample(KEY)
     assert family.environment.spec.observation == Discrete(6) and level.dtype == jnp.int32
     state, _ = family.environment.reset(data(KEY), level)
     for action in (0, 1, 0):
-        state, timestep = family.environment.step(data(KEY), level, state, jnp.int32(action))
+        state, timestep = family.environment.step(data(KEY), level, state, np.int32(action))
     assert timestep.truncated and not timestep.terminated and timestep.observation == 1 and timestep.reward == 1.0
     with pytest.raises(ValueError, match="episode_limit must be given, since _Unlimited's EnvParams have no"):
         from_jaxued(_Unlimited(), lambda key: 2)
@@ -327,6 +355,7 @@ def test_another_view():
     family = from_jaxued(
         Maze(max_height=5, max_width=5), make_level_generator(5, 5, 2), episode_limit=9, observe=lambda seen: seen.image
     )
+    family = compiled(family)
     level = family.generator.sample(KEY)
     assert family.environment.spec.observation == Array((5, 5, 3))
     assert family.environment.reset(data(KEY), level)[1].observation.dtype == jnp.uint8
