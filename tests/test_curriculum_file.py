@@ -231,12 +231,12 @@ def given_tasks():
 def test_a_buffer_may_begin_with_a_file(given_tasks):
     source = curricula.pool(BANDITS.generator, scores.exact_regret(BANDITS.optimum), curricula.constant(3), size=4)
     teacher = curricula.started(curricula.prioritised(source, capacity=8), given_tasks, jnp.asarray(PLAIN.score))
-    state = jax.jit(teacher.init)(jax.random.key(0))
+    state, propose = jax.jit(teacher.init)(jax.random.key(0)), jax.jit(teacher.propose)
     tasks, score, held = teacher.contents(state)
-    assert sorted(score[held].tolist()) == sorted(PLAIN.score.tolist())
-    assert sorted(tasks.origin.serial[held].tolist()) == [-7, -6, -5, -4, -3, -2]
-    state = teacher.refresh(jax.random.key(1), state)
-    drawn = [teacher.propose(jax.random.key(i), state, jnp.ones(8, bool))[1] for i in range(20)]
+    assert sorted(np.asarray(score)[held].tolist()) == sorted(PLAIN.score.tolist())
+    assert sorted(np.asarray(tasks.origin.serial)[held].tolist()) == [-7, -6, -5, -4, -3, -2]
+    state = jax.jit(teacher.refresh)(jax.random.key(1), state)
+    drawn = [propose(jax.random.key(i), state, np.ones(8, bool))[1] for i in range(20)]
     serials = np.concatenate([np.asarray(one.origin.serial) for one in drawn])
     assert (serials < 0).any() and (serials >= 0).any()
     with pytest.raises(ValueError, match="and score one for each, got 6 and scores"):
@@ -246,7 +246,7 @@ def test_a_buffer_may_begin_with_a_file(given_tasks):
 def test_rows_of_a_curriculum(given_tasks):
     rows = curriculumfile.of_tasks(given_tasks, PLAIN.score)
     assert isinstance(rows, Rows) and rows.serial.tolist() == [-2, -3, -4, -5, -6, -7]
-    np.testing.assert_array_equal(rows.reference, jax.vmap(BANDITS.optimum)(LEVELS))
+    np.testing.assert_array_equal(rows.reference, jax.jit(jax.vmap(BANDITS.optimum))(LEVELS))
 
 
 def run_of(path: Path, kind: str) -> config.Config:

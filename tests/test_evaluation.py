@@ -98,17 +98,17 @@ def test_a_course_ends_like_the_same_life_by_hand():
     life = lifetime(
         rule, family.environment, environments=2, steps=3, evaluate=exact(rule, family.environment, family.value)
     )
-    level = family.generator.sample(jax.random.key(0))
-    stacked = jax.tree.map(lambda leaf: leaf[None], level)
+    level = jax.tree.map(np.asarray, jax.jit(family.generator.sample)(jax.random.key(0)))
+    stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf[None]), level)
     found = evaluate.courses(life, jax.random.key(1), (), stacked, jnp.array([3], jnp.int32), agents=1)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), 0), 0)
     begin_key, life_key, measure_key = jax.random.split(key, 3)
-    member = life.begin(begin_key, level, jnp.int32(3))
+    member, update = jax.jit(life.begin)(begin_key, level, np.int32(3)), jax.jit(life.update)
     for n in range(3):
-        member = life.update(jax.random.fold_in(life_key, n), (), member, level)[0]
+        member = update(jax.random.fold_in(life_key, n), (), member, level)[0]
     assert int(member.clock.lifetime) == int(member.clock.update) == 3
-    want = life.evaluate(jax.random.fold_in(measure_key, 3), member.agent, level, jnp.array(True)).episode_return
-    np.testing.assert_allclose(found.episode_return[0, 0, 0], want, rtol=1e-6)
+    want = jax.jit(life.evaluate)(jax.random.fold_in(measure_key, 3), member.agent, level, np.array(True)).episode_return
+    np.testing.assert_allclose(np.asarray(found.episode_return)[0, 0, 0], want, rtol=1e-6)
 
 
 # What is kept
