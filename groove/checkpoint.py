@@ -25,6 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from groove import processes
+from levels.files import DAMAGED
 
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
@@ -234,8 +235,10 @@ def _read_arrays(path: Path, leaves: tuple[Leaf, ...], like: Tree) -> Tree:
     except (ValueError, KeyError, TypeError) as error:
         raise _Damaged(f"has arrays that cannot be read ({' '.join(str(error).split())[:200]})") from error
     for i, leaf in enumerate(leaves):
-        if 0 not in leaf.shape and (found := stored[str(i)].shape) != _raw_shape(targets[i]):
-            raise _Damaged(f"holds an array {list(found)} for {leaf}")
+        if 0 not in leaf.shape:
+            found, wanted = stored[str(i)], jax.eval_shape(_raw, targets[i])
+            if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+                raise _Damaged(f"holds an array {found.dtype}{list(found.shape)} for {leaf}")
     values = [_place(stored.get(str(i)), target) for i, target in enumerate(targets)]
     return jax.tree.unflatten(jax.tree.structure(like), values)
 
@@ -246,10 +249,6 @@ def _is_key(leaf: jax.Array | jax.ShapeDtypeStruct) -> bool:
 
 def _raw(leaf: jax.Array) -> jax.Array:
     return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
-
-
-def _raw_shape(like: jax.Array | jax.ShapeDtypeStruct) -> tuple[int, ...]:
-    return tuple(jax.eval_shape(_raw, like).shape)
 
 
 def _place(value: np.ndarray | None, like: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
@@ -311,7 +310,7 @@ def _read_manifest(folder: Path, run: str) -> tuple[Leaf, ...]:
     try:
         body = json.loads(manifest.read_text(encoding="utf-8"))
         intact = body.pop("sha256") == _digest_of(body)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+    except DAMAGED as error:
         raise _Damaged(f"has an unreadable {_MANIFEST}") from error
     if not intact:
         raise _Damaged(f"has an altered {_MANIFEST}")
@@ -319,13 +318,15 @@ def _read_manifest(folder: Path, run: str) -> tuple[Leaf, ...]:
         raise _Damaged(f"is of version {body.get('version')}, not {_VERSION}")
     if body.get("run") != run:
         raise _Damaged("is of another run")
-    if body.get("step") != _step(folder):
+    if type(body.get("step")) is not int or body["step"] != _step(folder):
         raise _Damaged(f"has a {_MANIFEST} of another step, {body.get('step')!r}")
     try:
         files = {str(name): (int(size), str(digest)) for name, (size, digest) in body["files"].items()}
         leaves = tuple(Leaf(str(path), tuple(map(int, shape)), str(dtype)) for path, shape, dtype in body["leaves"])
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except DAMAGED as error:
         raise _Damaged(f"has a {_MANIFEST} without its files or its leaves") from error
+    if unlisted := {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {*files, _MANIFEST}:
+        raise _Damaged(f"has a file that its {_MANIFEST} does not list, {min(unlisted)}")
     for name, (size, digest) in files.items():
         path = folder / name
         if not path.is_file() or folder not in path.resolve().parents:

@@ -9,6 +9,7 @@ from groove import build, config, rulefile
 from groove.agents import Architecture
 from groove.base import UpdateRule
 from groove.config import CHOICES, Config, is_plugged
+from groove.devices import check_precision
 from levels.base import Spec
 from levels.files import parsed
 
@@ -39,6 +40,7 @@ def load_rule(
         >>> family = levels.gridworld.gridworld(height=5, width=5)
         >>> rule = groove.load_rule("runs/quick-0", family.environment.spec)  # doctest: +SKIP
     """
+    check_precision()
     path = rulefile.locate(path)
     flat, metadata = rulefile.load_rule_file(path)
     settings, families = _origin(path, metadata)

@@ -270,6 +270,10 @@ def rewritten(checkpoint_folder: Path, change) -> None:
         lambda body: body["leaves"].append(7),
         lambda body: body["files"].update({"../step_00000020/manifest.json": [1, "x"]}),
         lambda body: body["files"].update({"new": 7}),
+        lambda body: body["files"].clear(),
+        lambda body: body["files"].update({"new": [float("inf"), "x"]}),
+        lambda body: body["leaves"][1].__setitem__(1, [float("inf")]),
+        lambda body: body.update(step=30.0),
     ],
 )
 def test_manifests_that_say_anything(three: Path, change):
@@ -285,8 +289,19 @@ def test_arrays_of_other_shapes_than_the_manifest_says(three: Path):
     shutil.rmtree(three / "step_00000030")
     (three / "wide" / "step_00000030").rename(three / "step_00000030")
     rewritten(three / "step_00000030", lambda body: body.update(leaves=leaves))
-    with pytest.warns(UserWarning, match=r"step_00000030: holds an array \[4, 2\] for \.weights\['a/b'\] float32\[3, 2\]"):
+    with pytest.warns(UserWarning, match=r"holds an array float32\[4, 2\] for \.weights\['a/b'\] float32\[3, 2\]"):
         assert checkpoint.restore(three, make())[0] == 20
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float64])
+def test_arrays_of_another_dtype_than_the_manifest_says(tmp_path: Path, dtype):
+    """Nor are they cast in silence."""
+    with jax.enable_x64(dtype is np.float64):
+        checkpoint.save(tmp_path, 30, {"a": jnp.asarray(np.arange(3, dtype=dtype))})
+    checkpoint.save(tmp_path, 20, {"a": jnp.arange(3, dtype=jnp.float32)})
+    rewritten(tmp_path / "step_00000030", lambda body: body["leaves"][0].__setitem__(2, "float32"))
+    with pytest.warns(UserWarning, match=rf"holds an array {np.dtype(dtype)}\[3\] for \['a'\] float32\[3\]"):
+        assert checkpoint.restore(tmp_path, {"a": jnp.zeros(3)})[0] == 20
 
 
 def test_links_are_not_followed(three: Path, tmp_path_factory: pytest.TempPathFactory):

@@ -493,6 +493,20 @@ def test_a_folder_is_refused_before_the_search(tmp_path: Path, monkeypatch: pyte
     assert said == f"groove: {tmp_path} is a folder, not a file.\n"
 
 
+def test_a_search_in_which_all_diverge_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The others are done and kept, and the message names it."""
+
+    def search(protocol, scale, rule, chapter):
+        score = np.nan if chapter.name == "chain" else 0.5
+        return evaluation.tuning.Search((Setting(1.0, 0.0),), np.array([score]))
+
+    monkeypatch.setattr(evaluation.tuning, "search", search)
+    path = tmp_path / "tuned.json"
+    with pytest.raises(ValueError, match=r"some agent diverged: ppo on chain\. The others are kept"):
+        evaluation.tune("chains", "smoke", ["ppo"], path)
+    assert protocols.tuned("chains", "smoke", path).settings["ppo"].keys() == SUITES["chains"].chapters.keys() - {"chain"}
+
+
 def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, found = tmp_path / "tuned.json", evaluation.tuning.Search((Setting(1.0, 0.0),), np.zeros(1))
 

@@ -115,10 +115,11 @@ def _strategy(
     if not settings.novelty:
         return strategy
     with jax.ensure_compile_time_eval():  # no traced number has a part in these
-        tasks = tuple(probe_tasks(config, part.family) for part in parts)
+        life_key, *keys = jax.random.split(jax.random.key(PROBE_SEED), 1 + len(parts))
+        tasks = tuple(probe_tasks(config, part.family, key) for part, key in zip(parts, keys, strict=True))
         scales = tuple(_scale(part.family, own) for part, own in zip(parts, tasks, strict=True))
     lives, kinds = tuple(part.life for part in parts), tuple(part.rule for part in parts)
-    behaviour = probes(lives, tasks, jax.random.key(PROBE_SEED), rules=kinds, scales=scales)
+    behaviour = probes(lives, tasks, life_key, rules=kinds, scales=scales)
     return seeking(
         strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)
     )
@@ -131,10 +132,10 @@ def _scale(kind: Family, tasks: Task) -> float:
     return max(float(jnp.mean(jax.lax.map(kind.optimum, tasks.level))), 1e-3)
 
 
-def probe_tasks(config: Config, kind: Family) -> Task:
-    """The fixed tasks that novelty search compares rules on: the longest lives on levels of a seed of their own."""
+def probe_tasks(config: Config, kind: Family, key: jax.Array) -> Task:
+    """The fixed tasks of a family that novelty search compares rules on: the longest lives on levels of a key."""
     count = config.evolution.probes
     source = curricula.pool(
         kind.generator, scores.uniform(), curricula.constant(config.life.updates[1]), size=count, block=count
     )
-    return source.take(source.init(jax.random.key(PROBE_SEED)), jnp.ones(count, bool))[1]
+    return source.take(source.init(key), jnp.ones(count, bool))[1]

@@ -70,6 +70,8 @@ def _complete(folder: Path, may: tuple[str, ...]) -> None:
     from groove import host
 
     settings = host.open_folder(folder, trusted=may)
+    for check in (config.versions_of, config.plugins_of):
+        check(folder / "config.json")  # said before anything is measured
     if (folder / host.RULE).is_file() and not (folder / host.SCHEDULES).is_file():
         _measure(folder, settings, may)
 

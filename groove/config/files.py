@@ -97,6 +97,8 @@ def from_json(text: str) -> Config:
 def _rebuild(kind, values):
     """A dataclass from nested dictionaries; lists become tuples."""
     parts = {f.name: f.type for f in dataclasses.fields(kind)}
+    if not isinstance(values, dict):
+        raise TypeError(f"{kind.__name__} must be an object of fields, got {str(values)[:40]}")
     differ = (set(values) ^ set(parts)) - (set(LATER.get(kind.__name__, ())) - set(values))
     if differ:
         raise TypeError(f"fields of {kind.__name__} differ: {sorted(differ)}")

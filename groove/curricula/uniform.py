@@ -45,6 +45,7 @@ def frozen(tasks: Task) -> Curriculum:
     if size < 1:
         raise ValueError("tasks must hold at least 1 task, got 0.")
     minus = jnp.full(size, -1, jnp.int32)
+    tasks = jax.tree.map(jnp.asarray, tasks)  # those of a file are NumPy's
     origin = tasks.origin._replace(serial=jnp.arange(size, dtype=jnp.int32), slot=minus, stamp=minus)
     tasks = tasks._replace(origin=origin)
 

@@ -78,7 +78,8 @@ def tune(
         What the file says of the suite at the scale.
 
     Raises:
-        ValueError: The file is damaged, or an agent diverged with each setting.
+        ValueError: The file is damaged; or some agent diverged with each setting of a search, which is said once all others
+            are done and kept.
         OSError: The file cannot be written.
         groove.evaluation.Stopped: `stopped` said so; what was done is kept.
     """
@@ -88,12 +89,16 @@ def tune(
     if page.get("hashes") != protocols.hashes(suite, scale):
         page = {"hashes": protocols.hashes(suite, scale), **{part: {} for part in PARTS}}
     page = _current(page)
+    lost = []
     searches = [(rule, chapter) for rule in rules for chapter in chapters(SUITES[suite])]
     for done, (rule, chapter) in enumerate(searches):
         if stopped():
             raise Stopped(f"stopped after {done} of {len(searches)} searches")
         if chapter.name not in page["settings"].get(rule, {}):
             found = search(PROTOCOLS[suite], scale, rule, chapter)
+            if not np.isfinite(found.scores).any():
+                lost.append(f"{rule} on {chapter.name}")
+                continue
             page["settings"].setdefault(rule, {})[chapter.name] = found.best._asdict()
             page["search"].setdefault(rule, {})[chapter.name] = found.tried
             page["baselines"][rule] = protocols.identity(rule)
@@ -104,6 +109,8 @@ def tune(
             pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
             host.write_text(path, json.dumps(pages, indent=1, sort_keys=True) + "\n")
         seen(done + 1, len(searches))
+    if lost:
+        raise ValueError(f"with all settings that were tried some agent diverged: {', '.join(lost)}. The others are kept.")
     return page
 
 

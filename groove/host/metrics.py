@@ -2,13 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
+from groove.config.limits import LARGEST
 from groove.host.files import write_text
 from levels.files import parsed
 
@@ -63,8 +63,8 @@ def _row(path: Path, number: int, line: bytes) -> Metrics:
 
 
 def _is_number(value: object) -> bool:
-    """Whether it is one that floating-point numbers reach; None stands for one that was not finite."""
-    return value is None or (isinstance(value, int | float) and abs(value) <= sys.float_info.max)
+    """Whether it is one that programs reach; None stands for one that was not finite."""
+    return value is None or (isinstance(value, int | float) and abs(value) <= LARGEST)
 
 
 def cut_metrics(path: Path, step: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from groove.config.limits import LARGEST
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
 from groove.schedules import LEARNED, Course, Drift, Response
 from levels.files import DAMAGED, read_json
@@ -113,7 +114,10 @@ def _check_sizes(size: int, *columns: np.ndarray) -> None:
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([math.nan if value is None else value for value in values], np.float64)
+    found = np.array([math.nan if value is None else value for value in values], np.float64)
+    if np.any(np.abs(found) > LARGEST):
+        raise ValueError(f"{found[np.abs(found) > LARGEST][0]} is no number that a program reaches")
+    return found
 
 
 def pictures(found: Schedules) -> list[Picture]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from groove import build, curriculumfile, host
 from groove.config import Config, versions_of
+from groove.config.limits import LARGEST
 from groove.protocols import Row
 from groove.report import ages
 from groove.report.ages import Schedules
@@ -105,7 +106,10 @@ def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:
 
 def _statistic(value: float | None) -> float:
     """A number of the table; None stands for that of a rule whose agents diverged."""
-    return -math.inf if value is None else float(value)
+    found = -math.inf if value is None else float(value)
+    if value is not None and not abs(found) <= LARGEST:
+        raise ValueError(f"{found} is no number that a program reaches")
+    return found
 
 
 def _schedules(path: Path, missing: list[str]) -> Schedules | None:
