@@ -195,6 +195,7 @@ def test_the_page_and_the_numbers(tmp_path: Path):
     assert {"point": None, "low": None}.items() <= family["correlations"][3].items()
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """A newborn rule on bandits: table, page, numbers, all yardsticks; the same words again are refused."""
     monkeypatch.setenv("GROOVE_SMOKE", "1")

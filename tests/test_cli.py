@@ -181,6 +181,7 @@ def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsy
     assert "is a run of the preset 'quick'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_meta_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     small = config.smoke(config.QUICK)
     host.create(small, tmp_path / "run")

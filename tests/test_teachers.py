@@ -59,6 +59,7 @@ def assert_lived(rows: list[Metrics], settings: Config) -> None:
         assert seen and np.isfinite(np.array(seen, float)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_every_teacher_trains_and_teaches(name, tmp_path):
     rows: list[Metrics] = []
@@ -89,6 +90,7 @@ def stop(rows: list[Metrics]) -> None:
         raise InterruptedError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alp-gmm", "clutr", "sfl"])
 def test_a_teacher_that_was_stopped_teaches_on(name, tmp_path):
     """Once it had begun to teach: bit for bit as if it had not been stopped."""
@@ -104,6 +106,7 @@ def test_a_teacher_that_was_stopped_teaches_on(name, tmp_path):
         np.testing.assert_array_equal(*raw)
 
 
+@pytest.mark.slow
 def test_a_learned_rule_as_antagonist_is_copied_into_the_run(tmp_path):
     """Its file may go: the run has its own."""
     host.create(quick(), tmp_path / "first")

@@ -218,6 +218,7 @@ def test_nothing_is_kept_while_somebody_looks_for_nan(tmp_path):
         assert traced.shelf(tmp_path, [settings()], state_of()) is None
 
 
+@pytest.mark.slow
 def test_a_run_of_kept_programs_is_the_run(tmp_path, monkeypatch):
     """Of another seed than those that were traced for; and resumed."""
     for name, seed in (("first", 3), ("second", 4), ("other", 4)):
