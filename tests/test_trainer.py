@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from laws.members import SCORES, signature, tasks
+from laws.members import REMEMBERING, SCORES, signature, tasks
 
 from groove import curricula, evaluate
 from groove.base import Curriculum, MetaOptimizer, Outcome, Task
@@ -175,7 +175,7 @@ def test_every_key_is_used_once():
         contents=lambda state: (),
     )
     meta = MetaOptimizer(lambda key, theta: theta, begin, lambda state: state, step)
-    watched = trainer((Class("idle", 2, idle, SCORES["uniform"]),), meta, lambda key: jnp.zeros(1), steps=2)
+    watched = trainer((Class("idle", 2, idle, REMEMBERING),), meta, lambda key: jnp.zeros(1), steps=2)
     state = watched.init(jax.random.key(0))
     with jax.disable_jit():
         for _ in range(3):
