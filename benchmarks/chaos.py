@@ -28,7 +28,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from groove import checkpoint, host
+from groove import checkpoint, config, host
 
 CHUNK = 20
 PAUSE = 0.5
@@ -253,7 +253,9 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 def same_states(folder: Path, other: Path) -> bool:
     """Whether the newest checkpoints of two runs hold the same step and, bit for bit, the same arrays."""
     like = jax.eval_shape(host.assembled(folder).trainer.init, jax.random.key(0))
-    (step, state), (other_step, other_state) = (checkpoint.restore(one / "checkpoints", like) for one in (folder, other))
+    (step, state), (other_step, other_state) = (
+        checkpoint.restore(one / "checkpoints", like, run=config.identity(host.open_folder(one))) for one in (folder, other)
+    )
 
     def content(leaf: jax.Array) -> bytes:
         is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
