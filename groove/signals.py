@@ -27,7 +27,9 @@ class Watched(NamedTuple):
 
 
 def watched(rule: UpdateRule, critic: Critic) -> UpdateRule:
-    """The same rule, its agents watched by a value function, born of the other half of their key: they do nothing else.
+    """The same rule, its agents watched by a value function: they act and learn as they would without.
+
+    Agent and watcher are born of the two halves of a key.
 
     Args:
         rule: How agents learn.
