@@ -25,11 +25,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax
 
-MOST_PROGRAMS = 100
+MOST_PROGRAMS = 150
 """That a test compiles, unless it is marked slow or `compiles(n)`; what module fixtures compile is nobody's."""
 MOST_MAPPINGS = 20_000
 """Of memory, in a test process: every compiled program takes several, and Linux ends who wants more than 65,530."""
 
+gc.set_threshold(200_000, 20, 100)  # tracing makes many objects, of which few are garbage
 jax.devices()  # no test turns on flags of XLA's for those that follow: it has read them
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the workers share what each has compiled

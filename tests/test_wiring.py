@@ -310,7 +310,6 @@ def test_every_field_is_accounted_for():
 CASES = [(field, *case) for field, cases in FIELDS.items() if not isinstance(cases, str) for case in cases]
 
 
-@pytest.mark.compiles(150)  # two runs are built and traced, whose strategies begin with operations of evosax
 @pytest.mark.parametrize(("field", "base", "value", "name"), CASES, ids=str)
 def test_another_value_gives_another_program(field, base, value, name):
     other = check(changed(BASES[base], {field: value}))

@@ -88,7 +88,6 @@ def failing(part, law, **options):
     return verdict.failures[0]
 
 
-@pytest.mark.compiles(150)  # every law of a whole family, with drawings and optima
 @pytest.mark.parametrize("name", ["gridworld", "gridworld-planes", "bernoulli-bandit", "gaussian-bandit", "chain"])
 def test_built_in_families_pass(name):
     verdict = check(FAMILIES[name], levels=16, episodes=16)
