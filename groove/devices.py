@@ -10,8 +10,7 @@ everything differs.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import chex
@@ -32,32 +31,10 @@ AXIS = "members"
 PIECES = 8
 """Into so many blocks a family's members are cut where several devices share them and nothing else was asked for."""
 
-CompilerOptions: TypeAlias = dict[str, bool | int]
-HASTE: Mapping[str, bool | int] = MappingProxyType(
-    {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
-)
-"""Options with which XLA compiles in less time for CPUs. Read-only."""
 
-
-def compiler_options(*, hasty: bool, once: bool = False) -> CompilerOptions | None:
-    """How to compile a run: as always, or in less time on a CPU, if the XLA that is installed knows how.
-
-    Args:
-        hasty: Whether it is to take less time.
-        once: Whether the program runs so seldom that its own time is of no account.
-    """
-    if not hasty or jax.default_backend() != "cpu":
-        return None
-    options = {**HASTE, **((options_for_one_call() or {}) if once else {})}
-    try:
-        return options if jax.jit(jnp.negative, compiler_options=options)(1) == -1 else None
-    except jax.errors.JaxRuntimeError:  # of an option that it does not have
-        return None
-
-
-def options_for_one_call() -> CompilerOptions | None:
+def options_for_one_call() -> dict[str, bool | int] | None:
     """For a program that runs once: on a CPU it compiles in less than half the time."""
-    quick: CompilerOptions = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    quick: dict[str, bool | int] = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     return quick if jax.default_backend() == "cpu" else None
 
 

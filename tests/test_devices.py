@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import config, cost, devices, host
+from groove import config, devices, host
 from groove.config import Config, preset
 
 MEMBERS = 8
@@ -227,37 +227,6 @@ def test_alone_nothing_is_cut_and_nothing_gathered():
     rows = jnp.arange(3)
     assert devices.count() == 1
     assert devices.own(rows) is rows and devices.gather(rows) is rows
-
-
-def test_options_for_haste_are_left_out_where_xla_has_no_such(monkeypatch):
-    assert devices.compiler_options(hasty=False) is None
-    monkeypatch.setattr(devices, "HASTE", {"xla_backend_optimization_level": 1})
-    assert devices.compiler_options(hasty=True) == devices.HASTE
-    assert devices.compiler_options(hasty=True, once=True)["xla_backend_optimization_level"] == 0
-    monkeypatch.setattr(devices, "HASTE", {"xla_no_such_option": True})
-    assert devices.compiler_options(hasty=True) is None
-
-
-def test_haste_is_for_meta_gradients_on_one_device():
-    """Elsewhere numbers must be, to the bit, those of other devices, which XLA's hasty code does not keep."""
-    gradient = dataclasses.replace(settings("gradient"), hasty=True)
-    assert config.in_haste(gradient, 1) and not config.in_haste(gradient, 2)
-    assert not config.in_haste(dataclasses.replace(gradient, reproducible=True), 1)
-    assert not config.in_haste(dataclasses.replace(settings("evolution"), hasty=True), 1)
-    assert not config.in_haste(dataclasses.replace(gradient, hasty=False), 1)
-
-
-def test_a_hasty_run_is_compiled_with_these_options(tmp_path, monkeypatch):
-    asked = lambda hasty, once=False: {"xla_no_such_option": True} if hasty else None  # noqa: E731
-    monkeypatch.setattr(devices, "compiler_options", asked)
-    plain = dataclasses.replace(settings("gradient"), hasty=False)
-    for folder, one in ((tmp_path / "plain", plain), (tmp_path / "hasty", dataclasses.replace(plain, hasty=True))):
-        host.create(one, folder)
-    assert cost.compiled_bytes(plain) > 0 and host.train(tmp_path / "plain", print).finished
-    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
-        cost.compiled_bytes(dataclasses.replace(plain, hasty=True))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
-        host.train(tmp_path / "hasty", print)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Evaluation on suites: who takes part, what is kept, what is said of it."""
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from groove import cli, config, evaluate, evaluation, protocols, rules
+from groove import cli, evaluate, evaluation, protocols, rules
 from groove.evaluation import results, work
 from groove.lifetime import exact, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
@@ -569,14 +568,6 @@ def test_names_of_strangers_are_names(tmp_path: Path):
     assert {file.parent.name for file in files} == {"er", "figures"} and all(
         "evil" in f.name for f in files if f.suffix == ".png"
     )
-
-
-def test_how_a_run_was_compiled_is_no_part_of_its_rule():
-    """Files written before runs could be hasty do not say it."""
-    quick = dataclasses.asdict(config.preset("quick"))
-    before = {name: value for name, value in quick.items() if name != "hasty"}
-    same = {results.seedless(one) for one in (before, quick, {**quick, "hasty": False, "seed": 3})}
-    assert len(same) == 1 and results.seedless({**quick, "meta_steps": 1}) not in same
 
 
 def test_pictures_of_one_name_are_kept_apart(tmp_path: Path):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from groove import build, config, host, report, schedules
 from groove.evaluate import walk
+from groove.host import folder as folders
 from groove.protocols import Row
 from groove.report import charts, record
 from groove.report.gif import save_walk
@@ -279,7 +280,7 @@ def test_damaged_versions_are_named(tmp_path: Path, changes: dict):
     said(tmp_path / "run", **changes)
     name = next(iter(changes))
     with pytest.raises(ValueError, match=f"run/config.json: {name} must be an object of "):
-        host.begun_in_haste(tmp_path / "run")
+        folders.versions_of(tmp_path / "run")
     if name == "versions":
         with pytest.raises(ValueError, match=r"run/config.json: versions must be an object of texts, got "):
             report.write(tmp_path / "run")

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -39,103 +38,6 @@ def rows(folder: Path) -> list[dict]:
     """The metrics, without what depends on the clock."""
     found = host.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
-
-
-HURRIED = """
-import jax, os, sys
-from groove import host
-if "late" in sys.argv:
-    jax.devices()
-host.hurry()
-host.hurry()
-print(host.cpu_devices(), len(jax.devices()), os.environ.get("XLA_FLAGS", "").count("loop_unrolling"))
-"""
-
-
-@pytest.mark.parametrize(("flags", "late", "found"), [
-    ("", False, "1 1 1"),
-    ("--xla_force_host_platform_device_count=3", False, "3 3 1"),
-    ("FILE", False, "1 2 0"),
-    ("", True, "1 1 0"),
-])  # fmt: skip
-def test_a_process_hurries_if_xlas_flags_can_still_be_said(tmp_path, flags, late, found):
-    """They may also name a file of flags."""
-    (tmp_path / "flags").write_text("--xla_force_host_platform_device_count=2")
-    environment = {**os.environ, "XLA_FLAGS": str(tmp_path / "flags") if flags == "FILE" else flags}
-    words = [sys.executable, "-c", HURRIED, *(["late"] if late else [])]
-    said = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == found
-
-
-LOOPS = """
-import jax, sys
-from groove import host
-if "haste" in sys.argv:
-    host.hurry()
-jax.block_until_ready(jax.jit(lambda x: jax.lax.fori_loop(0, 9, lambda i, x: x.at[i].add(x[i + 1] * x[::-1].sum()), x))(
-    jax.numpy.arange(1024.0)
-))
-"""
-
-
-def test_xla_does_in_haste_what_it_is_told(tmp_path):
-    """A loop is one function, which XLA calls, and nothing is unrolled: there is less code of the same."""
-
-    def written(*words: str) -> dict[str, int]:
-        place = tmp_path / "-".join(("code", *words))
-        flags = f"--xla_dump_to={place} --xla_dump_hlo_pass_re=none"
-        environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "0"}
-        subprocess.run([sys.executable, "-c", LOOPS, *words], env=environment, capture_output=True, check=True)
-        return {path.name: path.stat().st_size for path in place.glob("*ir-with-opt.ll")}
-
-    usual, haste = written(), written("haste")
-    assert not any(".call." in name for name in usual) and any(".call." in name for name in haste)
-    iota = next(name for name in usual if "iota" in name)
-    assert haste[iota] < usual[iota]
-
-
-@pytest.mark.parametrize(("words", "environment", "wanted"), [
-    ("quick", "", True),
-    ("quick --no-hasty", "", False),
-    ("quick --devices 2", "", False),
-    ("quick", "--xla_force_host_platform_device_count=2", False),
-    ("quick --reproducible", "", False),
-    ("ta-lpg-small", "", False),
-    ("--resume PLAIN", "", False),
-    ("--resume HASTY", "", True),
-])  # fmt: skip
-def test_who_trains_in_haste(tmp_path, monkeypatch, words, environment, wanted):
-    """Where a run goes on, it does as it began."""
-    for name, how in (("PLAIN", "as usual"), ("HASTY", "in haste")):
-        folder = tmp_path / name
-        host.create(dataclasses.replace(SMALL, hasty=True), folder)
-        page = (folder / "config.json").read_text()
-        assert '"XLA\'s code": "as usual"' in page
-        (folder / "config.json").write_text(page.replace("as usual", how))
-        words = words.replace(name, str(folder))
-    hurried, reached = [], RuntimeError("as far as the folder")
-    monkeypatch.setenv("XLA_FLAGS", environment)
-    monkeypatch.setattr(host, "hurry", lambda: hurried.append(True))
-    for step in ("_create", "_train"):
-        monkeypatch.setattr(train, step, lambda *arguments: (_ for _ in ()).throw(reached))
-    assert cli.main(["train", *words.split()]) == 1
-    assert bool(hurried) == wanted
-
-
-def test_nothing_is_computed_before_a_run_knows_whether_it_hurries():
-    code = "from groove.cli import train; train._parse(['quick']); from groove.host import process; print(process._begun())"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "False"
-
-
-def test_a_run_says_where_xla_no_longer_compiles_in_haste(tmp_path, monkeypatch):
-    """Numbers differ in their last bits then."""
-    monkeypatch.setenv("XLA_FLAGS", process.HURRY)  # JAX computes already, and does not read it
-    host.create(dataclasses.replace(SMALL, meta_steps=1, chunk=1), tmp_path / "run")
-    monkeypatch.undo()
-    said: list[str] = []
-    assert host.train(tmp_path / "run", lambda rows: None, announce=said.append).finished
-    assert said[0] == "not as when the run began, so numbers may differ: XLA's code in haste -> as usual"
 
 
 def test_a_second_run_of_a_folder_refuses_and_leaves_the_first_alone(tmp_path, capsys):
@@ -286,10 +188,10 @@ def test_closed_output_and_input(monkeypatch):
 
 
 def test_a_run_says_where_random_numbers_are_drawn_otherwise(tmp_path, monkeypatch):
-    """Seeds mean other levels then. Of runs that say nothing of it the usual ones are meant."""
+    """Seeds mean other levels then."""
     assert host.versions()[folders.RANDOM] == "threefry2x32"
     host.create(SMALL, tmp_path / "run")
-    assert folders.surroundings_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
+    assert folders.versions_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
     other = {"jax_default_prng_impl": "rbg", "jax_threefry_partitionable": False, "jax_random_seed_offset": 7}
     before = {name: jax.config.values[name] for name in other}
     said: list[str] = []
@@ -302,10 +204,6 @@ def test_a_run_says_where_random_numbers_are_drawn_otherwise(tmp_path, monkeypat
             jax.config.update(name, value)
     now = "rbg, not partitionable, seeds plus 7"
     assert said == [f"not as when the run began, so numbers may differ: JAX's random numbers threefry2x32 -> {now}"]
-    page = json.loads((tmp_path / "run" / "config.json").read_text())
-    del page["versions"][folders.RANDOM]
-    (tmp_path / "run" / "config.json").write_text(json.dumps(page))
-    assert folders.surroundings_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
 
 
 def test_systems_that_lack_something_go_on(tmp_path, monkeypatch):

@@ -142,11 +142,11 @@ def test_a_list_of_runs_is_checked(tmp_path):
 
 
 def test_cost_is_that_of_all(monkeypatch, capsys):
-    monkeypatch.setattr(cost, "operations", lambda config: cost.SMALL * 0.4)
-    monkeypatch.setattr(cost, "estimate", lambda config: cost.Cost(1.0, 2.0**30))
+    monkeypatch.setattr(cost, "environment_steps", lambda config: cost.SMALL * 0.4)
+    monkeypatch.setattr(cost, "compiled_bytes", lambda config: 2**30)
     cost.confirm(settings(), runs=2, agreed=False, ask=lambda question: False)
-    cost.confirm(settings(), runs=3, agreed=True, ask=lambda question: False)
-    assert "about 3.0 hours and 3.0 GiB" in capsys.readouterr().out
+    cost.confirm(settings(), runs=3, agreed=False, ask=lambda question: True)
+    assert "1e+09 steps of environments, 3 times" in (said := capsys.readouterr().out) and "3.0 GiB" in said
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from groove.build.learning import meta_optimizer
 from groove.config import QUICK, SWEPT, Config, check, smoke
 from groove.config.sweep import with_numbers
 from groove.curricula.latent import shape
-from groove.host import traced
 from levels.chain import chain
 from levels.gridworld import planes
 
@@ -40,9 +39,7 @@ def changed(config: Config, fields: dict[str, object]) -> Config:
     return config
 
 
-SMALL = dataclasses.replace(
-    smoke(QUICK), name="wired", families=("bernoulli-bandit",), members=(2,), chunk=1, hasty=False, seed=0
-)
+SMALL = dataclasses.replace(smoke(QUICK), name="wired", families=("bernoulli-bandit",), members=(2,), chunk=1, seed=0)
 UNIFORM = {"curriculum.kind": "uniform", "curriculum.score": "uniform"}
 EVOLVED = {**UNIFORM, "meta.method": "evolution"}
 BASES: dict[str, Config] = {
@@ -164,10 +161,8 @@ def numbers_used(base: str, name: str) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def wired(monkeypatch):
-    """The plug-ins; and no collection of garbage, which takes a quarter of the time of tracing."""
+    """The plug-ins."""
     monkeypatch.setitem(sys.modules, "wired", PARTS)
-    with traced.no_collection():
-        yield
 
 
 META = {f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")}
@@ -230,7 +225,6 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "chunk": [("plain", 2, "chunk")],
     "checkpoint_every": HOST + "see test_trainer.py",
     "reproducible": [("plain", True, "step")],
-    "hasty": HOST + "an option of the compiler",
     "grids.side": [("plain-grids", (2, 4), "refresh"), ("plain-grids", (3, 5), "refresh")],
     "grids.objects": [("plain-grids", 3, "refresh")],
     "grids.limit": [("plain-grids", (4, 10), "refresh"), ("plain-grids", (5, 12), "refresh")],

@@ -131,7 +131,7 @@ def _count(seen: Callable[[int, int], None], before: int, total: int, done: int,
 def _describe(plan: Plan, name: str, rule: Mapping[str, object]) -> dict[str, object]:
     """All that the numbers of a family depend on."""
     own = {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("config", "rule", "trusted")}
-    settings = config.computed(dataclasses.asdict(plan.config))
+    settings = dataclasses.asdict(plan.config)
     parts = {key: value for key, value in settings.items() if key not in ("name", "start")}
     rival = curate.mark_of(plan.config.curriculum.antagonist)
     about = {"family": name, "about": rule, "antagonist": rival, "plugins": config.sources(plan.config)}

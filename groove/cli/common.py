@@ -102,12 +102,8 @@ SHORTEST = 0.1
 """Seconds of compilation from which on a program is kept for the next start."""
 
 
-def cache() -> Path | None:
-    """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one.
-
-    Returns:
-        Where programs may be kept as they were traced, beside it; None where the user wants or can have no cache.
-    """
+def cache() -> None:
+    """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
     import jax
 
     from groove.host import user_cache
@@ -116,6 +112,3 @@ def cache() -> Path | None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):  # JAX's second has each start compile some anew
         jax.config.update("jax_persistent_cache_min_compile_time_secs", SHORTEST)
-    compiled = jax.config.values["jax_compilation_cache_dir"]
-    wanted = compiled and "://" not in compiled and jax.config.values["jax_enable_compilation_cache"]
-    return Path(compiled) / "traced" if wanted else None

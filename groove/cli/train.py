@@ -64,12 +64,10 @@ def run(words: list[str]) -> int:
     _join(words)
     may = trusted(words)
     options, settings, folder = _parse(words)
-    if _in_haste(options, settings):
-        host.hurry()
-    programs = cache()
+    cache()
     if options.resume is None:
         processes.by_first(lambda: _create(options, settings, folder, may))
-    results = _train(options, settings, folder, programs, may)
+    results = _train(options, settings, folder, may)
     processes.leave()
     if not processes.first():
         return 0 if results[0].finished else 130
@@ -83,17 +81,6 @@ def run(words: list[str]) -> int:
         for result in results:
             _finish(result, named=len(results) > 1)
     return 0
-
-
-def _in_haste(options: TrainOptions, settings: Config) -> bool:
-    """Whether XLA is to compile for CPUs in less time; where a run goes on, as it began. Never with other processes."""
-    from groove import host
-
-    if options.distributed:
-        return False
-    if options.resume:
-        return host.begun_in_haste(options.resume)
-    return config.in_haste(settings, options.devices or host.cpu_devices())
 
 
 def _join(words: list[str]) -> None:
@@ -134,13 +121,13 @@ def _create(options: TrainOptions, settings: Config, folder: Path, may: tuple[st
         host.create(settings, folder, announce=say, trusted=may)
 
 
-def _train(options: TrainOptions, settings: Config, folder: Path, programs: Path | None, may: tuple[str, ...]):
+def _train(options: TrainOptions, settings: Config, folder: Path, may: tuple[str, ...]):
     """The runs themselves; of several processes the first shows and logs how they get on."""
     from groove import host, processes, terminal
 
     folders, begun = host.folders_of(folder), time.perf_counter()
     count, debug = options.devices or None, options.debug
-    how: dict[str, Any] = {"device_count": count, "debug": debug, "programs": programs, "trusted": may}
+    how: dict[str, Any] = {"device_count": count, "debug": debug, "trusted": may}
     if not processes.first():
         return [host.train(folder, lambda rows: None, **how)]
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
-from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, in_haste, population, whole_lives
-from groove.config.files import computed, from_json, identity, load, plugins_of, save, versions_of
+from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, population, whole_lives
+from groove.config.files import from_json, identity, load, plugins_of, save, versions_of
 from groove.config.names import (
     ANTAGONISTS,
     GYMNAX,
@@ -70,12 +70,10 @@ __all__ = [
     "check_part",
     "check_sweep",
     "combinations",
-    "computed",
     "differing",
     "from_json",
     "generator_of",
     "identity",
-    "in_haste",
     "is_file",
     "is_plugged",
     "load",

@@ -103,11 +103,6 @@ def _check_strategy(name: str) -> None:
     check_name("strategy", name, STRATEGIES)
 
 
-def in_haste(config: Config, devices: int) -> bool:
-    """Whether a run is to be compiled in haste: only where its numbers need not be, to the bit, those of other devices."""
-    return config.hasty and devices == 1 and config.meta.method == "gradient" and not config.reproducible
-
-
 def _check_idle(config: Config) -> None:
     """Refuses fields that were changed to no effect: of the class's own value, and of the preset's, nobody is to blame.
 

@@ -22,11 +22,6 @@ def save(config: Config, path: Path, versions: Mapping[str, str]) -> None:
         file.write(f"{json.dumps(page, indent=2)}\n".encode())
 
 
-def computed(fields: Mapping[str, object]) -> dict[str, object]:
-    """The fields of a configuration that say what a run computes: all but how it is compiled."""
-    return {name: value for name, value in fields.items() if name != "hasty"}
-
-
 def identity(*several: Config) -> str:
     """A hash of all that decides what a run computes, its seed among it; of runs side by side, of all of them.
 
@@ -35,7 +30,7 @@ def identity(*several: Config) -> str:
         >>> len(config.identity(config.QUICK))
         64
     """
-    said = [computed(dataclasses.asdict(one)) for one in several]
+    said = [dataclasses.asdict(one) for one in several]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
@@ -78,7 +73,7 @@ def _texts(path: Path, found: object, name: str) -> dict[str, str]:
     return found
 
 
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible", "hasty")})
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible",)})
 """Fields that files of earlier versions lack: by default they mean what was so before. Read-only."""
 
 

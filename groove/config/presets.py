@@ -26,7 +26,6 @@ QUICK = Config(
     life=Life(updates=(50, 100), environments=8),
     meta=Meta(rate=1e-3, clip=0.5, decay=True, entropy=0.03),
     curriculum=Curriculum(capacity=200),
-    hasty=True,
 )
 """A small real run for two cores. Widths, learning rates and sizes are its own."""
 
@@ -76,7 +75,6 @@ TA_LPG_SMALL = dataclasses.replace(
     meta=Meta(method="evolution"),
     evolution=Evolution(rate=0.03, block=8),
     curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
-    hasty=False,
 )
 """TA-LPG by evolution for two cores. Sizes are its own; so is the learning rate: at 0.01 so few generations get nowhere."""
 
@@ -93,7 +91,6 @@ LPO_SMALL = dataclasses.replace(
     meta=Meta(method="evolution"),
     evolution=Evolution(sigma=0.04, rate=0.01, decay=0.99, block=8),
     curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
-    hasty=False,
 )
 """LPO for two cores: tables instead of pixels. Sizes and learning rates are its own; with agents of these rates a random
 drift does badly, so that there is something to learn. (At 5 on grids a newborn rule is as good as A2C already.)"""

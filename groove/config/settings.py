@@ -299,9 +299,6 @@ class Config:
     reproducible: bool = False
     """Let one device compute a meta-gradient in the blocks that 2, 4 or 8 would: the same numbers, in more time. Evolution's
     by mirrored pairs never depend on the number of devices."""
-    hasty: bool = False
-    """Compile a meta-gradient for one CPU device in half the time, partly by flags that `groove train` adds to XLA_FLAGS. No
-    effect where numbers must be those of several devices: there, under evolution and with `reproducible`."""
     grids: Grids = field(default_factory=Grids)
     bandits: Bandits = field(default_factory=Bandits)
     chains: Chains = field(default_factory=Chains)

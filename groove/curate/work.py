@@ -12,7 +12,7 @@ import jax
 
 from groove import build, curricula, curriculumfile, host
 from groove.base import Score
-from groove.config import Config, computed, sources
+from groove.config import Config, sources
 from groove.config.limits import MOST, MOST_TASKS, check_within
 from groove.critic import critic
 from groove.curate import candidates, selection
@@ -124,7 +124,7 @@ def _plan(settings: Curation, learner: Learner, source: str, versions: Mapping[s
     """What scores depend on; which tasks are kept in the end may still be decided otherwise."""
     later = ("keep", "size", "drawings", "start", "rule", "trusted")
     chosen = {name: value for name, value in dataclasses.asdict(settings).items() if name not in later}
-    config = computed(chosen.pop("config"))
+    config = chosen.pop("config")
     parts = {name: value for name, value in config.items() if name not in ("name", "rule", "meta", "evolution")}
     antagonist, parts_of_others = mark_of(settings.config.curriculum.antagonist), sources(settings.config)
     about = {"rule": learner.about, "antagonist": antagonist, "source": source}

@@ -128,7 +128,7 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
         "rule": settings.rule.kind,
         "run": path.resolve().parent.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "config": config.computed(dataclasses.asdict(settings)),
+        "config": dataclasses.asdict(settings),
     }
 
     def make(chapter: Chapter) -> UpdateRule:

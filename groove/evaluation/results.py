@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from groove.config import computed
 from levels.dataset import parquet
 from levels.files import whole
 
@@ -184,7 +183,7 @@ def training(about: str) -> str:
 
 def seedless(settings: Mapping[str, object]) -> str:
     """The configuration of a run without seed, name of the file it started from and way of compiling it, as JSON."""
-    same = computed(settings)
+    same = dict(settings)
     return json.dumps({**same, "seed": 0, "start": bool(same.get("start"))}, sort_keys=True)
 
 

@@ -7,7 +7,6 @@ from groove.host.folder import (
     SCHEDULES,
     START,
     assembled,
-    begun_in_haste,
     check_space,
     check_start,
     create,
@@ -21,7 +20,7 @@ from groove.host.folder import (
 )
 from groove.host.loop import NotFinite, Result, describe
 from groove.host.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
-from groove.host.process import InUse, cpu_devices, hurry, interruptible, locked, owned
+from groove.host.process import InUse, interruptible, locked, owned
 from groove.host.results import draw_walk, evaluate, plain, save_curriculum, save_rule, save_schedules
 from groove.host.training import train, train_together
 
@@ -38,10 +37,8 @@ __all__ = [
     "append_metrics",
     "assembled",
     "averaged",
-    "begun_in_haste",
     "check_space",
     "check_start",
-    "cpu_devices",
     "create",
     "create_together",
     "cut_metrics",
@@ -49,7 +46,6 @@ __all__ = [
     "draw_walk",
     "evaluate",
     "folders_of",
-    "hurry",
     "interruptible",
     "locked",
     "open_folder",

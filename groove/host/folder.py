@@ -19,7 +19,7 @@ from groove.config import Config, is_file
 from groove.host import latents, tasks
 from groove.host.files import write_bytes, write_text
 from groove.host.metrics import read_metrics
-from groove.host.process import LOCK, InUse, hurried, locked
+from groove.host.process import LOCK, InUse, locked
 from groove.library import check_trusted, config_of, load_rule
 from levels.files import DAMAGED, read_json
 
@@ -34,10 +34,8 @@ TOGETHER = "runs.json"
 """Names the folders of runs side by side, in the folder that holds them."""
 NO_SWEEP: Mapping[str, Sequence[float]] = MappingProxyType({})
 """Of runs that differ in their seeds alone."""
-XLA, HASTE = "XLA's code", "in haste"
-"""Among the surroundings of a run: how XLA compiles; and that it is in a hurry."""
 RANDOM = "JAX's random numbers"
-"""Among them too: of which generator."""
+"""Among the versions of a run: of which generator."""
 PACKAGES = (
     "groove-rl",
     "jax",
@@ -98,7 +96,7 @@ def create(
             write_bytes(tasks.file_of(folder, name), path.read_bytes())
         for name, path in known.items():
             write_bytes(latents.file_of(folder, name), path.read_bytes())
-        config.save(settings, folder / CONFIG, surroundings())
+        config.save(settings, folder / CONFIG, versions())
 
 
 def create_together(
@@ -281,7 +279,7 @@ def open_folder(folder: Path, *, trusted: tuple[str, ...] = ()) -> Config:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide what a run computes, and how JAX draws random numbers."""
+    """What decides a run beside its configuration, to the bit: versions of packages, and how JAX draws random numbers."""
     found = {RANDOM: _randomness()}
     for name in PACKAGES:
         try:
@@ -299,20 +297,9 @@ def _randomness() -> str:
     return ", ".join(filter(None, [*said, f"seeds plus {offset}" if offset else ""]))
 
 
-def surroundings() -> dict[str, str]:
-    """What decides, beside its configuration, what a run computes, to the bit: packages, and how XLA compiles for CPUs."""
-    return {**versions(), XLA: HASTE if hurried() and jax.default_backend() == "cpu" else "as usual"}
-
-
-def surroundings_of(folder: Path) -> dict[str, str]:
-    """Those in which a run began."""
-    said = config.plugins_of(folder / CONFIG) | config.versions_of(folder / CONFIG)
-    return {XLA: "as usual", RANDOM: "threefry2x32", **said}
-
-
-def begun_in_haste(folder: Path) -> bool:
-    """Whether a run, or runs side by side, began in a process that had called `hurry`, and so must go on in one."""
-    return surroundings_of(folders_of(folder)[0])[XLA] == HASTE
+def versions_of(folder: Path) -> dict[str, str]:
+    """Those with which a run began, of its plug-ins too."""
+    return config.plugins_of(folder / CONFIG) | config.versions_of(folder / CONFIG)
 
 
 def check_space(run: Run, folder: Path, *, runs: int = 1) -> None:

@@ -16,11 +16,10 @@ from jax.sharding import PartitionSpec as P
 from groove import checkpoint, config, devices, processes
 from groove.base import Info, Task
 from groove.build import Run, beside, remade
-from groove.host import faults, playing, traced
+from groove.host import faults, playing
 from groove.host.folder import begun, open_folder
 from groove.host.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.host.process import interruptible
-from groove.host.traced import Program
 from groove.trainer import SPECS, State, one_of, shared, spread
 
 LOOKED_AT = 64
@@ -52,28 +51,20 @@ class Loop:
         mesh: Mesh,
         *,
         debug: bool,
-        programs: Path | None = None,
         trusted: tuple[str, ...] = (),
     ):
-        """Args: home: Where checkpoints are; folders: of each run, `home` where there is one; programs: their place."""
-        self.programs, self.trusted = programs, trusted
-        self.run, self.home, self.folders, self.mesh, self.debug = run, home, folders, mesh, debug
+        """Args: home: Where checkpoints are; folders: of each run, `home` where there is one."""
+        self.run, self.home, self.folders, self.mesh = run, home, folders, mesh
+        self.debug, self.trusted = debug, trusted
         self.alone = tuple(folders) == (home,)
         self.settings = [open_folder(folder, trusted=trusted) for folder in folders]
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
         trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
-        hasty = config.in_haste(run.config, mesh.size)
-        how, once = devices.compiler_options(hasty=hasty), devices.compiler_options(hasty=hasty, once=True)
-        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)), compiler_options=how)
-        self.run_chunk = Program(trainer.chunk, "chunk", donate=not debug, options=how)
-        self.refresh = Program(lambda state: (trainer.refresh(state), {}), "refresh", donate=True, options=how)
-        self.describe = Program(
-            lambda state: (None, {**trainer.info(state), **self.described(trainer.tasks(state))}),
-            "describe",
-            donate=False,
-            options=once,  # it takes milliseconds
-        )
+        self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
+        self.run_chunk = jax.jit(trainer.chunk, donate_argnums=() if debug else 0)
+        self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
+        self.describe = jax.jit(lambda state: {**trainer.info(state), **self.described(trainer.tasks(state))})
         self.saved = -1
 
     def train(self, sinks: Sequence[Sink], announce: Callable[[str], None]) -> list[Result]:
@@ -143,12 +134,11 @@ class Loop:
         Args:
             begin: Makes the state to go on from, while Python traces these programs.
         """
-        place = traced.shelf(self.programs, self.settings, self.like) if self.programs and self.mesh.size == 1 else None
         # The longest first: while XLA simplifies the chunk, Python traces the rest.
         programs = (self.run_chunk, self.refresh, self.describe)
-        with traced.no_collection(), ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor() as pool:
             beginning = pool.submit(begin)
-            compiling = [pool.submit(one.trace(self.like, place)) for one in programs]
+            compiling = [pool.submit(one.lower(self.like).compile) for one in programs]  # kept by the jitted functions
             for one in compiling:
                 one.result()  # raises what the compiler did
             return beginning.result()
@@ -162,10 +152,10 @@ class Loop:
         """The meta-steps of one chunk, checked, logged, saved if it is time, and shown; and the refresh behind them."""
         clock, first, before = time.perf_counter(), int(state.step), state  # the clock first: the step waits for a refresh
         state, info = self.run_chunk(before)
-        rows = self.rows(first, jax.device_get({**self.describe(state)[1], **info}))
+        rows = self.rows(first, jax.device_get({**self.describe(state), **info}))
         for place, own in enumerate(rows):
             self.check(own, place, before, state)
-        state = self.refresh(state)[0]  # goes on while rows are written and shown
+        state = self.refresh(state)  # goes on while rows are written and shown
         seconds = time.perf_counter() - clock
         for own in rows:
             own[-1] = {**own[-1], "chunk_seconds": seconds}

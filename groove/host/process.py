@@ -1,8 +1,6 @@
-"""A process that works alone on its files, stops when it is asked to, and may be in a hurry."""
+"""A process that works alone on its files, and stops when it is asked to."""
 
 import importlib
-import os
-import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,17 +8,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-import jax
-
 from groove import processes
 
 LOCK = ".lock"
 """Of a run folder: held by the process that makes it or runs in it."""
-HURRY = (
-    "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling,xla_cpu_disable_slp_vectorizer,"
-    "xla_cpu_small_while_loop_byte_threshold=8000000"
-)
-"""Flags with which XLA compiles in less time for CPUs: loops are not unrolled, and small ones are one function."""
 
 
 def _module(name: str) -> ModuleType | None:
@@ -97,36 +88,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     finally:
         for kind in kinds:
             signal.signal(kind, before[kind])
-
-
-def hurry() -> None:
-    """Has XLA compile all that this process computes in less time, unless JAX computes already.
-
-    Small programs run as fast for it; agents' lives in large ones, and what evolution computes, need more time.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    of_a_file = bool(flags) and not flags.lstrip().startswith("-")  # then XLA takes them for its name
-    if not (hurried() or of_a_file or _begun()):
-        os.environ["XLA_FLAGS"] = f"{HURRY} {flags}".strip()  # a person's own flags come last, and so count
-
-
-def hurried() -> bool:
-    """Whether XLA's flags are those of `hurry`."""
-    return HURRY in os.environ.get("XLA_FLAGS", "")
-
-
-def cpu_devices() -> int:
-    """How many CPU devices JAX is told to make of this process's cores, before it does; usually 1."""
-    said = re.findall(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    return max(jax.config.values["jax_num_cpu_devices"], *map(int, said[-1:]), 1)
-
-
-def _begun() -> bool:
-    """Whether JAX has begun to compute, so that XLA's flags are read: then it refuses another number of CPU devices."""
-    number = jax.config.values["jax_num_cpu_devices"]
-    try:
-        jax.config.update("jax_num_cpu_devices", number + 1)
-    except RuntimeError:
-        return True
-    jax.config.update("jax_num_cpu_devices", number)
-    return False

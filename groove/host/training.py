@@ -16,8 +16,8 @@ from groove.host.folder import (
     check_space,
     folders_of,
     open_folder,
-    surroundings,
-    surroundings_of,
+    versions,
+    versions_of,
 )
 from groove.host.loop import Loop, Result
 from groove.host.metrics import Sink
@@ -32,7 +32,6 @@ def train(
     announce: Callable[[str], None] = lambda text: None,
     device_count: int | None = None,
     debug: bool = False,
-    programs: Path | None = None,
     trusted: tuple[str, ...] = (),
 ) -> Result:
     """Runs, or goes on with, the run of `folder` until it is done or interrupted.
@@ -47,7 +46,6 @@ def train(
             number.
         debug: Whether to keep what is needed to say which operation was the first to make NaN: twice the memory for agents,
             and minutes when it happens.
-        programs: A folder in which what is traced is kept for the next start; None to trace at every start.
         trusted: Plug-ins of the form package.module:object that the folder may name, see `open_folder`.
 
     Raises:
@@ -63,7 +61,7 @@ def train(
         run = assembled(folder, new=not begun(folder), trusted=trusted)
         processes.by_first(lambda: check_space(run, folder))
         mesh = mesh_of(settings, device_count, announce)
-        loop = Loop(run, folder, (folder,), mesh, debug=debug, programs=programs, trusted=trusted)
+        loop = Loop(run, folder, (folder,), mesh, debug=debug, trusted=trusted)
         return loop.train((sink,), announce)[0]
 
 
@@ -74,7 +72,6 @@ def train_together(
     announce: Callable[[str], None] = lambda text: None,
     device_count: int | None = None,
     debug: bool = False,
-    programs: Path | None = None,
     trusted: tuple[str, ...] = (),
 ) -> list[Result]:
     """Runs, or goes on with, several runs that differ in their seeds and in numbers, as one program.
@@ -86,7 +83,6 @@ def train_together(
         announce: As of `train`.
         device_count: How many devices share out the runs; by default as many as can. It must divide their number.
         debug: As of `train`.
-        programs: As of `train`.
         trusted: As of `train`.
 
     Raises:
@@ -113,7 +109,7 @@ def train_together(
         run = assembled(folders[0], new=not begun(folder), trusted=trusted)
         check_space(run, folder, runs=len(folders))
         mesh = devices.mesh(count, RUNS)
-        loop = Loop(run, folder, folders, mesh, debug=debug, programs=programs, trusted=trusted)
+        loop = Loop(run, folder, folders, mesh, debug=debug, trusted=trusted)
         return loop.train(sinks, announce)
 
 
@@ -163,7 +159,7 @@ def mesh_of(settings: Config, wanted: int | None, announce: Callable[[str], None
 
 def _announce_changes(folder: Path, settings: Config, announce: Callable[[str], None]) -> None:
     """Says what is not as it was when the run began, such as packages: then it may not go on bit for bit."""
-    before, now = surroundings_of(folder), surroundings()
+    before, now = versions_of(folder), versions()
     for parts in sources(settings).values():
         now = {**parts, **now}
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before.get(name, now[name]) != now[name]]

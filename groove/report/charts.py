@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from groove.config import DEEP_GA, PRESETS, Config, Curriculum, computed, population, whole_lives
+from groove.config import DEEP_GA, PRESETS, Config, Curriculum, population, whole_lives
 from groove.config.idle import uses_adam
 from groove.config.presets import OURS, PROVENANCE
 from groove.protocols import Row
@@ -103,7 +103,7 @@ def _changed(config: Config) -> tuple[str, ...]:
         }
         return {name: value for name, value in tree.items() if not isinstance(value, dict)} | inner
 
-    now, began = (flat(computed(dataclasses.asdict(one))) for one in (config, PRESETS[config.name]))
+    now, began = (flat(dataclasses.asdict(one)) for one in (config, PRESETS[config.name]))
     return tuple(name for name in now if now[name] != began[name] and name != "seed")
 
 

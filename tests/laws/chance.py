@@ -33,7 +33,7 @@ def used(program: Callable, *arguments, seed: int = 0, jit: bool = True) -> list
 @functools.cache
 def compiled(program: Callable) -> Callable:
     """The compiled program, in less time than usual: such programs run once, and the cache on disk does not keep them."""
-    return jax.jit(program, compiler_options=devices.compiler_options(hasty=True, once=True))
+    return jax.jit(program, compiler_options=devices.options_for_one_call())
 
 
 def assert_used_once(rows: list[tuple[str, tuple[int, ...]]], *, most: int = 1) -> None:
