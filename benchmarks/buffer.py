@@ -14,9 +14,8 @@ jax.tree_map = jax.tree.map  # type: ignore[attr-defined]
 from jaxued.level_sampler import LevelSampler  # noqa: E402
 
 from benchmarks.timing import interleaved  # noqa: E402
-from groove import buffer  # noqa: E402
 from groove.base import Origin, Task  # noqa: E402
-from groove.curricula import rank  # noqa: E402
+from groove.curricula import buffer, rank  # noqa: E402
 from groove.curricula.prioritised import replay_distribution  # noqa: E402
 from levels.gridworld import gridworld  # noqa: E402
 

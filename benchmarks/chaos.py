@@ -28,7 +28,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from groove import checkpoint, config, host
+from groove import config, runs
+from groove.files import checkpoint
 
 CHUNK = 20
 PAUSE = 0.5
@@ -252,9 +253,9 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 
 def same_states(folder: Path, other: Path) -> bool:
     """Whether the newest checkpoints of two runs hold the same step and, bit for bit, the same arrays."""
-    like = jax.eval_shape(host.assembled(folder).trainer.init, jax.random.key(0))
+    like = jax.eval_shape(runs.assembled(folder).trainer.init, jax.random.key(0))
     (step, state), (other_step, other_state) = (
-        checkpoint.restore(one / "checkpoints", like, run=config.identity(host.open_folder(one))) for one in (folder, other)
+        checkpoint.restore(one / "checkpoints", like, run=config.identity(runs.open_folder(one))) for one in (folder, other)
     )
 
     def content(leaf: jax.Array) -> bytes:
@@ -269,7 +270,7 @@ def first_difference(folder: Path, other: Path) -> str:
     """Where two runs logged something else, but for what depends on the clock; "" if nowhere."""
 
     def rows(one: Path) -> list[dict[str, float | None]]:
-        found = host.read_metrics(one / "metrics.jsonl")
+        found = runs.read_metrics(one / "metrics.jsonl")
         return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
 
     some, others = rows(folder), rows(other)

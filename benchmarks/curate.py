@@ -15,11 +15,11 @@ import jax
 import numpy as np
 
 from benchmarks.timing import interleaved
-from groove import build, curate, curricula
+from groove import assembly, curate, curricula
 from groove.base import Theta
 from groove.config import QUICK, Config
 from groove.curate.rating import rater
-from groove.curriculumfile import Rows
+from groove.files.curriculumfile import Rows
 
 CONFIG = dataclasses.replace(QUICK, life=dataclasses.replace(QUICK.life, updates=(10, 100)))
 TASKS, BLOCK, ROUNDS = 128, 32, 5
@@ -28,9 +28,9 @@ TASKS, BLOCK, ROUNDS = 128, 32, 5
 def measure(config: Config, *, tasks: int, block: int, rounds: int) -> dict[str, float]:
     """The figures of the module's docstring, for the first family of a configuration."""
     name = config.families[0]
-    family = build.family(config, name)
-    rule = build.antagonist(config, family.environment.spec, name)
-    life, score = build.life_of(config, family, rule), build.score_of(config, family, rule)
+    family = assembly.family(config, name)
+    rule = assembly.antagonist(config, family.environment.spec, name)
+    life, score = assembly.life_of(config, family, rule), assembly.score_of(config, family, rule)
     rows = curate.sampled(jax.random.key(0), family, curricula.log_uniform(*config.life.updates), count=tasks)
     rate, theta = jax.jit(jax.vmap(rater(life, score), (None, 0, None, 0, 0))), rule.init(jax.random.key(0))
     order = np.argsort(rows.lifetime, kind="stable")

@@ -26,9 +26,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from groove import config, host, protocols
+from groove import config, protocols, runs
+from groove.assembly import Run, build
 from groove.base import Theta
-from groove.build import Run, build
 from groove.config import QUICK, Config, Curriculum
 from groove.statistics import clustered_bootstrap
 
@@ -81,11 +81,11 @@ def say(folder: Path, text: str) -> None:
 def run(folder: Path, method: str, seed: int) -> None:
     """One run, or the rest of it, and its judgement."""
     if not (folder / "config.json").exists():
-        host.create(settings_of(method, seed), folder, announce=lambda text: say(folder, text))
-    result = host.train(folder, lambda rows: None, announce=lambda text: say(folder, text))
+        runs.create(settings_of(method, seed), folder, announce=lambda text: say(folder, text))
+    result = runs.train(folder, lambda rows: None, announce=lambda text: say(folder, text))
     if not result.finished:
         raise KeyboardInterrupt
-    host.save_curriculum(result)
+    runs.save_curriculum(result)
     found = judge(result.run, result.run.trainer.theta(result.state), seed)
     (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
     say(folder, str({name: round(float(np.mean(values)), 3) for name, values in found.items()}))
@@ -101,7 +101,7 @@ class Runner:
     """A run that goes on chunk by chunk, timed."""
 
     def __init__(self, folder: Path):
-        trainer = host.assembled(folder, new=True).trainer
+        trainer = runs.assembled(folder, new=True).trainer
         self.chunk = jax.jit(trainer.chunk, donate_argnums=0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
         self.state = jax.jit(trainer.init)(jax.random.key(0))
@@ -124,7 +124,7 @@ def costs(base: Path, methods: list[str]) -> dict[str, float]:
     for method in dict.fromkeys(("uniform", *methods)):
         folder = base / f"cost-{method}"
         if not folder.exists():
-            host.create(settings_of(method), folder, announce=lambda text, folder=folder: say(folder, text))
+            runs.create(settings_of(method), folder, announce=lambda text, folder=folder: say(folder, text))
         runners[method] = Runner(folder)
     for runner in runners.values():
         for _ in range(FILLING):

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 
 from benchmarks.products import forward_flops, large_product
 from benchmarks.timing import interleaved
-from groove import build, evaluate, protocols
+from groove import assembly, protocols
 from groove.base import Outcome, UpdateRule
 from groove.config import LPG
 from groove.evaluation.work import agents_at_once, together, workers
-from groove.lifetime import exact, lifetime
+from groove.lifetime import evaluate, exact, lifetime
 from groove.protocols import PROTOCOLS
 from levels.base import Level, words
 from levels.suites import SUITES, Chapter, chapters
@@ -109,7 +109,7 @@ def main() -> None:
     settings = dataclasses.replace(
         LPG, members=(agents,), life=dataclasses.replace(LPG.life, environments=ENVIRONMENTS, steps=STEPS)
     )
-    rules = {"a2c": a2c, "lpg": build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))}
+    rules = {"a2c": a2c, "lpg": assembly.learned_rule(settings, spec, assembly.architecture(settings, spec, "gridworld"))}
     multiply, product_flops = large_product()
     bares = list(itertools.product(BARE, {1, workers()}))
     contestants = {

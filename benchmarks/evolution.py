@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from benchmarks.products import forward_flops, large_product
-from groove.build import Run, build
+from groove.assembly import Run, build
 from groove.config import TA_LPG, Config
 from groove.meta import evolution, strategies
 from groove.trainer import State, Trainer, trainer

@@ -25,10 +25,11 @@ import numpy as np
 
 from benchmarks import horizons
 from benchmarks.horizons import BASE, CHOICE_SEED, GRADIENT, REFINED, TRAINED
-from groove import config, host, protocols, schedules
+from groove import config, protocols, runs
+from groove.assembly import Run
 from groove.base import Theta
-from groove.build import Run
 from groove.config import Config
+from groove.lifetime import schedules
 
 SEEDS = range(2)
 GENERATIONS = 100
@@ -66,11 +67,11 @@ def run(base: Path, method: str, seed: int) -> None:
     if method == "gradient-then-evolution":
         settings = dataclasses.replace(settings, start=str(base / f"gradient-{seed}"))
     if not (folder / "config.json").exists():
-        host.create(settings, folder)
-    result = host.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
+        runs.create(settings, folder)
+    result = runs.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
     if not result.finished:
         raise KeyboardInterrupt
-    host.save_rule(result)
+    runs.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = horizons.judge_of(METHODS[method], CHOICE_SEED)(seed, theta)
     page = {"returns": {h: round(float(np.mean(found[h])), 4) for h in TRAINED}, **changes(result.run, theta)}

@@ -31,10 +31,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import agents, build, config, evaluate, host, rules
+from groove import assembly, config, rules, runs
 from groove.base import Theta, UpdateRule
 from groove.config import Config, Curriculum, Evolution, Grids, Life, Meta, Rule
-from groove.lifetime import lifetime
+from groove.lifetime import evaluate, lifetime
+from groove.nets import agents
 from groove.protocols import held_out_levels
 from groove.statistics import clustered_bootstrap
 from levels.base import Level
@@ -85,8 +86,8 @@ class Judge:
     """What newborn agents of a rule reach at each lifetime, by exact returns on fixed levels."""
 
     def __init__(self, rule: UpdateRule, settings: Config, levels: Level):
-        family = build.family(settings, "gridworld")
-        exact = build.measure(settings, family, rule, exactly=True)
+        family = assembly.family(settings, "gridworld")
+        exact = assembly.measure(settings, family, rule, exactly=True)
         life = lifetime(
             rule, family.environment, steps=settings.life.steps, environments=settings.life.environments, evaluate=exact
         )
@@ -105,14 +106,14 @@ class Judge:
 
 @cache
 def levels(seed: int = JUDGEMENT_SEED) -> Level:
-    return held_out_levels(build.family(BASE, "gridworld"), TASKS, seed=seed)
+    return held_out_levels(assembly.family(BASE, "gridworld"), TASKS, seed=seed)
 
 
 @cache
 def judge_of(settings: Config, seed: int = JUDGEMENT_SEED) -> Judge:
     """Of rules by one configuration."""
-    spec = build.family(settings, "gridworld").environment.spec
-    learned = build.learned_rule(settings, spec, build.architecture(settings, spec, "gridworld"))
+    spec = assembly.family(settings, "gridworld").environment.spec
+    learned = assembly.learned_rule(settings, spec, assembly.architecture(settings, spec, "gridworld"))
     return Judge(learned, settings, levels(seed))
 
 
@@ -122,11 +123,11 @@ def run(folder: Path, method: str, seed: int) -> None:
     if method == "ta-lpg-refined":
         settings = dataclasses.replace(settings, start=str(better_start(folder.parent, seed)))
     if not (folder / "config.json").exists():
-        host.create(settings, folder)
-    result = host.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
+        runs.create(settings, folder)
+    result = runs.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
     if not result.finished:
         raise KeyboardInterrupt
-    host.save_rule(result)
+    runs.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = judge_of(METHODS[method])(seed, theta)
     (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")
@@ -141,7 +142,7 @@ def better_start(base: Path, seed: int) -> Path:
             run(folder, method, own)
 
     def worth(folder: Path) -> float:
-        found = judge_of(BASE, CHOICE_SEED)(0, host.theta_of(folder / host.RULE, BASE))
+        found = judge_of(BASE, CHOICE_SEED)(0, runs.theta_of(folder / runs.RULE, BASE))
         return sum(float(np.mean(found[h])) for h in TRAINED)
 
     return max(folders, key=worth)
@@ -149,7 +150,7 @@ def better_start(base: Path, seed: int) -> Path:
 
 def tuned_a2c(folder: Path) -> None:
     """A2C with the learning rate and the entropy weight that suit each lifetime best, on other levels."""
-    spec = build.family(BASE, "gridworld").environment.spec
+    spec = assembly.family(BASE, "gridworld").environment.spec
 
     def rule(rate: float, weight: float) -> UpdateRule:
         return rules.a2c(spec, agents.tabular(actor_rate=rate), entropy_weight=weight)
@@ -166,7 +167,7 @@ def tuned_a2c(folder: Path) -> None:
 
 
 def optimum() -> float:
-    family = build.family(BASE, "gridworld")
+    family = assembly.family(BASE, "gridworld")
     return float(jnp.mean(jax.jit(lambda found: evaluate.optima(family, found))(levels())))
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 
 from groove.config import GROOVE
-from groove.cost import compiled_bytes
+from groove.runs.cost import compiled_bytes
 
 
 def main() -> None:

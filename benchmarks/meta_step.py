@@ -15,7 +15,7 @@ import jax
 
 from benchmarks.products import forward_flops, large_product
 from benchmarks.timing import interleaved
-from groove.build import build
+from groove.assembly import build
 from groove.config import LPG, Config
 
 CONFIG = dataclasses.replace(

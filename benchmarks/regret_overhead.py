@@ -15,7 +15,7 @@ import time
 
 import jax
 
-from groove.build import build
+from groove.assembly import build
 from groove.config import GROOVE, Config
 
 CONFIG = dataclasses.replace(

@@ -33,9 +33,9 @@ from jax.sharding import AbstractMesh
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.products import forward_flops
-from groove import devices
-from groove.build import build, life_of
+from groove.assembly import build, life_of
 from groove.config import GROOVE, Config
+from groove.parallel import devices
 from groove.trainer import SPECS, State
 
 FLOPS = {"float32": 67e12, "tf32": 494.7e12, "bf16": 989e12}

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import two_processes
 from benchmarks.timing import interleaved
-from groove.build import build
+from groove.assembly import build
 from groove.config import GROOVE, Config
 from groove.curricula.prioritised import Prioritised
 from groove.report.figures import COLOURS, Picture, canvases, finished, save

@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from groove import config, host
+from groove import config, runs
 
 WARMING = 120.0
 KINDS = ("host_megabytes", "live_megabytes", "seconds_per_step", "checkpoint_megabytes")
@@ -35,7 +35,7 @@ def main(minutes: float) -> None:
     seen: list[tuple[float, ...]] = []
     with tempfile.TemporaryDirectory() as place:
         folder, begun = Path(place) / "run", time.perf_counter()
-        host.create(settings, folder)
+        runs.create(settings, folder)
 
         def sink(rows):
             passed = time.perf_counter() - begun
@@ -45,7 +45,7 @@ def main(minutes: float) -> None:
                 raise KeyboardInterrupt
 
         try:
-            done = host.train(folder, sink).finished
+            done = runs.train(folder, sink).finished
         except KeyboardInterrupt:
             done = False
     assert not done

@@ -11,7 +11,7 @@ import json
 import jax
 import numpy as np
 
-from groove import build, protocols
+from groove import assembly, protocols
 from groove.config import QUICK, Config
 from groove.statistics import interquartile_mean
 
@@ -22,8 +22,8 @@ SIZES = protocols.Protocol(tasks=48, agents=4, lifetime=QUICK.life.updates[1])
 
 
 def measure(config: Config, name: str) -> float:
-    family = build.family(config, name)
-    rule = build.antagonist(config, family.environment.spec, name)
+    family = assembly.family(config, name)
+    rule = assembly.antagonist(config, family.environment.spec, name)
     levels = protocols.held_out_levels(family, SIZES.tasks, seed=TUNING_SEED)
     returns = protocols.assessment(config, family, rule, levels, SIZES)(jax.random.key(TUNING_SEED), ())
     return float(interquartile_mean(np.nan_to_num(returns, nan=-np.inf)))  # what diverged is the worst

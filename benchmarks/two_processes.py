@@ -18,9 +18,10 @@ from contextlib import ExitStack, contextmanager
 import jax
 
 from benchmarks.timing import interleaved
-from groove import config, devices, processes
-from groove.build import build
+from groove import config
+from groove.assembly import build
 from groove.config import Config
+from groove.parallel import devices, processes
 from groove.trainer import shared
 
 FIRST, SECOND = (sorted(os.sched_getaffinity(0)) * 2)[:2]

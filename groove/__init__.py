@@ -1,30 +1,71 @@
 """groove: generates curricula of reinforcement-learning tasks and meta-learns algorithms on them.
 
-The parts are functions in NamedTuples (see `groove.base`); levels and their families live in the package `levels`.
+The parts are functions in NamedTuples (see `groove.base`); levels and their families live in the package `levels`. Rooms
+and names load when they are asked for, so that `import groove` is light.
 """
 
-from groove import (
-    agents,
-    audit,
-    build,
-    config,
-    curate,
-    curricula,
-    curriculumfile,
-    differences,
-    evaluate,
-    host,
-    lifetime,
-    meta,
-    rules,
-    scores,
-    statistics,
-    trainer,
+import importlib
+from importlib import metadata
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from groove import (
+        analysis,
+        assembly,
+        config,
+        curate,
+        curricula,
+        evaluation,
+        files,
+        lifetime,
+        meta,
+        nets,
+        protocols,
+        rules,
+        runs,
+        scores,
+        statistics,
+        trainer,
+    )
+    from groove.base import Clock, Curriculum, MetaOptimizer, Outcome, Rollout, Score, Source, Task, UpdateRule
+    from groove.files.library import load_rule
+    from groove.lifetime import Lifetime
+    from groove.trainer import Trainer
+
+ROOMS = (
+    "analysis",
+    "assembly",
+    "base",
+    "config",
+    "curate",
+    "curricula",
+    "evaluation",
+    "files",
+    "lifetime",
+    "meta",
+    "nets",
+    "parallel",
+    "protocols",
+    "report",
+    "rules",
+    "runs",
+    "scores",
+    "statistics",
+    "trainer",
 )
-from groove.base import Clock, Curriculum, MetaOptimizer, Outcome, Rollout, Score, Source, Task, UpdateRule
-from groove.library import load_rule
-from groove.lifetime import Lifetime
-from groove.trainer import Trainer
+NAMES = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("Clock", "Curriculum", "MetaOptimizer", "Outcome", "Rollout", "Score", "Source", "Task", "UpdateRule"),
+            "groove.base",
+        ),
+        "Lifetime": "groove.lifetime",
+        "Trainer": "groove.trainer",
+        "load_rule": "groove.files.library",
+    }
+)
+"""Where the public names are. Read-only."""
 
 __all__ = [
     "Clock",
@@ -38,21 +79,37 @@ __all__ = [
     "Task",
     "Trainer",
     "UpdateRule",
-    "agents",
-    "audit",
-    "build",
+    "__version__",
+    "analysis",
+    "assembly",
     "config",
     "curate",
     "curricula",
-    "curriculumfile",
-    "differences",
-    "evaluate",
-    "host",
+    "evaluation",
+    "files",
     "lifetime",
     "load_rule",
     "meta",
+    "nets",
+    "protocols",
     "rules",
+    "runs",
     "scores",
     "statistics",
     "trainer",
 ]
+
+__version__: str = metadata.version("groove-rl")
+
+
+def __getattr__(name: str) -> object:
+    """A room or a public name, loaded now."""
+    if name in ROOMS:
+        return importlib.import_module(f"groove.{name}")
+    if name in NAMES:
+        return getattr(importlib.import_module(NAMES[name]), name)
+    raise AttributeError(f"module 'groove' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

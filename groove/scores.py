@@ -127,7 +127,7 @@ def learning_progress(random: Lifetime) -> Score:
 def l1_value_loss() -> Score:
     """Mean |A_t| over the steps of episodes, A by GAE: how wrong the value function is (PLR, Jiang et al. 2021).
 
-    Needs outcomes with signals, see `groove.signals`.
+    Needs outcomes with signals, see `groove.lifetime.signals`.
     """
     return _of_signals(lambda signals: signals.advantage_size)
 
@@ -135,7 +135,7 @@ def l1_value_loss() -> Score:
 def positive_value_loss() -> Score:
     """Mean max(A_t, 0) over the steps of episodes, A by GAE (robust PLR, Jiang et al. 2021b, arXiv 2110.02439).
 
-    Needs outcomes with signals, see `groove.signals`.
+    Needs outcomes with signals, see `groove.lifetime.signals`.
     """
     return _of_signals(lambda signals: signals.advantage_gain)
 
@@ -143,7 +143,7 @@ def positive_value_loss() -> Score:
 def maximum_monte_carlo() -> Score:
     """MaxMC: the mean over steps of (best return ever on the task - V(s_t)) (Jiang et al. 2021b, arXiv 2110.02439).
 
-    V is discounted and the return is not, as in the authors' work. Needs outcomes with signals, see `groove.signals`.
+    V is discounted and the return is not, as in the authors' work. Needs outcomes with signals (`groove.lifetime.signals`).
     """
 
     def score(outcome, reference, memory):
@@ -157,7 +157,7 @@ def maximum_monte_carlo() -> Score:
 def learnability() -> Score:
     """The variance p (1 - p) of success, p the share of episodes that do (SFL, Rutherford et al. 2024, arXiv 2408.15099).
 
-    Needs outcomes with signals, see `groove.signals`, and a family that says what success is.
+    Needs outcomes with signals, see `groove.lifetime.signals`, and a family that says what success is.
     """
     return _of_signals(lambda signals: signals.success * (1.0 - signals.success))
 
@@ -171,7 +171,7 @@ def _of_signals(measure: Callable[[Signals], jax.Array]) -> Score:
 
 def _signals_of(outcome: Outcome) -> Signals:
     if not isinstance(outcome.signals, Signals):
-        raise ValueError("this score needs outcomes with signals: lives must evaluate by groove.signals.observed.")
+        raise ValueError("this score needs outcomes with signals: lives must evaluate by groove.lifetime.signals.observed.")
     return outcome.signals
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from groove import devices
 from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
-from groove.ranges import has_nan
-from groove.rows import choose
+from groove.base.ranges import has_nan
+from groove.base.trees import choose
+from groove.parallel import devices
 
 
 class Class(NamedTuple):

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import evaluate
-from groove.build import build
+from groove.assembly import build
 from groove.config import Config, check
+from groove.lifetime import evaluate
 from groove.protocols import held_out_levels
 
 

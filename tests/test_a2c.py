@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import agents
 from groove.base import Clock, Rollout
-from groove.categorical import entropy, log_probability
 from groove.lifetime import exact, lifetime
+from groove.nets import agents
+from groove.nets.categorical import entropy, log_probability
 from groove.rules import a2c
 from groove.rules.a2c import policy_slope
 from levels.bandit import BanditLevel, bernoulli_bandit

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from groove import agents
+from groove.nets import agents
 from levels.base import Array, Discrete, Spec
 
 TABLE = Spec(Discrete(6), time=True, actions=3, episode_limit=9, noise=0, reset_noise=0)

@@ -12,8 +12,12 @@ import pytest
 from PIL import Image
 from test_report import SETTINGS, Page, complete, course, fill, tables
 
-from groove import build, cli, host, report, rulefile, schedules
+from groove import assembly, cli, runs
+from groove.files import rulefile
+from groove.files.writing import write_text
+from groove.lifetime import schedules
 from groove.report import ages
+from groove.report import page as reports
 from groove.rules import horizon
 
 assert complete  # the fixture
@@ -48,7 +52,7 @@ def test_lpgs_page_shows_courses_and_answers(complete: Path):
 
 
 def test_lpos_page_shows_courses_and_drifts(tmp_path: Path):
-    page = report.write(fill(tmp_path / "run", "schedules", settings=LPO))
+    page = reports.write(fill(tmp_path / "run", "schedules", settings=LPO))
     found = shown(Page(page))
     (alt,) = [alt for alt in found if alt.startswith("Drift functions")]
     for name in ("LPO at n/N = 0:", "LPO at n/N = 0.5:", "LPO at n/N = 1:", "PPO: 0.3", "DPO: 0.0102"):
@@ -69,8 +73,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch, found: ages.Schedules):
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e4])
 def test_drifts_can_be_told_apart_whatever_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: float):
     """In every chart the learned curves and the others each fill a tenth of the height, or are 0 throughout."""
-    tables(tmp_path / host.SCHEDULES, LPO, scale)
-    (figure,) = drawn(monkeypatch, ages.read(tmp_path / host.SCHEDULES)._replace(courses={}, responses={}))
+    tables(tmp_path / runs.SCHEDULES, LPO, scale)
+    (figure,) = drawn(monkeypatch, ages.read(tmp_path / runs.SCHEDULES)._replace(courses={}, responses={}))
     for axes in figure.axes:
         low, high = axes.transAxes.inverted().transform(axes.transData.transform([(1, y) for y in axes.get_ylim()]))[:, 1]
         assert (round(low), round(high)) == (0, 1)
@@ -86,8 +90,8 @@ def test_drifts_can_be_told_apart_whatever_their_size(tmp_path: Path, monkeypatc
 def test_every_chart_has_its_unit_and_lines_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found = {}
     for settings in (SETTINGS, LPO):
-        tables(tmp_path / host.SCHEDULES, settings)
-        for figure in drawn(monkeypatch, ages.read(tmp_path / host.SCHEDULES)):
+        tables(tmp_path / runs.SCHEDULES, settings)
+        for figure in drawn(monkeypatch, ages.read(tmp_path / runs.SCHEDULES)):
             found |= {axes.get_title(loc="left"): (axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes}
             assert len(figure.legends) == 1 and not any(axes.get_legend() for axes in figure.axes)
             names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -118,13 +122,13 @@ def test_captions_say_which_lives_were_trained_on(complete: Path):
 
 
 def test_schedules_of_before_there_were_errors_have_no_bands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    tables(tmp_path / host.SCHEDULES, LPO)
-    bands = [len(axes.collections) for axes in drawn(monkeypatch, ages.read(tmp_path / host.SCHEDULES))[0].axes]
-    page = json.loads((tmp_path / host.SCHEDULES).read_text())
+    tables(tmp_path / runs.SCHEDULES, LPO)
+    bands = [len(axes.collections) for axes in drawn(monkeypatch, ages.read(tmp_path / runs.SCHEDULES))[0].axes]
+    page = json.loads((tmp_path / runs.SCHEDULES).read_text())
     old = [{name: x for name, x in row.items() if not name.endswith("error")} for row in page["courses"]["gridworld"]]
     drifts = [{name: x for name, x in row.items() if name != "lifetime"} for row in page["drifts"]]
-    host.write_text(tmp_path / host.SCHEDULES, json.dumps({**page, "courses": {"gridworld": old}, "drifts": drifts}))
-    found = ages.read(tmp_path / host.SCHEDULES)
+    write_text(tmp_path / runs.SCHEDULES, json.dumps({**page, "courses": {"gridworld": old}, "drifts": drifts}))
+    found = ages.read(tmp_path / runs.SCHEDULES)
     assert np.isnan(found.courses["gridworld"][0].return_error).all() and found.trained is None and bands == [2, 2, 2]
     assert not any(word in picture.caption for picture in ages.pictures(found) for word in ("Shaded", "was trained"))
 
@@ -141,8 +145,8 @@ def test_drifts_that_know_n_say_so():
 
 def test_schedules_come_back_from_their_file(tmp_path: Path):
     """Every number, and NaN where one was not finite or a drift does not know the age."""
-    tables(tmp_path / host.SCHEDULES, LPO)
-    found = ages.read(tmp_path / host.SCHEDULES)
+    tables(tmp_path / runs.SCHEDULES, LPO)
+    found = ages.read(tmp_path / runs.SCHEDULES)
     want = course(16)
     got = found.courses["gridworld"][1]
     assert got.lifetime == 16 and np.isnan(got.step[0]) and np.array_equal(got.step[1:], want.step[1:])
@@ -152,8 +156,8 @@ def test_schedules_come_back_from_their_file(tmp_path: Path):
     theta = {"hidden": jnp.ones((16, 2)), "output": jnp.ones((2, 1))}
     for row, other in zip(found.drifts, schedules.drifts(theta, horizon.fraction, lifetime=10), strict=True):
         assert np.array_equal(row.value, other.value) and np.array_equal(row.slope, other.slope)
-    tables(tmp_path / host.SCHEDULES)
-    assert ages.read(tmp_path / host.SCHEDULES).responses["gridworld"][1].pi_hat.tolist() == (
+    tables(tmp_path / runs.SCHEDULES)
+    assert ages.read(tmp_path / runs.SCHEDULES).responses["gridworld"][1].pi_hat.tolist() == (
         (0.2 - 0.1 * np.linspace(0, 0.9, 4)).tolist()
     )
 
@@ -188,17 +192,17 @@ def damage(page: dict, *path: str | int, value: object) -> str:
 )
 def test_damaged_schedules_are_named(tmp_path: Path, path: tuple[str | int, ...], value: object):
     folder = fill(tmp_path / "run", "schedules")
-    file = folder / host.SCHEDULES
+    file = folder / runs.SCHEDULES
     file.write_text(damage(json.loads(file.read_text()), *path, value=value))
     with pytest.raises(ValueError, match=r"^schedules.json is damaged \("):
         ages.read(file)
-    page = report.write(folder).read_text()
+    page = reports.write(folder).read_text()
     assert "schedules cannot be drawn: schedules.json is damaged" in page and "course-" not in page
 
 
 def test_without_schedules_the_page_says_so(tmp_path: Path):
     """A run that was stopped, or one of before they were measured."""
-    page = Page(report.write(fill(tmp_path / "run", "metrics")))
+    page = Page(reports.write(fill(tmp_path / "run", "metrics")))
     assert "What the rule does at each age was not measured yet" in page.text
     assert ">What the rule does at each age</h" not in page.text
 
@@ -207,11 +211,11 @@ def test_report_measures_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
     """`groove report` of a folder with a rule but without schedules; it does so once."""
     settings = dataclasses.replace(SETTINGS, families=("bernoulli-bandit",), members=(2,))
     folder = fill(tmp_path / "run", settings=settings)
-    theta = build.build(settings).parts[0].rule.init(jax.random.key(3))
-    rulefile.save_rule(folder / host.RULE, theta, {})
+    theta = assembly.build(settings).parts[0].rule.init(jax.random.key(3))
+    rulefile.save_rule(folder / runs.RULE, theta, {})
     assert cli.main(["report", str(folder)]) == 0
     assert "measuring" in capsys.readouterr().out
-    found = ages.read(folder / host.SCHEDULES)
+    found = ages.read(folder / runs.SCHEDULES)
     assert list(found.courses) == list(found.responses) == ["bernoulli-bandit"] and not found.drifts
     assert [row.lifetime for row in found.courses["bernoulli-bandit"]] == [2, 4, 8]
     assert cli.main(["report", str(folder)]) == 0
@@ -220,6 +224,6 @@ def test_report_measures_what_is_missing(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_rule_that_cannot_be_read_does_not_stop_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = fill(tmp_path / "run", "metrics")
-    (folder / host.RULE).write_bytes(b"nonsense")
+    (folder / runs.RULE).write_bytes(b"nonsense")
     assert cli.main(["report", str(folder)]) == 0
     assert "not measured" in capsys.readouterr().out and (folder / "report.html").is_file()

@@ -9,52 +9,35 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Each module may import those of lower layers, and those of its own layer.
-LAYERS = (
+# Each room may import those of lower floors; rooms on one floor do not know each other.
+FLOORS = (
     {"levels.base"},
-    {"groove.base", "groove.statistics", "groove.ranges"},
-    {"groove.devices", "groove.processes"},
-    {
-        "groove.agents", "groove.categorical", "groove.products", "groove.rows", "groove.recurrent", "groove.returns",
-        "groove.critic",
-    },
-    {"groove.rules", "groove.buffer", "groove.lifetime", "groove.signals"},
-    {"groove.scores", "groove.curricula", "groove.meta"},
-    {"groove.trainer", "groove.config", "groove.build", "groove.protocols", "groove.evaluate", "groove.schedules"},
-    {
-        "groove.checkpoint", "groove.rulefile", "groove.library", "groove.host", "groove.report",
-        "groove.terminal", "groove.logs", "groove.cost", "groove.curriculumfile", "groove.curate",
-        "groove.differences", "groove.audit", "groove.evaluation",
-    },
+    {"groove.base", "groove.statistics", "groove.parallel"},
+    {"groove.nets"},
+    {"groove.rules", "groove.curricula", "groove.trainer"},
+    {"groove.lifetime"},
+    {"groove.scores", "groove.meta"},
+    {"groove.config"},
+    {"groove.assembly"},
+    {"groove.files"},
+    {"groove.protocols"},
+    {"groove.runs"},
+    {"groove.curate", "groove.evaluation"},
+    {"groove.analysis"},
+    {"groove.report"},
     {"groove.cli"},
     {"groove"},  # groove/__init__.py, the list of public names
-)  # fmt: skip
+)
 KNOW_NO_FAMILY = ("levels.base", "levels.files")
 KNOW_FAMILIES = (
-    "groove", "groove.protocols", "groove.build", "groove.config", "groove.host", "groove.cli", "groove.report",
-    "groove.curriculumfile", "groove.curate", "groove.evaluation",
+    "groove", "groove.config", "groove.assembly", "groove.files", "groove.protocols", "groove.runs", "groove.curate",
+    "groove.evaluation", "groove.analysis", "groove.report", "groove.cli",
 )  # fmt: skip
 HAVE_EFFECTS = (
-    "groove.processes",
-    "groove.checkpoint",
-    "groove.rulefile",
-    "groove.config",
-    "groove.host",
-    "groove.cli",
-    "groove.report",
-    "groove.terminal",
-    "groove.logs",
-    "groove.cost",
-    "groove.curriculumfile",
-    "groove.curate",
-    "groove.evaluation",
-    "levels.dataset",
-    "groove.audit",
-    "groove.protocols.tuned",
-    "levels.check",
-    "levels.files",
+    "groove.parallel.processes", "groove.config", "groove.files", "groove.protocols.tuned", "groove.runs", "groove.curate",
+    "groove.evaluation", "groove.analysis", "groove.report", "groove.cli", "levels.check", "levels.dataset", "levels.files",
     "levels.suites.make",
-)
+)  # fmt: skip
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place
 REGISTRATIONS = ("defvjp", "defjvp", "def_impl", "def_abstract_eval", "defbilinear", "register_lowering")  # with JAX
 MOST_LINES_OF_A_FUNCTION = 60
@@ -73,10 +56,14 @@ def within(module: str, parents: tuple[str, ...] | set[str]) -> bool:
     return any(module == parent or (parent != "groove" and module.startswith(f"{parent}.")) for parent in parents)
 
 
-def layer_of(module: str) -> int:
-    found = [height for height, names in enumerate(LAYERS) if within(module, names)]
-    assert found, f"{module} has no layer: add it to LAYERS in {__file__}, and to DESIGN"
-    return found[0]
+def room_of(module: str) -> str:
+    found = [room for room in set().union(*FLOORS) if within(module, (room,))]
+    assert found, f"{module} has no room: add it to FLOORS in {__file__}, and to DESIGN"
+    return max(found, key=len)
+
+
+def floor_of(module: str) -> int:
+    return next(height for height, rooms in enumerate(FLOORS) if room_of(module) in rooms)
 
 
 def imports_of(path: Path) -> Iterator[str]:
@@ -139,7 +126,8 @@ def test_arrows_point_one_way(path: Path):
             assert name in KNOW_NO_FAMILY or within(module, KNOW_FAMILIES), f"{module} imports {name}"
         if name.split(".")[0] == "groove":
             assert not module.startswith("levels"), f"{module} imports {name}"
-            assert layer_of(name) <= layer_of(module), f"{module} imports {name}, which is above it"
+            below = floor_of(name) < floor_of(module) or room_of(name) == room_of(module)
+            assert below, f"{module} imports {name}, which is not below it"
     if module == "levels.base":
         assert not any(name.startswith(("levels", "groove")) for name in imports_of(path))
 
@@ -217,4 +205,4 @@ def test_commands_print_by_the_terminal_alone(path: Path):
     """Which lets no text of a file give orders to it."""
     calls = (node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
     bare = [called.lineno for called in calls if isinstance(called, ast.Name) and called.id == "print"]
-    assert not bare or module_of(path) == "groove.terminal"
+    assert not bare or module_of(path) == "groove.report.terminal"

@@ -12,12 +12,14 @@ import optax
 import pytest
 from commands import assert_refused
 
-from groove import agents, audit, cli, config, curate, curricula, lifetime, meta, rulefile, rules, scores
-from groove.audit import Findings
+from groove import analysis, cli, config, curate, curricula, lifetime, meta, rules, scores
+from groove.analysis import Findings
 from groove.base import Outcome, Score
 from groove.cli import audit as command
-from groove.critic import critic
-from groove.curriculumfile import Rows
+from groove.files import rulefile
+from groove.files.curriculumfile import Rows
+from groove.nets import agents
+from groove.nets.critic import critic
 from groove.report import audit as pages
 from levels.bandit import bernoulli_bandit
 
@@ -28,7 +30,7 @@ SMALL = dataclasses.replace(
     life=config.Life(updates=(2, 4), environments=2, steps=5),
     curriculum=dataclasses.replace(config.smoke(config.QUICK).curriculum, kind="uniform"),
 )
-PLAN = audit.Plan(SMALL, rule="a2c", count=5, agents=2, members=2, others=2, block=2)
+PLAN = analysis.Plan(SMALL, rule="a2c", count=5, agents=2, members=2, others=2, block=2)
 BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 ZERO = jnp.zeros((), jnp.float32)
 
@@ -62,11 +64,11 @@ def test_scores_that_follow_oppose_or_say_nothing():
         "opposes": best._replace(score=lambda outcome, best, memory: (-best, memory)),
         "constant": scores.uniform(),
     }
-    yardstick = audit.shortfall(life, BANDITS.optimum, agents=2)
-    measure = audit.together({"scores": audit.scored(life, found), "yardsticks": yardstick})
-    result = audit.measured(jax.random.key(1), tasks(7), measure, (), family=BANDITS.name, block=3)
+    yardstick = analysis.shortfall(life, BANDITS.optimum, agents=2)
+    measure = analysis.together({"scores": analysis.scored(life, found), "yardsticks": yardstick})
+    result = analysis.measured(jax.random.key(1), tasks(7), measure, (), family=BANDITS.name, block=3)
     np.testing.assert_allclose(result.yardsticks["exact-regret"], jax.vmap(BANDITS.optimum)(tasks(7).level), rtol=1e-6)
-    agree = {one.score: one for one in audit.correlations(result)}
+    agree = {one.score: one for one in analysis.correlations(result)}
     assert agree["follows"].interval == (1.0, 1.0, 1.0) and agree["opposes"].interval == (-1.0, -1.0, -1.0)
     assert agree["constant"].interval is None and agree["constant"].reason == "the score is the same on all tasks"
     assert {one.tasks for one in agree.values()} == {7}
@@ -78,7 +80,7 @@ def test_every_score_sees_the_same_life_and_shared_references_are_one():
     seen = scores.uniform()._replace(score=lambda outcome, reference, memory: (outcome.episode_return, memory))
     drawn = Score(lambda key, level, lifetime: jax.random.uniform(key), lambda outcome, known, memory: (known, memory))
     every = {"one": seen, "two": seen, "first": drawn, "same": drawn, "other": drawn}
-    measure = audit.scored(life, every, shared={"same": "first"})
+    measure = analysis.scored(life, every, shared={"same": "first"})
     found = curate.in_blocks(jax.random.key(1), tasks(4), measure, (), block=4)
     assert np.array_equal(found["one"], found["two"]) and np.array_equal(found["first"], found["same"])
     assert not np.any(found["first"] == found["other"])
@@ -106,7 +108,7 @@ def test_improvement_is_what_a_change_of_theta_brings(change: float):
     """Before and after meet the same chance: without a change there is no improvement, exactly; with one there is some."""
     rule, learned, life = learner(change)
     theta, others = rule.init(jax.random.key(2)), tasks(2)
-    measure = audit.improvement(jax.random.key(3), learned, life, others, steps=2, members=2, agents=2)
+    measure = analysis.improvement(jax.random.key(3), learned, life, others, steps=2, members=2, agents=2)
     found = curate.in_blocks(jax.random.key(1), tasks(3), measure, theta, block=3)
     assert set(found) == {"improvement", "improvement-elsewhere"}
     for values in found.values():
@@ -117,23 +119,23 @@ def test_improvement_is_what_a_change_of_theta_brings(change: float):
 def test_bad_arguments():
     _, still, life = learner(0.0)
     with pytest.raises(ValueError, match="agents must be at least 1, got 0"):
-        audit.shortfall(life, BANDITS.optimum, agents=0)
+        analysis.shortfall(life, BANDITS.optimum, agents=0)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
-        audit.improvement(jax.random.key(3), still, life, tasks(1), steps=0)
+        analysis.improvement(jax.random.key(3), still, life, tasks(1), steps=0)
     cases = {"count must be at least 3": {"count": 2}, "others must be at least 1": {"others": 0}, "scores": {"scores": ()}}
     for message, change in cases.items():
         with pytest.raises(ValueError, match=message):
-            audit.check(dataclasses.replace(PLAN, **change))
+            analysis.check(dataclasses.replace(PLAN, **change))
     with pytest.raises(ValueError, match="did you mean 'regret'"):
-        audit.check(dataclasses.replace(PLAN, scores=("regert",)))
+        analysis.check(dataclasses.replace(PLAN, scores=("regert",)))
 
 
 def test_what_cannot_be_measured_is_said_with_the_reason():
     """Of a hand-written rule no improvement; of a family without optimum, success and exact returns their scores, too."""
     plan = dataclasses.replace(PLAN, config=dataclasses.replace(SMALL, families=("gridworld-planes",)))
-    part = audit.work._part(plan, "gridworld-planes")
-    _, scores_skipped = audit.work._scores(plan, part)
-    found, yardsticks_skipped = audit.work._yardsticks(plan, part)
+    part = analysis.work._part(plan, "gridworld-planes")
+    _, scores_skipped = analysis.work._scores(plan, part)
+    found, yardsticks_skipped = analysis.work._yardsticks(plan, part)
     assert not found and set(scores_skipped) == {"exact-regret", "learnability"}
     assert "needs a known optimum" in scores_skipped["exact-regret"]
     assert "'gridworld-planes' lacks its optimum" in yardsticks_skipped["yardstick exact-regret"]
@@ -144,9 +146,9 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
     """With the configuration of its run; a folder of the working directory needs no slash."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").mkdir()
-    family = audit.work.build.family(SMALL, "bernoulli-bandit")
+    family = analysis.work.build.family(SMALL, "bernoulli-bandit")
     spec = family.environment.spec
-    theta = audit.work.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
+    theta = analysis.work.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
     about = {"config": json.dumps(dataclasses.asdict(SMALL)), "families": json.dumps(SMALL.families), "step": "0"}
     rulefile.save_rule(Path("first/rule.safetensors"), theta, about)
     found = curate.learner_of(SMALL, "first", "bernoulli-bandit", family)
@@ -157,25 +159,25 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
 
 
 def test_steps_cover_the_longest_life():
-    assert audit.steps_of(PLAN) == 2 and audit.steps_of(dataclasses.replace(PLAN, steps=7)) == 7
+    assert analysis.steps_of(PLAN) == 2 and analysis.steps_of(dataclasses.replace(PLAN, steps=7)) == 7
 
 
 def test_an_audit_goes_on_bit_for_bit(tmp_path: Path):
     """In blocks of two and stopped in between, with the same numbers; another audit is refused its folder."""
     plan = dataclasses.replace(PLAN, scores=("exact-regret", "max-mc"))
-    whole = audit.audit(plan)
+    whole = analysis.audit(plan)
     calls: list[tuple[int, int]] = []
     with pytest.raises(curate.Stopped, match="bernoulli-bandit: stopped after 2 of 5 tasks"):
-        audit.audit(plan, journals=tmp_path, seen=lambda *count: calls.append(count), stopped=lambda: bool(calls))
-    again = audit.audit(plan, journals=tmp_path)
-    assert calls == [(2, 5)] and json.dumps(audit.page(again.findings[0])) == json.dumps(audit.page(whole.findings[0]))
+        analysis.audit(plan, journals=tmp_path, seen=lambda *count: calls.append(count), stopped=lambda: bool(calls))
+    again = analysis.audit(plan, journals=tmp_path)
+    assert calls == [(2, 5)] and json.dumps(analysis.page(again.findings[0])) == json.dumps(analysis.page(whole.findings[0]))
     with pytest.raises(ValueError, match="holds the beginning of other work"):
-        audit.audit(dataclasses.replace(plan, agents=3), journals=tmp_path)
+        analysis.audit(dataclasses.replace(plan, agents=3), journals=tmp_path)
 
 
 def test_the_page_and_the_numbers(tmp_path: Path):
     """All numbers as JSON, without NaN; names escaped; every correlation in words, those that are missing with why."""
-    report = audit.Report(PLAN, {"name": "<i>mine</i>"}, (scored_by_hand("R&D <maze>"),))
+    report = analysis.Report(PLAN, {"name": "<i>mine</i>"}, (scored_by_hand("R&D <maze>"),))
     page = pages.write(report, tmp_path / "audit").read_text(encoding="utf-8")
     for text in ("+1.00 (+1.00 to +1.00)", "-1.00 (-1.00 to -1.00)", "none: the score is the same on all tasks"):
         assert text in page
@@ -205,8 +207,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     shown = capsys.readouterr().out
     assert "4/4 tasks" in shown and "rank correlations on bernoulli-bandit" in shown and "positive-value-loss" in shown
     (family,) = json.loads(Path("a/audit.json").read_text())["families"]
-    assert set(family["tasks"][0]["scores"]) == set(audit.SCORES) and not family["skipped"]
-    assert set(family["tasks"][0]["yardsticks"]) == set(audit.TITLES)
+    assert set(family["tasks"][0]["scores"]) == set(analysis.SCORES) and not family["skipped"]
+    assert set(family["tasks"][0]["yardsticks"]) == set(analysis.TITLES)
     assert sorted(path.name for path in Path("a").iterdir()) == ["audit.html", "audit.json", "figures"]
     assert cli.main(words) == 2
     assert "a holds an audit already" in capsys.readouterr().err

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from laws.members import source, tasks
 
-from groove import buffer
 from groove.base import Origin, Outcome, Task
-from groove.curricula import log_uniform, pool, prioritised, proportional, rank
+from groove.curricula import buffer, log_uniform, pool, prioritised, proportional, rank
 from groove.curricula.prioritised import replay_distribution
 from groove.scores import exact_regret
 from groove.scores import uniform as indifferent

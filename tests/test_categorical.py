@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove.categorical import divergence, entropy, log_probability, softmaxes
+from groove.nets.categorical import divergence, entropy, log_probability, softmaxes
 
 LOGITS = 3 * jax.random.normal(jax.random.key(0), (4, 5))
 

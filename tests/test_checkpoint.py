@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import checkpoint
+from groove.files import checkpoint
 
 
 class State(NamedTuple):
@@ -190,7 +190,7 @@ def test_a_failing_write_keeps_what_was_there(three: Path, monkeypatch: pytest.M
 REFUSED = """
 import resource, sys
 import jax
-from groove import checkpoint
+from groove.files import checkpoint
 noise = {str(number): jax.random.bits(jax.random.key(number), (2**18,)) for number in range(8)}
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 try:

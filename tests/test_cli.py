@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import groove
-from groove import cli, config, host, processes
+from groove import cli, config, runs
+from groove.parallel import processes
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,10 +108,10 @@ def test_a_folder_that_cannot_be_made(tmp_path, monkeypatch, capsys):
 
 def test_a_full_disk_is_met_before_work(tmp_path, monkeypatch):
     small = config.smoke(config.QUICK)
-    host.create(small, tmp_path / "run")
+    runs.create(small, tmp_path / "run")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 2**20})())
     with pytest.raises(OSError, match="of disk for checkpoints"):
-        host.train(tmp_path / "run", lambda rows: None)
+        runs.train(tmp_path / "run", lambda rows: None)
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     assert cli.main(["train", "--output", str(tmp_path / "other")]) == 1
     assert not (tmp_path / "other").exists()
@@ -165,16 +166,16 @@ def test_a_limit_of_memory_decides_the_blocks_of_the_run(tmp_path, monkeypatch):
         raise RuntimeError("far enough")
 
     monkeypatch.setenv("GROOVE_SMOKE", "1")
-    monkeypatch.setattr("groove.cost.fitted", fitted)
-    monkeypatch.setattr(host, "train", stop)
-    monkeypatch.setattr(host, "unless_unused", lambda folder: contextlib.nullcontext())
+    monkeypatch.setattr("groove.runs.cost.fitted", fitted)
+    monkeypatch.setattr(runs, "train", stop)
+    monkeypatch.setattr(runs, "unless_unused", lambda folder: contextlib.nullcontext())
     assert cli.main(["train", "quick", "--memory", "2", "--output", str(tmp_path / "run")]) == 1
-    assert asked == [(2 * 2**30, 1)] and host.open_folder(tmp_path / "run").meta.block == 1
+    assert asked == [(2 * 2**30, 1)] and runs.open_folder(tmp_path / "run").meta.block == 1
 
 
 def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GROOVE_SMOKE", "1")
-    host.create(config.smoke(config.QUICK), tmp_path / "run")
+    runs.create(config.smoke(config.QUICK), tmp_path / "run")
     assert cli.main(["train", "--resume", str(tmp_path / "run"), "--meta.rate", "0.5"]) == 2
     assert "meta.rate is 0.001 there, 0.5 here" in capsys.readouterr().err
     assert cli.main(["train", "groove", "--resume", str(tmp_path / "run")]) == 2
@@ -184,16 +185,16 @@ def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsy
 @pytest.mark.slow
 def test_a_meta_gradient_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     small = config.smoke(config.QUICK)
-    host.create(small, tmp_path / "run")
-    real = host.table
+    runs.create(small, tmp_path / "run")
+    real = runs.table
 
     def poisoned(first, info, steps):
         rows = real(first, info, steps)
         return [{**row, "nonfinite": 1} if row["step"] == 4 else row for row in rows]
 
-    monkeypatch.setattr(host.loop, "table", poisoned)
-    with pytest.raises(host.NotFinite, match="step 4 .* the checkpoint of step 2 is kept"):
-        host.train(tmp_path / "run", lambda rows: None)
+    monkeypatch.setattr(runs.loop, "table", poisoned)
+    with pytest.raises(runs.NotFinite, match="step 4 .* the checkpoint of step 2 is kept"):
+        runs.train(tmp_path / "run", lambda rows: None)
     assert [path.name for path in (tmp_path / "run" / "checkpoints").glob("step_*")] == ["step_00000002"]
 
 
@@ -204,7 +205,7 @@ def test_train_leaves_a_run_that_can_be_used(tmp_path):
     for rule in ("random policy", "untrained rule", "trained rule", "A2C", "optimum"):
         assert rule in done.stdout
     folder = tmp_path / "run"
-    assert len(host.read_metrics(folder / "metrics.jsonl")) == 4
+    assert len(runs.read_metrics(folder / "metrics.jsonl")) == 4
     assert json.loads((folder / "evaluation.json").read_text())["rows"]
     for name in ("report.html", "walk.gif", "rule.safetensors", "curriculum-gridworld.parquet"):
         assert (folder / name).stat().st_size > 0

@@ -7,7 +7,7 @@ import pytest
 from learning import assert_learns
 
 from groove import config
-from groove.build import build
+from groove.assembly import build
 from groove.config import Config, Curriculum, Evolution, Life, Meta, Rule, preset, smoke
 
 SMALL = dataclasses.replace(smoke(preset("quick")), name="custom", families=("gridworld",), members=(4,))

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from groove import config, cost
+from groove import config
+from groove.runs import cost
 
 BIG = config.GROOVE
 

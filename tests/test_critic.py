@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import agents
 from groove.base import Rollout
-from groove.critic import advantages, critic, normalise
+from groove.nets import agents
+from groove.nets.critic import advantages, critic, normalise
 from levels.base import Discrete, Spec
 
 SPEC = Spec(Discrete(5), time=False, actions=2, episode_limit=9, noise=0, reset_noise=0)

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from commands import assert_refused
 
-from groove import cli, config, curate, curricula, curriculumfile, lifetime, rules, scores
+from groove import cli, config, curate, curricula, lifetime, rules, scores
 from groove.cli import curate as curate_command
 from groove.curate import Curation, Journal
+from groove.files import curriculumfile
 from groove.lifetime import Lifetime
 from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld

@@ -9,9 +9,8 @@ import pytest
 from laws.members import BANDIT, REMEMBERING, source
 from laws.members import tasks as members_tasks
 
-from groove import buffer
 from groove.base import Outcome
-from groove.curricula import diverse, edited, log_uniform, mixture, prioritised, rank, selected
+from groove.curricula import buffer, diverse, edited, log_uniform, mixture, prioritised, rank, selected
 from groove.curricula.diverse import nearest
 from groove.curricula.edited import FIRST_SERIAL
 from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit

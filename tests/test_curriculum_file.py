@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from groove import config, curricula, curriculumfile, differences, host, scores
+from groove import config, curricula, runs, scores
+from groove.analysis import differences
 from groove.base import Outcome
 from groove.cli import train
-from groove.curriculumfile import Rows, fresh
+from groove.files import curriculumfile
+from groove.files.curriculumfile import Rows, fresh
 from levels import dataset
 from levels.bandit import bernoulli_bandit
 
@@ -268,21 +270,21 @@ def test_a_run_may_begin_with_a_curriculum(kind: str, written: Path, tmp_path: P
     source = tmp_path / "here.parquet"
     assert source.write_bytes(written.read_bytes())
     for name in ("whole", "parts"):
-        host.create(run_of(source, kind), tmp_path / name)
+        runs.create(run_of(source, kind), tmp_path / name)
     source.unlink()
-    whole = host.train(tmp_path / "whole", lambda rows: None)
+    whole = runs.train(tmp_path / "whole", lambda rows: None)
 
     def stop(rows):
         if rows[-1]["step"] == 4:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        host.train(tmp_path / "parts", stop)
-    parts = host.train(tmp_path / "parts", lambda rows: None)
+        runs.train(tmp_path / "parts", stop)
+    parts = runs.train(tmp_path / "parts", lambda rows: None)
     for got, want in zip(jax.tree.leaves(parts.state), jax.tree.leaves(whole.state), strict=True):
         raw = [jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (got, want)]
         np.testing.assert_array_equal(*raw)
-    (path,) = host.save_curriculum(whole)
+    (path,) = runs.save_curriculum(whole)
     found = curriculumfile.load(path, BANDITS)
     shared = differences.compare(found.rows, KIN, (BANDITS, BANDITS)).tasks
     assert shared[1] > 0 and (kind == "prioritised" or shared[0] == 0)
@@ -315,11 +317,11 @@ def test_curricula_that_do_not_fit_a_run(written: Path, tmp_path: Path):
     for settings_, kind, files, message in cases:
         chosen = dataclasses.replace(settings_.curriculum, kind=kind, files=tuple(map(str, files)))
         with pytest.raises(ValueError, match=message):
-            host.create(dataclasses.replace(settings_, curriculum=chosen), tmp_path / "run")
+            runs.create(dataclasses.replace(settings_, curriculum=chosen), tmp_path / "run")
         assert not (tmp_path / "run").exists()
     missing = dataclasses.replace(SMALL.curriculum, kind="frozen", files=("nowhere",))
     with pytest.raises(FileNotFoundError, match="nowhere is not a file"):
-        host.create(dataclasses.replace(SMALL, curriculum=missing), tmp_path / "run")
+        runs.create(dataclasses.replace(SMALL, curriculum=missing), tmp_path / "run")
 
 
 def test_the_flag_sets_families_sizes_and_lifetimes(written: Path, tmp_path: Path, monkeypatch):

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import config, devices, host
+from groove import config, runs
 from groove.config import Config, preset
+from groove.parallel import devices
 
 MEMBERS = 8
 COMPILED: list[str] = []
@@ -53,7 +54,7 @@ def note(event: str, duration: float, **about: object) -> None:
 
 def trained(folder: Path, settings: Config, *device_counts: int) -> None:
     """A run that changes its number of devices after every chunk, as long as there are others to change to."""
-    host.create(settings, folder)
+    runs.create(settings, folder)
     left, compiled = list(device_counts), []
 
     def sink(rows):
@@ -63,7 +64,7 @@ def trained(folder: Path, settings: Config, *device_counts: int) -> None:
 
     while left:
         try:
-            assert host.train(folder, sink, device_count=left[0]).finished
+            assert runs.train(folder, sink, device_count=left[0]).finished
         except KeyboardInterrupt:
             assert len(left) > 1
         left = left[1:]
@@ -107,7 +108,7 @@ def parts() -> dict[str, object]:
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:
-    rows = host.read_metrics(folder / "metrics.jsonl")
+    rows = runs.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in rows]
 
 
@@ -181,20 +182,20 @@ def test_devices_without_work_and_blocks_that_do_not_fit_are_named():
     small = settings("gradient")
     wide = dataclasses.replace(small, meta=dataclasses.replace(small.meta, block=8))
     with pytest.raises(ValueError, match=r"share members \(8,\) in blocks of 8 \(meta.block\), got 2"):
-        host.training.mesh_of(wide, 2, said.append)
+        runs.training.mesh_of(wide, 2, said.append)
     evolved = settings("evolution")
     few = dataclasses.replace(evolved, evolution=dataclasses.replace(evolved.evolution, block=4))
     with pytest.raises(ValueError, match="as many as JAX sees"):
-        host.training.mesh_of(few, 4, said.append)
+        runs.training.mesh_of(few, 4, said.append)
     assert said == ["4 devices share 2 blocks of lives, so that some have no work: make evolution.block smaller"]
 
 
 def test_devices_that_members_cannot_be_shared_out_to_are_refused(tmp_path):
-    host.create(settings("gradient"), tmp_path / "run")
+    runs.create(settings("gradient"), tmp_path / "run")
     with pytest.raises(ValueError, match=r"that they can share members \(8,\) evenly, got 3"):
-        host.train(tmp_path / "run", lambda rows: None, device_count=3)
+        runs.train(tmp_path / "run", lambda rows: None, device_count=3)
     with pytest.raises(ValueError, match=f"between 1 and {len(jax.devices())}"):
-        host.train(tmp_path / "run", lambda rows: None, device_count=MEMBERS)
+        runs.train(tmp_path / "run", lambda rows: None, device_count=MEMBERS)
 
 
 @pytest.mark.parametrize(

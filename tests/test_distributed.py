@@ -13,7 +13,8 @@ import jax
 import pytest
 from test_devices import metrics, settings
 
-from groove import host, processes
+from groove import runs
+from groove.parallel import processes
 
 STEPS = 40
 PATIENCE = 120.0
@@ -23,8 +24,8 @@ def run(folder: Path) -> None:
     """What each process does, once it has joined the others: the run of a folder, or the rest of it."""
     made = dataclasses.replace(settings("evolution"), meta_steps=STEPS, checkpoint_every=1)
     if not (folder / "config.json").exists():
-        processes.by_first(lambda: host.create(made, folder))
-    assert host.train(folder, lambda rows: None).finished
+        processes.by_first(lambda: runs.create(made, folder))
+    assert runs.train(folder, lambda rows: None).finished
     processes.leave()
 
 

@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import agents, cli, evaluation, rules, statistics, trainer
+from groove import cli, evaluation, rules, statistics, trainer
 from groove.base import Curriculum, Outcome, Task, UpdateRule
-from groove.critic import Critic
 from groove.evaluation import results
 from groove.lifetime import Evaluate, act, exact, lifetime, playable, sampled
+from groove.lifetime.signals import Watched, observed
 from groove.meta.evolution import mean_reward, raw
+from groove.nets import agents
+from groove.nets.critic import Critic
 from groove.protocols import Setting
 from groove.report import results as pages
 from groove.scores import Antagonist, algorithmic_regret
-from groove.signals import Watched, observed
 from levels.bandit import BanditLevel, bernoulli_bandit
 
 FAMILY = bernoulli_bandit(arms=3)

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from groove import cli, evaluate, evaluation, protocols, rules
+from groove import cli, evaluation, protocols, rules
 from groove.evaluation import results, work
-from groove.lifetime import exact, lifetime
+from groove.lifetime import evaluate, exact, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
 from groove.report import figures
 from groove.report import results as pages

@@ -11,12 +11,12 @@ import pytest
 from laws.members import life_of, rule_of, signature, tasks
 
 from groove.base import Clock, Origin, Outcome, Rollout, Signals, Task
-from groove.host import table
-from groove.host.loop import culprits
 from groove.lifetime import Lifetime, Member
 from groove.meta import deep_ga, evolution, mean_reward, ranks, raw, truncated
 from groove.meta.evolution import better_half, whole_life
 from groove.meta.strategies import KINDS, Strategy, named
+from groove.runs import table
+from groove.runs.loop import culprits
 
 # ----- shaping and reports
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import pytest
 from test_devices import settings
 
-from groove import host
-from groove.host import faults
+from groove import runs
+from groove.runs import faults
 from groove.trainer import State
 
 
@@ -88,10 +88,10 @@ def test_nan_that_is_written_is_not_blamed():
 def test_a_run_says_what_broke_and_where_it_began(tmp_path):
     """A rate that no rule survives: after the first step theta is huge, in the second its net makes NaN."""
     made = settings("gradient")
-    host.create(dataclasses.replace(made, meta=dataclasses.replace(made.meta, rate=1e38)), tmp_path / "run")
-    with pytest.raises(host.NotFinite) as caught:
-        host.train(tmp_path / "run", lambda rows: None)
+    runs.create(dataclasses.replace(made, meta=dataclasses.replace(made.meta, rate=1e38)), tmp_path / "run")
+    with pytest.raises(runs.NotFinite) as caught:
+        runs.train(tmp_path / "run", lambda rows: None)
     assert "NaN is in .meta" in str(caught.value) and "--debug" in str(caught.value)
-    with pytest.raises(host.NotFinite, match="The first operation to make NaN: .* at groove/") as caught:
-        host.train(tmp_path / "run", lambda rows: None, debug=True)
+    with pytest.raises(runs.NotFinite, match="The first operation to make NaN: .* at groove/") as caught:
+        runs.train(tmp_path / "run", lambda rows: None, debug=True)
     assert "trainer.py" not in str(caught.value).partition(", called from")[0]  # where means of no lives are

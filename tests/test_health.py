@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groove import build, config, curricula, scores
+from groove import assembly, config, curricula, scores
 from groove.base import Outcome
 from groove.curricula.latent import train
-from groove.host import describe
 from groove.report import health, html, lineage
 from groove.report.record import Kept, Record
+from groove.runs import describe
 from levels.base import Family
 
 SETTINGS = dataclasses.replace(config.smoke(config.QUICK), families=("gridworld",), members=(2,), meta_steps=6)
-GRIDS = build.family(SETTINGS, "gridworld")
+GRIDS = assembly.family(SETTINGS, "gridworld")
 FIRST = jax.jit(GRIDS.generator.sample)(jax.random.key(0))
 LEVELS = jax.jit(jax.vmap(GRIDS.generator.mutate, (0, None)))(jax.random.split(jax.random.key(1), 5), FIRST)
 LEVELS = jax.tree.map(np.asarray, LEVELS)
@@ -125,9 +125,9 @@ def test_what_curricula_say_of_themselves_is_shown(kind: str):
     if kind == "clutr":
         score = scores.uniform()
         made = train(jax.random.key(0), GRIDS.generator, samples=4, steps=1, batch=2)[0]
-        curriculum = build.curriculum_of(settings, GRIDS, score, 2, found=made)
+        curriculum = assembly.curriculum_of(settings, GRIDS, score, 2, found=made)
     else:
-        curriculum = build.build(settings).parts[0].share.curriculum
+        curriculum = assembly.build(settings).parts[0].share.curriculum
     info = jax.eval_shape(lambda key: curriculum.info(curriculum.init(key)), jax.random.key(0))
     shown = {"fill", "effective", "age", "written", "taken", "replayed", "edits", *health.PLAIN}
     assert set(info) - shown <= {"entropy", "reused", "score"}
@@ -149,7 +149,7 @@ def test_effective_tasks_are_those_of_all_that_is_held():
 
 def test_the_share_of_levels_in_play_that_can_be_solved():
     """Of the first ones, with optima of 1 where the first cell is a wall; nothing is said where no optimum is known."""
-    run = build.build(SETTINGS)
+    run = assembly.build(SETTINGS)
     levels = jax.tree.map(np.asarray, jax.jit(jax.vmap(GRIDS.generator.sample))(jax.random.split(jax.random.key(3), 100)))
     wall = lambda level: level.walls[0, 0].astype(jnp.float32)  # noqa: E731
     state = jax.eval_shape(run.trainer.init, jax.random.key(0))

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from laws.members import BANDIT, FAMILIES, REMEMBERING, sample
 
-from groove import build, config
+from groove import assembly, config
 from groove.base import Outcome
 from groove.curricula import log_uniform
 from groove.curricula.latent import DIMENSIONS, decoder, latent, shape, train
 from groove.curricula.latent.autoencoder import Autoencoder, Decoded, loss
 from groove.curricula.latent.policy import Gaussian, log_density, objective
 from groove.curricula.latent.vocabulary import assemble, numbers, spoken, tokens, vocabulary
-from groove.host import latents
+from groove.runs import latents
 from levels.base import Generator
 
 GRID = FAMILIES["gridworld"]
@@ -188,9 +188,9 @@ def test_an_autoencoder_is_trained_once(tmp_path, monkeypatch):
     files = latents.prepare(small, said.append)
     assert len(said) == 2 and latents.prepare(small, said.append) == files and len(said) == 2
     path = files["bernoulli-bandit"]
-    content, before = path.read_bytes(), latents.load(path, build.family(small, "bernoulli-bandit"))
+    content, before = path.read_bytes(), latents.load(path, assembly.family(small, "bernoulli-bandit"))
     assert path.write_bytes(content[:-7]) and latents.prepare(small, said.append) == files and len(said) == 3
-    assert same(latents.load(path, build.family(small, "bernoulli-bandit")), before)
+    assert same(latents.load(path, assembly.family(small, "bernoulli-bandit")), before)
     with pytest.raises(ValueError, match="must hold an autoencoder of levels of 'bernoulli-bandit', but theta"):
         latents.load(files["gridworld"], BANDIT)
     assert latents.prepare(config.QUICK, said.append) == {}
@@ -233,6 +233,6 @@ def test_an_autoencoder_is_of_one_generator(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         found.append(file_of(clutr("open_grids:fields")))
     assert len({own, *found}) == 3 and file_of(clutr()) == own
-    bank = latents.load(found[0], build.family(clutr(), "gridworld")).bank
+    bank = latents.load(found[0], assembly.family(clutr(), "gridworld")).bank
     assert not np.asarray(bank.walls)[:, 0, 0].any()
     sys.modules.pop("open_grids", None)

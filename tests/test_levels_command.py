@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from groove import cli, config, curate, curricula, curriculumfile, differences
-from groove.curriculumfile import fresh, take
+from groove import cli, config, curate, curricula
+from groove.analysis import differences
+from groove.files import curriculumfile
+from groove.files.curriculumfile import fresh, take
 from levels import FAMILIES, dataset
 from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld
@@ -109,9 +111,9 @@ def test_families_without_pictures(tmp_path: Path, capsys):
     settings = dataclasses.replace(config.smoke(config.QUICK), families=("gymnax:CartPole-v1",), members=(1,))
     settings = dataclasses.replace(settings, gymnax=config.Gymnax(ranges=("gravity=8:12",)))
     settings = dataclasses.replace(settings, curriculum=dataclasses.replace(settings.curriculum, kind="uniform"))
-    from groove import build
+    from groove import assembly
 
-    family = build.family(settings, "gymnax:CartPole-v1")
+    family = assembly.family(settings, "gymnax:CartPole-v1")
     levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(0), 3))
     about = curriculumfile.about(settings, family.name, rule={}, versions={})
     path = tmp_path / "poles.parquet"

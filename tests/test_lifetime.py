@@ -8,8 +8,8 @@ import pytest
 from laws.members import FAMILIES, life_of, rule_of, sample
 
 from groove.base import UpdateRule
-from groove.critic import advantages
 from groove.lifetime import act, exact, lifetime, sampled
+from groove.nets.critic import advantages
 from levels.base import words
 from levels.gridworld import Thing, grid_level, gridworld
 

@@ -8,8 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from groove import logs
-from groove.host import Metrics
+from groove.runs import Metrics, logs
 
 ROWS: list[Metrics] = [{"step": 1, "a/b": 0.5, "nothing": None}, {"step": 2, "a/b": -1.5, "nothing": 3.0}]
 

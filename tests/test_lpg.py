@@ -9,12 +9,12 @@ import optax
 import pytest
 from rollouts import SPEC, recorded
 
-from groove import agents, recurrent
 from groove.base import Clock, Origin, Outcome, Rollout, Task
-from groove.critic import critic, normalise
 from groove.lifetime import Lifetime, Member
 from groove.meta import Stage, Weights, gradient
 from groove.meta.gradient import REGULARISED, regulariser
+from groove.nets import agents, recurrent
+from groove.nets.critic import critic, normalise
 from groove.rules import a2c, horizon, lpg, recurrent_targets
 from groove.rules.lpg import TargetNetwork
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rollouts import SPEC, recorded
 
-from groove import agents
 from groove.base import Clock
+from groove.nets import agents
 from groove.rules import horizon, lpo, lpo_drift, lpo_features, ppo, ppo_drift
 from groove.rules.lpo import MARGIN
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from test_evaluation import made_up
 
-from groove import evaluation, report
+from groove import evaluation
 from groove.evaluation import results
+from groove.report import combined
 from groove.report import results as pages
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -79,7 +80,7 @@ def test_several_results_on_one_page(tmp_path: Path):
     for name, table in (("one", made_up().slice(0, 8)), ("two", made_up().slice(8))):
         (tmp_path / name).mkdir()
         assert results.write(tmp_path / name / results.NAME, table)
-    page = report.write_all([], [tmp_path / "one", tmp_path / "two"], tmp_path / "both" / "page.html")
+    page = combined.write([], [tmp_path / "one", tmp_path / "two"], tmp_path / "both" / "page.html")
     assert "Probability of improvement" in page.read_text(encoding="utf-8")
 
 

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 import groove
-from groove import build, cli, config, curate, curriculumfile, host, report, rulefile
+from groove import assembly, cli, config, curate, runs
 from groove.cli import trial
 from groove.cli.common import trusted
-from groove.host import playing
+from groove.files import curriculumfile, rulefile
+from groove.report import page as reports
+from groove.runs import playing
 from levels import dataset, plugins
 from levels.chain import chain
 from levels.gridworld import gridworld
@@ -237,7 +239,7 @@ M = "someones_parts:"
 )
 def test_what_is_broken_is_refused_with_the_reason(installed, settings, message):
     with pytest.raises(ValueError, match=message) as caught:
-        build.build(config.check(settings))
+        assembly.build(config.check(settings))
     assert "\n" not in str(caught.value)
 
 
@@ -251,13 +253,13 @@ def test_nothing_is_left_of_a_run_that_is_refused(installed, tmp_path, capsys):
 
 def test_only_scores_that_read_signals_have_agents_watched(installed):
     for score, watched in (("gap", False), (f"{M}SURPRISE", True), ("regret", False), ("max-mc", True)):
-        part = build.build(small(score=score)).parts[0]
+        part = assembly.build(small(score=score)).parts[0]
         agent = jax.eval_shape(part.rule.init_agent, jax.random.key(0))
         assert (type(agent).__name__ == "Watched") is watched, score
 
 
 def test_a_score_and_an_antagonist_of_others_are_computed(installed):
-    run = build.build(small(score="gap", antagonist="handmade"))
+    run = assembly.build(small(score="gap", antagonist="handmade"))
     state = jax.jit(run.trainer.refresh)(jax.jit(run.trainer.init)(jax.random.key(0)))
     state, info = jax.jit(run.trainer.chunk)(state)
     assert int(state.step) == 2 and np.all(np.isfinite(info["gradient_norm"]))
@@ -352,7 +354,7 @@ def test_the_last_line_of_a_check_is_a_command_that_works(installed, capsys, mon
     assert cli.main([*shlex.split(last)[1:], "--output", "run"]) == 1
     assert capsys.readouterr().err == "groove: as far as the folder\n"
     trusted = (words.split()[0],)
-    assert words.split()[0] in dict(map(reversed, config.plugged(host.open_folder(Path("run"), trusted=trusted))))
+    assert words.split()[0] in dict(map(reversed, config.plugged(runs.open_folder(Path("run"), trusted=trusted))))
 
 
 def test_a_broken_law_is_asked_again_by_the_last_line(installed, capsys):
@@ -498,13 +500,13 @@ def test_a_run_folder_alone_runs_no_code(hostile, field, capsys):
             error := capsys.readouterr().err
         )
         assert error.endswith(f"groove {' '.join(words)} --trust {name}\n") and error.count("\n") == 1
-    for read in (host.open_folder, host.assembled, report.write, lambda folder: host.train(folder, lambda rows: None)):
+    for read in (runs.open_folder, runs.assembled, reports.write, lambda folder: runs.train(folder, lambda rows: None)):
         with pytest.raises(ValueError, match=f"one/config.json names '{name}', code that a file alone may not run"):
             read(Path("one"))
     with pytest.raises(ValueError, match="seed-0/config.json names"):
-        host.train_together(Path("two"), [print] * 2)
+        runs.train_together(Path("two"), [print] * 2)
     assert not Path("ran").exists() and not Path("one/report.html").exists()
-    assert host.open_folder(Path("one"), trusted=(name,)) == settings
+    assert runs.open_folder(Path("one"), trusted=(name,)) == settings
 
 
 def test_the_antagonist_of_a_run_folder_runs_no_code(hostile, capsys):
@@ -534,7 +536,7 @@ def test_what_the_command_line_names_is_trusted(hostile, capsys):
         groove.load_rule("family.safetensors", trusted=("evilmod:family",))
     spec = gridworld(height=4, width=4).environment.spec
     with pytest.raises(ValueError, match="theta has no leaf"):  # who brings networks needs no family
-        groove.load_rule("family.safetensors", spec, groove.agents.for_spec(spec))
+        groove.load_rule("family.safetensors", spec, groove.nets.agents.for_spec(spec))
 
 
 def test_a_file_is_no_word_of_trust(tmp_path, monkeypatch):
@@ -556,7 +558,7 @@ def test_an_antagonist_of_others_in_curation(installed, audit, capsys):
             }
             assert json.loads(about["score"])["antagonist"] == name
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
-        curate.rival_of(small(antagonist=f"{M}growing"), "gridworld", build.family(small(), "gridworld"))
+        curate.rival_of(small(antagonist=f"{M}growing"), "gridworld", assembly.family(small(), "gridworld"))
 
 
 @pytest.mark.parametrize("audit", [[], ["--audit"]])
@@ -568,7 +570,7 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
     if not audit:
         assert said["name"] == rule and ("origin" in said) == (rule != "dpo")
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
-        curate.learner_of(small(), f"{M}growing", "gridworld", build.family(small(), "gridworld"))
+        curate.learner_of(small(), f"{M}growing", "gridworld", assembly.family(small(), "gridworld"))
 
 
 def test_the_leaf_and_the_level_that_are_not_finite_are_named(installed):
@@ -586,35 +588,35 @@ def test_the_leaf_and_the_level_that_are_not_finite_are_named(installed):
 
 @pytest.mark.slow
 def test_a_reward_that_is_not_finite_is_blamed_on_its_family(installed, tmp_path):
-    host.create(small((M + "unsound",), score="uniform", kind="uniform"), tmp_path / "run")
+    runs.create(small((M + "unsound",), score="uniform", kind="uniform"), tmp_path / "run")
     said = f"the reward is not finite in the family '{M}unsound' on the level: length [23].*; so .* of step"
-    with pytest.raises(host.NotFinite, match=said):
-        host.train(tmp_path / "run", lambda rows: None, trusted=(M + "unsound",))
+    with pytest.raises(runs.NotFinite, match=said):
+        runs.train(tmp_path / "run", lambda rows: None, trusted=(M + "unsound",))
 
 
 @pytest.mark.slow
 def test_a_score_that_is_not_finite_ends_the_run(installed, tmp_path):
-    host.create(small(score=M + "HOPELESS"), tmp_path / "run")
-    with pytest.raises(host.NotFinite, match=r"the score of gridworld of step \d has values that are not finite"):
-        host.train(tmp_path / "run", lambda rows: None, trusted=(M + "HOPELESS",))
+    runs.create(small(score=M + "HOPELESS"), tmp_path / "run")
+    with pytest.raises(runs.NotFinite, match=r"the score of gridworld of step \d has values that are not finite"):
+        runs.train(tmp_path / "run", lambda rows: None, trusted=(M + "HOPELESS",))
 
 
 @pytest.mark.slow
 def test_a_run_of_other_peoples_parts_resumes_and_its_rule_loads(installed, tmp_path, monkeypatch):
     settings = small(("gridworld", "corridor"), ("open", ""), "learner", kind="keeping")
     for name in ("run", "again"):
-        assert host.create(settings, tmp_path / name) is None
+        assert runs.create(settings, tmp_path / name) is None
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["plugins"] == config.sources(settings) and config.load(tmp_path / "run" / "config.json") == settings
-    whole = host.train(tmp_path / "run", lambda rows: None)
+    whole = runs.train(tmp_path / "run", lambda rows: None)
     with pytest.raises(KeyboardInterrupt):
-        host.train(tmp_path / "again", interrupt)
-    resumed = host.train(tmp_path / "again", lambda rows: None)
+        runs.train(tmp_path / "again", interrupt)
+    resumed = runs.train(tmp_path / "again", lambda rows: None)
     pairs = zip(jax.tree.leaves(whole.run.trainer.theta(whole.state)), leaves(resumed), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
     assert not whole.state.live[0].task.level.walls[:, 0, 0].any()
 
-    path = host.save_rule(whole)
+    path = runs.save_rule(whole)
     rule = groove.load_rule(path)
     assert len(jax.tree.leaves(rule.init(jax.random.key(0)))) == len(leaves(whole))
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(installed)])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rollouts import SPEC, recorded
 
-from groove import agents
 from groove.base import Clock, Rollout
 from groove.lifetime import exact, lifetime, sampled
+from groove.nets import agents
 from groove.rules import a2c, dpo, dpo_drift, lpo, ppo, ppo_drift
 from groove.rules.ppo import proximal, shuffles
 from levels.bandit import BanditLevel, bernoulli_bandit

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import groove
-from groove import build, cli, config, cost, host, protocols, rules, schedules
+from groove import assembly, cli, config, protocols, rules, runs
 from groove.config.presets import OURS, PROVENANCE
+from groove.lifetime import schedules
 from groove.report import ages, record
+from groove.runs import cost
 from levels import dataset
 
 SHORT = ("--gymnax.ranges", "max_steps_in_episode=5:10")
@@ -54,7 +56,7 @@ def folder(request: pytest.FixtureRequest, trained: Callable[[str], Path]) -> Pa
 
 @pytest.mark.parametrize("name", config.PRESETS)
 def test_every_preset_builds(name: str):
-    run = build.build(config.check(config.smoke(config.preset(name))))
+    run = assembly.build(config.check(config.smoke(config.preset(name))))
     assert [part.family.name for part in run.parts] == list(config.preset(name).families)
     assert jax.tree.leaves(jax.eval_shape(run.trainer.init, jax.random.key(0)).meta)
 
@@ -76,7 +78,7 @@ def test_no_preset_lacks_its_provenance():
 
 def test_a_run_is_complete(folder: Path):
     """Nothing is missing from the page but a walk where levels have no pictures; every file can be read back."""
-    settings, found = host.open_folder(folder), record.read(folder)
+    settings, found = runs.open_folder(folder), record.read(folder)
     gymnax = settings.families[0].startswith(config.GYMNAX)
     assert found.missing == (("No agent's walk was drawn yet (walk.gif).",) if gymnax else ())
     assert (found.walk is None) == gymnax and found.evaluation is not None
@@ -92,7 +94,7 @@ def test_a_run_is_complete(folder: Path):
 
 
 def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
-    settings, found = host.open_folder(folder), ages.read(folder / host.SCHEDULES)
+    settings, found = runs.open_folder(folder), ages.read(folder / runs.SCHEDULES)
     low, high = settings.life.updates
     for name in settings.families:
         assert [course.lifetime for course in found.courses[name]] == schedules.lifetimes(low, high)
@@ -108,10 +110,10 @@ def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
 
 def test_a_learned_rule_is_loaded_and_used(folder: Path):
     """It gives the theta of the run, whatever the key, and agents of the run's families."""
-    run, rule = build.build(host.open_folder(folder)), groove.load_rule(folder)
+    run, rule = assembly.build(runs.open_folder(folder)), groove.load_rule(folder)
     one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
     assert one and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    theta = host.theta_of(folder / host.RULE, run.config)
+    theta = runs.theta_of(folder / runs.RULE, run.config)
     assert all(np.array_equal(a, b) for a, b in zip(one, jax.tree.leaves(theta), strict=True))
     born = jax.eval_shape(run.parts[0].rule.init_agent, jax.random.key(0))
     assert jax.tree.structure(born) == jax.tree.structure(jax.eval_shape(rule.init_agent, jax.random.key(0)))
@@ -122,9 +124,9 @@ def test_regret_fills_the_buffer_under_evolution(trained: Callable[[str], Path])
     """Of gridworlds, bandits and gymnax's levels: whole lives end with every step, are scored, stored and replayed."""
     for name in ("ta-lpg-small", "ta-lpo"):
         folder = trained(name)
-        settings = host.open_folder(folder)
+        settings = runs.open_folder(folder)
         assert (settings.curriculum.kind, settings.curriculum.score) == ("prioritised", "regret")
-        rows = host.read_metrics(folder / "metrics.jsonl")
+        rows = runs.read_metrics(folder / "metrics.jsonl")
         for family, members in zip(settings.families, settings.members, strict=True):
             assert [row[f"{family}/finished"] for row in rows] == [members] * len(rows)
             assert all(np.isfinite(row[f"{family}/score"]) for row in rows)
@@ -138,7 +140,7 @@ def test_regret_fills_the_buffer_under_evolution(trained: Callable[[str], Path])
 def test_levels_of_gymnax_come_back_from_the_curriculum(trained: Callable[[str], Path]):
     """Dictionaries of parameters, within the ranges that were asked for; the page draws how they drift."""
     folder = trained("ta-lpo")
-    run = build.build(host.open_folder(folder))
+    run = assembly.build(runs.open_folder(folder))
     family = run.parts[0].family
     like = jax.eval_shape(family.generator.sample, jax.random.key(0))
     found = dataset.load(folder / "curriculum.parquet", like, family="gymnax:CartPole-v1")
@@ -156,12 +158,12 @@ def test_antagonists_have_rates_of_their_own(name: str, monkeypatch: pytest.Monk
     limits = ("max_steps_in_episode=5:10",)
     chosen = config.Gymnax(ranges=limits, rate=0.01, antagonist_rate=0.3, antagonist_entropy=0.7)
     settings = dataclasses.replace(config.LPO, families=(name,), gymnax=chosen)
-    spec = build.family(settings, name).environment.spec
+    spec = assembly.family(settings, name).environment.spec
     seen = {}
     monkeypatch.setattr(rules, "a2c", lambda spec, architecture, **options: (architecture, seen.update(options))[0])
     for architecture, rate in (
-        (build.architecture(settings, spec, name), 0.01),
-        (build.antagonist(settings, spec, name), 0.3),
+        (assembly.architecture(settings, spec, name), 0.01),
+        (assembly.antagonist(settings, spec, name), 0.3),
     ):
         one = jnp.ones(1)
         for optimizer in (architecture.actor, architecture.critic):
@@ -181,10 +183,10 @@ def test_presets_of_paper_scale_ask():
 def test_antagonists_of_one_loop_have_their_own_names(name: str, monkeypatch: pytest.MonkeyPatch):
     """As `curriculum.antagonist` names them, with the antagonist's entropy and the loop of the configuration."""
     settings = dataclasses.replace(config.QUICK, curriculum=dataclasses.replace(config.QUICK.curriculum, antagonist=name))
-    spec = build.family(config.check(settings), "gridworld").environment.spec
+    spec = assembly.family(config.check(settings), "gridworld").environment.spec
     for other in ("ppo", "dpo"):
         monkeypatch.setattr(rules, other, lambda *parts, other=other, **options: (other, options))
-    made, options = build.rival(settings, spec, "gridworld", None)
+    made, options = assembly.rival(settings, spec, "gridworld", None)
     assert made == name and options["entropy_weight"] == settings.grids.antagonist_entropy
     assert (options["epochs"], options["minibatches"]) == (settings.rule.epochs, settings.rule.minibatches)
 

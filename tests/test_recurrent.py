@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import recurrent
+from groove.nets import recurrent
 
 STEPS, ENVIRONMENTS, INPUTS, WIDTH = 5, 3, 4, 6
 

@@ -15,15 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groove import build, config, host, report, schedules
-from groove.evaluate import walk
-from groove.host import folder as folders
+from groove import assembly, config, runs
+from groove.files.writing import write_text
+from groove.lifetime import schedules
+from groove.lifetime.evaluate import walk
+from groove.lifetime.schedules import Course, Response
 from groove.protocols import Row
 from groove.report import charts, record
+from groove.report import page as reports
 from groove.report.gif import save_walk
 from groove.report.series import Series, line, series, smooth
 from groove.rules import horizon, random_policy
-from groove.schedules import Course, Response
+from groove.runs import folder as folders
 from groove.statistics import Interval
 from levels import dataset
 
@@ -31,7 +34,7 @@ SETTINGS = dataclasses.replace(config.smoke(config.QUICK), meta_steps=6)
 RULES = ("random policy", "untrained rule", "trained rule", "tuned A2C", "optimum")
 
 
-def metrics(steps: int) -> list[host.Metrics]:
+def metrics(steps: int) -> list[runs.Metrics]:
     """Rows as `host.train` writes them: a life ends at every other meta-step."""
     rows = []
     for step in range(1, steps + 1):
@@ -63,10 +66,10 @@ def test_a_share_of_a2c_needs_an_a2c_that_learned():
 
 def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
     """A run folder with some of its files, as though a run had written them."""
-    host.create(settings, folder)
-    families = [build.family(settings, name) for name in settings.families]
+    runs.create(settings, folder)
+    families = [assembly.family(settings, name) for name in settings.families]
     if "metrics" in parts:
-        host.append_metrics(folder / "metrics.jsonl", metrics(settings.meta_steps))
+        runs.append_metrics(folder / "metrics.jsonl", metrics(settings.meta_steps))
     if "curriculum" in parts:
         for family in families:
             levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(1), 5))
@@ -81,9 +84,9 @@ def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
             for place, rule in enumerate(RULES)
         ]
         protocol = {"tasks": 4, "agents": 2, "lifetime": 4, "held_out_seed": 7, "caption": "Four levels, <b>two</b> agents."}
-        host.write_text(folder / "evaluation.json", json.dumps({"protocol": protocol, "rows": rows}))
+        write_text(folder / "evaluation.json", json.dumps({"protocol": protocol, "rows": rows}))
     if "schedules" in parts:
-        tables(folder / host.SCHEDULES, settings)
+        tables(folder / runs.SCHEDULES, settings)
     if "walk" in parts:
         draw_walk(folder / "walk.gif")
     return folder
@@ -101,21 +104,21 @@ def course(lifetime: int) -> Course:
 def tables(path: Path, settings: config.Config = SETTINGS, scale: float = 1.0) -> None:
     """Schedules as `host.save_schedules` writes them: LPG's answers for LPG, drifts as large as `scale` for LPO."""
     age = np.linspace(0, 0.9, 4)
-    rows = [host.plain(Response(lifetime, age, 0.2 - 0.1 * age, 2 - age)) for lifetime in (4, 16)]
+    rows = [runs.plain(Response(lifetime, age, 0.2 - 0.1 * age, 2 - age)) for lifetime in (4, 16)]
     theta = {"hidden": jnp.ones((16, 2)), "output": jnp.full((2, 1), scale)}
     drifts = schedules.drifts(theta, horizon.fraction, lifetime=10)
     page = {
-        "courses": {name: [host.plain(course(lifetime)) for lifetime in (4, 16)] for name in settings.families},
+        "courses": {name: [runs.plain(course(lifetime)) for lifetime in (4, 16)] for name in settings.families},
         "responses": dict.fromkeys(settings.families, rows) if settings.rule.kind == "lpg" else {},
-        "drifts": [host.plain(row) for row in drifts] if settings.rule.kind == "lpo" else [],
+        "drifts": [runs.plain(row) for row in drifts] if settings.rule.kind == "lpo" else [],
         "ratios": schedules.RATIOS.tolist(),
     }
-    host.write_text(path, json.dumps(page, allow_nan=False))
+    write_text(path, json.dumps(page, allow_nan=False))
 
 
 def draw_walk(path: Path, steps: int = 12) -> int:
     """Draws a drifter's walk on a grid; returns the number of states until it ended."""
-    family = build.family(SETTINGS, "gridworld")
+    family = assembly.family(SETTINGS, "gridworld")
     level = family.generator.sample(jax.random.key(0))
     rule = random_policy(family.environment.spec)
     walked = walk(rule, family.environment, jax.random.key(1), rule.init_agent(jax.random.key(2)), level, steps=steps)
@@ -149,7 +152,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parts = ("metrics", "curriculum", "evaluation", "schedules", "walk")
-    return report.write(fill(tmp_path_factory.mktemp("runs") / "R&D <run>", *parts))
+    return reports.write(fill(tmp_path_factory.mktemp("runs") / "R&D <run>", *parts))
 
 
 def test_the_page_shows_everything(complete: Path):
@@ -194,7 +197,7 @@ def test_levels_stand_in_the_order_of_their_scores(complete: Path):
 
 
 def test_a_run_that_just_began_gets_a_page(tmp_path: Path):
-    page = Page(report.write(fill(tmp_path / "run")))
+    page = Page(reports.write(fill(tmp_path / "run")))
     for sentence in ("Only 0 of 6 meta-steps are done", "has not met held-out tasks yet", "was not written yet", "No agent"):
         assert sentence in page.text
     assert not page.named("img")
@@ -202,16 +205,16 @@ def test_a_run_that_just_began_gets_a_page(tmp_path: Path):
 
 def test_a_run_under_way_shows_what_there_is(tmp_path: Path):
     folder = fill(tmp_path / "run", "metrics")
-    host.cut_metrics(folder / "metrics.jsonl", 1)  # no life has ended
-    page = Page(report.write(folder))
+    runs.cut_metrics(folder / "metrics.jsonl", 1)  # no life has ended
+    page = Page(reports.write(folder))
     assert "Only 1 of 6 meta-steps are done" in page.text and "No life has ended yet." in page.text
-    host.cut_metrics(folder / "metrics.jsonl", 0)
-    assert "<h2>Learning</h2>" not in Page(report.write(folder)).text
+    runs.cut_metrics(folder / "metrics.jsonl", 0)
+    assert "<h2>Learning</h2>" not in Page(reports.write(folder)).text
 
 
 def test_drawing_again_replaces_the_page(tmp_path: Path):
     folder = fill(tmp_path / "run", "metrics")
-    assert report.write(folder).read_text() == report.write(folder).read_text()
+    assert reports.write(folder).read_text() == reports.write(folder).read_text()
 
 
 NESTED = "[" * 200_000
@@ -243,7 +246,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: str, senten
     folder = fill(tmp_path / "run")
     (folder / name).write_text(content)
     assert any(sentence in found for found in record.read(folder).missing)
-    assert "Not here yet" in report.write(folder).read_text()
+    assert "Not here yet" in reports.write(folder).read_text()
 
 
 def test_one_family_has_one_curriculum(tmp_path: Path):
@@ -255,14 +258,14 @@ def test_no_curriculum_is_missed_where_there_is_none(tmp_path: Path):
     uniform = dataclasses.replace(SETTINGS.curriculum, kind="uniform", score="uniform")
     folder = fill(tmp_path / "run", "metrics", settings=dataclasses.replace(SETTINGS, curriculum=uniform))
     assert not any("curriculum" in sentence for sentence in record.read(folder).missing)
-    page = Page(report.write(folder)).text
+    page = Page(reports.write(folder)).text
     assert "Levels are not scored" in page and "regret</" not in page
 
 
 def said(folder: Path, **changes) -> None:
     """Changes what a run's config.json says beside its configuration."""
     page = json.loads((folder / "config.json").read_text())
-    host.write_text(folder / "config.json", json.dumps(page | changes))
+    write_text(folder / "config.json", json.dumps(page | changes))
 
 
 @pytest.mark.parametrize(
@@ -276,21 +279,21 @@ def said(folder: Path, **changes) -> None:
     ],
 )
 def test_damaged_versions_are_named(tmp_path: Path, changes: dict):
-    host.create(SETTINGS, tmp_path / "run")
+    runs.create(SETTINGS, tmp_path / "run")
     said(tmp_path / "run", **changes)
     name = next(iter(changes))
     with pytest.raises(ValueError, match=f"run/config.json: {name} must be an object of "):
         folders.versions_of(tmp_path / "run")
     if name == "versions":
         with pytest.raises(ValueError, match=r"run/config.json: versions must be an object of texts, got "):
-            report.write(tmp_path / "run")
+            reports.write(tmp_path / "run")
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir()])
 def test_no_run_is_refused(tmp_path: Path, make: Callable[[Path], None]):
     make(tmp_path / "no-run")
     with pytest.raises(ValueError, match="no-run is not a run folder: it has no config.json"):
-        report.write(tmp_path / "no-run")
+        reports.write(tmp_path / "no-run")
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_a_walk_has_a_frame_a_step(tmp_path: Path):
 
 
 def test_a_family_without_pictures_cannot_be_walked(tmp_path: Path):
-    family = build.family(SETTINGS, "gridworld")._replace(image=None)
+    family = assembly.family(SETTINGS, "gridworld")._replace(image=None)
     with pytest.raises(ValueError, match="family must have an image to be drawn, got 'gridworld'"):
         save_walk(tmp_path / "walk.gif", family, {}, None)  # type: ignore[arg-type]
 

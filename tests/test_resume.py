@@ -16,13 +16,15 @@ import numpy as np
 import pytest
 
 from benchmarks import chaos
-from groove import config, host, rulefile
+from groove import config, runs
+from groove.files import rulefile
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = """
 import dataclasses
 import sys
-from groove import config, host
+from groove import config
+from groove import runs
 small = config.smoke(config.preset(sys.argv[2]))
 settings = dataclasses.replace(small, families=("gridworld",), members=(2,), meta_steps=80, chunk=2, checkpoint_every=1)
 """
@@ -58,7 +60,7 @@ def start(folder: Path, preset: str = "quick") -> subprocess.Popen:
 
 def rows(folder: Path) -> list[dict]:
     """The metrics, without what depends on the clock."""
-    found = host.read_metrics(folder / "metrics.jsonl")
+    found = runs.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
 
 
@@ -89,12 +91,12 @@ def equal(folder: Path, other: Path) -> bool:
 
 MOMENTS = {
     "before the first step": lambda folder: (folder / "config.json").exists(),
-    "after some steps": lambda folder: len(host.read_metrics(folder / "metrics.jsonl")) >= 4,
+    "after some steps": lambda folder: len(runs.read_metrics(folder / "metrics.jsonl")) >= 4,
     "while a checkpoint is written": lambda folder: (
-        len(host.read_metrics(folder / "metrics.jsonl")) >= 8
+        len(runs.read_metrics(folder / "metrics.jsonl")) >= 8
         and any(path for path in (folder / "checkpoints").glob("*") if not path.name.startswith("step_"))
     ),
-    "late": lambda folder: len(host.read_metrics(folder / "metrics.jsonl")) >= 18,
+    "late": lambda folder: len(runs.read_metrics(folder / "metrics.jsonl")) >= 18,
 }
 
 
@@ -117,7 +119,7 @@ def test_a_killed_run_by_evolution_ends_as_if_it_had_not_been(tmp_path):
     whole, folder = tmp_path / "whole", tmp_path / "run"
     assert start(whole, "ta-lpg-small").wait(timeout=600) == 0
     process = start(folder, "ta-lpg-small")
-    assert wait_for(process, lambda: len(host.read_metrics(folder / "metrics.jsonl")) >= 8), "the moment never came"
+    assert wait_for(process, lambda: len(runs.read_metrics(folder / "metrics.jsonl")) >= 8), "the moment never came"
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=60) == -signal.SIGKILL
     assert 8 <= len(rows(folder)) < STEPS
@@ -130,7 +132,7 @@ def test_a_killed_run_by_evolution_ends_as_if_it_had_not_been(tmp_path):
 def test_ctrl_c_saves_and_a_damaged_checkpoint_is_skipped(undisturbed, tmp_path):
     folder = tmp_path / "run"
     process = start(folder)
-    assert wait_for(process, lambda: len(host.read_metrics(folder / "metrics.jsonl")) >= 8)
+    assert wait_for(process, lambda: len(runs.read_metrics(folder / "metrics.jsonl")) >= 8)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
     checkpoints = sorted((folder / "checkpoints").glob("step_*"))
@@ -159,16 +161,16 @@ def test_signals_full_disks_and_flipped_bits_change_nothing(undisturbed, tmp_pat
 
 def test_a_run_goes_on_only_in_its_own_folder(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder"):
-        host.open_folder(tmp_path)
+        runs.open_folder(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"config": {"name": "old"}}))
     with pytest.raises(ValueError, match="not a configuration of this version"):
-        host.open_folder(tmp_path)
+        runs.open_folder(tmp_path)
     with pytest.raises(ValueError, match="exists already"):
-        host.create(config.QUICK, tmp_path)
+        runs.create(config.QUICK, tmp_path)
 
 
 def test_two_processes_cannot_share_a_folder(tmp_path):
-    with host.owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), host.owned(tmp_path):
+    with runs.owned(tmp_path), pytest.raises(ValueError, match="being run by another process"), runs.owned(tmp_path):
         pass
 
 
@@ -185,7 +187,7 @@ def test_of_starts_at_once_on_one_folder_one_makes_it(tmp_path):
         def start(number, folder=folder, gate=gate):
             gate.wait()
             try:
-                host.create(dataclasses.replace(settings, seed=number), folder)
+                runs.create(dataclasses.replace(settings, seed=number), folder)
             except ValueError as error:
                 return str(error)
             return number
@@ -194,28 +196,28 @@ def test_of_starts_at_once_on_one_folder_one_makes_it(tmp_path):
             found = list(pool.map(start, range(6)))
         (winner,) = [one for one in found if isinstance(one, int)]
         assert all("exists already" in one or "by another process" in one for one in found if one != winner)
-        assert host.open_folder(folder).seed == winner
+        assert runs.open_folder(folder).seed == winner
         assert {path.name for path in folder.iterdir()} == {"config.json", ".lock"}
 
 
 def test_a_folder_that_is_being_made_is_left_alone(tmp_path):
     (tmp_path / ".unmade").touch()
-    with host.locked(tmp_path), pytest.raises(ValueError, match="by another process"):
-        host.create(config.QUICK, tmp_path)
+    with runs.locked(tmp_path), pytest.raises(ValueError, match="by another process"):
+        runs.create(config.QUICK, tmp_path)
     assert (tmp_path / ".unmade").exists()
 
 
 def test_somebody_elses_folder_gets_no_file(tmp_path):
     (tmp_path / "mine.txt").touch()
     with pytest.raises(ValueError, match="exists already"):
-        host.create(config.QUICK, tmp_path)
+        runs.create(config.QUICK, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_metrics_are_cut_back_to_a_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    host.append_metrics(path, [{"step": i, "x": i / 3} for i in range(1, 6)])
+    runs.append_metrics(path, [{"step": i, "x": i / 3} for i in range(1, 6)])
     with path.open("a") as file:
         assert file.write('{"step": 6, "x"') > 0
-    host.cut_metrics(path, 3)
-    assert host.read_metrics(path) == [{"step": i, "x": i / 3} for i in range(1, 4)]
+    runs.cut_metrics(path, 3)
+    assert runs.read_metrics(path) == [{"step": i, "x": i / 3} for i in range(1, 4)]

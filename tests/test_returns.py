@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove.returns import discounted_returns, gae, lambda_returns
+from groove.nets.returns import discounted_returns, gae, lambda_returns
 
 # Three steps, gamma 1/2. Powers of two throughout, so that every number below is exact in float32.
 REWARD = jnp.array([1.0, 2.0, 4.0])

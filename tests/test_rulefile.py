@@ -10,7 +10,7 @@ import pytest
 import safetensors.flax
 
 import groove
-from groove.rulefile import load_rule_file, locate, save_rule, shipped, unflatten
+from groove.files.rulefile import load_rule_file, locate, save_rule, shipped, unflatten
 from levels.chain import chain
 
 
@@ -77,7 +77,7 @@ def test_every_flipped_byte_is_found(file: Path):
 
 def test_a_rule_that_is_not_finite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as careless:
-        careless.setattr("groove.rulefile._not_finite", lambda tensors: None)
+        careless.setattr("groove.files.rulefile._not_finite", lambda tensors: None)
         save_rule(tmp_path / "rule", {"a": jnp.float32(jnp.inf)}, {})
     with pytest.raises(ValueError, match=r"must be finite, \['a'\] is not"):
         load_rule_file(tmp_path / "rule")

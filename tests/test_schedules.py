@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import schedules
-from groove.agents import tabular
 from groove.base import Outcome, UpdateRule
-from groove.categorical import entropy
-from groove.lifetime import lifetime
+from groove.lifetime import lifetime, schedules
+from groove.nets.agents import tabular
+from groove.nets.categorical import entropy
 from groove.rules import dpo_drift, horizon, lpg, lpo_drift, ppo_drift, recurrent_targets
 from groove.rules.lpg import TargetNetwork
 from levels.bandit import BanditLevel, bernoulli_bandit

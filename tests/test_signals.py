@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from laws.members import FAMILIES, rule_of, sample
 
-from groove import agents
 from groove.base import UpdateRule
-from groove.critic import Critic, critic
 from groove.lifetime import exact, lifetime
-from groove.signals import Watched, observed, watched
+from groove.lifetime.signals import Watched, observed, watched
+from groove.nets import agents
+from groove.nets.critic import Critic, critic
 from levels.base import Discrete, Environment, Spec, TimeStep
 
 BANDIT = FAMILIES["bernoulli-bandit"]

@@ -5,26 +5,26 @@ import dataclasses
 import chex
 import pytest
 
-from groove import host
+from groove import runs
 from groove.config import preset, smoke
-from groove.rulefile import load_rule_file
+from groove.files.rulefile import load_rule_file
 
 
 def test_a_run_may_start_from_a_rule(tmp_path):
     """Theta begins as it was saved, also after that file is gone; another shape is refused at once."""
     first = dataclasses.replace(smoke(preset("quick")), families=("bernoulli-bandit",), members=(2,), meta_steps=2)
-    host.create(first, tmp_path / "first")
-    rule = host.save_rule(host.train(tmp_path / "first", lambda rows: None))
+    runs.create(first, tmp_path / "first")
+    rule = runs.save_rule(runs.train(tmp_path / "first", lambda rows: None))
     theta, _ = load_rule_file(rule)
     second = dataclasses.replace(first, start=str(tmp_path / "first"), meta=dataclasses.replace(first.meta, rate=1e-30))
-    host.create(second, tmp_path / "second")
+    runs.create(second, tmp_path / "second")
     rule.unlink()
-    host.train(tmp_path / "second", lambda rows: None)
-    again, _ = load_rule_file(host.save_rule(host.train(tmp_path / "second", lambda rows: None)))
+    runs.train(tmp_path / "second", lambda rows: None)
+    again, _ = load_rule_file(runs.save_rule(runs.train(tmp_path / "second", lambda rows: None)))
     chex.assert_trees_all_close(again, theta, atol=1e-20)
     wider = dataclasses.replace(first, start=str(tmp_path / "second"), rule=dataclasses.replace(first.rule, width=5))
     with pytest.raises(ValueError, match="a rule like that of the configuration"):
-        host.create(wider, tmp_path / "third")
+        runs.create(wider, tmp_path / "third")
     assert not (tmp_path / "third").exists()
     with pytest.raises(FileNotFoundError):
-        host.create(dataclasses.replace(first, start=str(tmp_path / "nowhere")), tmp_path / "third")
+        runs.create(dataclasses.replace(first, start=str(tmp_path / "nowhere")), tmp_path / "third")

@@ -21,14 +21,16 @@ from commands import assert_refused
 from test_evaluation import made_up
 
 import levels
-from groove import build, cli, config, curriculumfile, evaluation, host, library, report, rulefile
+from groove import assembly, cli, config, evaluation, runs
 from groove.cli.common import trained_with
 from groove.config import QUICK
 from groove.curate import Journal
 from groove.evaluation import results
+from groove.files import curriculumfile, library, rulefile
 from groove.protocols.tuned import read_tuned
 from groove.report import contests, lineage
 from groove.report import levels as pages
+from groove.report import page as reports
 from levels import dataset, plugins
 from levels.base import Generator
 from levels.check import check
@@ -122,7 +124,7 @@ def test_a_rule_is_compared_before_it_takes_memory(tmp_path: Path, monkeypatch):
     rival = dataclasses.replace(settings, curriculum=dataclasses.replace(settings.curriculum, antagonist=str(path)))
     monkeypatch.setattr(jnp, "zeros", lambda *given: made.append(array := zeros(*given)) or array)
     with pytest.raises(ValueError, match="theta has no leaf"):
-        build.build(rival, build.Inputs(saved=lambda spec: library.load_rule(path, spec)))
+        assembly.build(rival, assembly.Inputs(saved=lambda spec: library.load_rule(path, spec)))
     large = [array for array in made if array.size > 10_000]
     assert large and all(isinstance(array, jax.core.Tracer) for array in large)
 
@@ -210,7 +212,7 @@ def test_metadata_that_nest_are_damaged(tmp_path: Path):
     assert pages._said(NESTED) == NESTED
     for metadata in ({"config": NESTED}, {"config": "{}"}, {}, {"config": "5"}):
         rulefile.save_rule(tmp_path / "rule.safetensors", {"w": np.zeros(1, np.float32)}, {**metadata, "families": NESTED})
-        for read in (library.load_rule, trained_with, lambda path: host.check_start(path, QUICK)):
+        for read in (library.load_rule, trained_with, lambda path: runs.check_start(path, QUICK)):
             with pytest.raises(ValueError, match="rule.safetensors (needs what is not here|does not say which run)"):
                 read(tmp_path / "rule.safetensors")
 
@@ -225,14 +227,14 @@ def test_columns_that_nest_are_refused(tmp_path: Path):
 def test_a_run_with_damaged_metrics_says_where(tmp_path: Path, line: str):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{line}\n')
     with pytest.raises(ValueError, match=r"metrics.jsonl is damaged: line 2 .* Remove the line, or the file, to go on"):
-        host.cut_metrics(tmp_path / "metrics.jsonl", 1)
+        runs.cut_metrics(tmp_path / "metrics.jsonl", 1)
 
 
 @pytest.mark.parametrize("text", [NESTED, '{"folders": "ab"}', '{"folders": ["..", "a"]}', '{"folders": [1, 2]}', "[]"])
 def test_folders_of_runs_are_names(tmp_path: Path, text: str):
     (tmp_path / "runs.json").write_text(text)
     with pytest.raises(ValueError, match="runs.json does not name the folders of runs"):
-        host.folders_of(tmp_path)
+        runs.folders_of(tmp_path)
 
 
 @pytest.mark.parametrize("text", [NESTED, "[[1]]", "5", "[]", "{"])
@@ -340,6 +342,6 @@ def test_files_give_no_orders_to_the_terminal(tmp_path: Path, monkeypatch, capsy
 def test_a_run_of_what_is_not_here_names_its_file(tmp_path: Path, name: str):
     settings = dataclasses.replace(config.smoke(QUICK), families=(name,), members=(2,))
     config.save(settings, tmp_path / "config.json", {})
-    for read in (report.write, host.assembled):
+    for read in (reports.write, runs.assembled):
         with pytest.raises(ValueError, match=r"config.json: (unknown gymnax environment 'Nobody'|.*cannot be imported)"):
             read(tmp_path, trusted=(name,))

@@ -13,11 +13,14 @@ from pathlib import Path
 import jax
 import pytest
 
-from groove import cli, config, evaluation, host, lifetime, processes, terminal
+from groove import cli, config, evaluation, lifetime, runs
 from groove.cli import train
 from groove.cli.common import SHORTEST, cache
-from groove.host import folder as folders
-from groove.host import latents, process, training
+from groove.files.writing import user_cache
+from groove.parallel import processes
+from groove.report import terminal
+from groove.runs import folder as folders
+from groove.runs import latents, process, training
 from levels.check import check
 
 ROOT = Path(__file__).parents[1]
@@ -28,26 +31,26 @@ SMALL = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-ban
 def trained(tmp_path_factory) -> Path:
     """A run of three chunks, each with a checkpoint, and what it leaves of a curriculum."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
-    host.create(SMALL, folder)
-    result = host.train(folder, lambda rows: None)
-    assert result.finished and host.save_curriculum(result)
+    runs.create(SMALL, folder)
+    result = runs.train(folder, lambda rows: None)
+    assert result.finished and runs.save_curriculum(result)
     return folder
 
 
 def rows(folder: Path) -> list[dict]:
     """The metrics, without what depends on the clock."""
-    found = host.read_metrics(folder / "metrics.jsonl")
+    found = runs.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
 
 
 def test_a_second_run_of_a_folder_refuses_and_leaves_the_first_alone(tmp_path, capsys):
     """Also where the first has learned nothing yet, and a folder that nothing was learned in would be removed."""
     folder = tmp_path / "run"
-    host.create(SMALL, folder)
+    runs.create(SMALL, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-    with host.owned(folder):
+    with runs.owned(folder):
         assert cli.main(["train", "--resume", str(folder)]) == 2
-        with pytest.raises(host.InUse), host.unless_unused(folder), host.owned(folder):
+        with pytest.raises(runs.InUse), runs.unless_unused(folder), runs.owned(folder):
             pass
     error = capsys.readouterr().err
     assert "is being run by another process" in error and error.count("\n") == 1
@@ -57,32 +60,32 @@ def test_a_second_run_of_a_folder_refuses_and_leaves_the_first_alone(tmp_path, c
 
 
 def test_folders_are_held_until_the_reports_are_written(tmp_path, monkeypatch):
-    host.create_together(SMALL, tmp_path / "two", 2)
-    folders = host.folders_of(tmp_path / "two")
+    runs.create_together(SMALL, tmp_path / "two", 2)
+    folders = runs.folders_of(tmp_path / "two")
     refused = []
 
     def finish(result, *, named: bool) -> None:
         for folder in (tmp_path / "two", *folders):
-            with pytest.raises(host.InUse), host.owned(folder):
+            with pytest.raises(runs.InUse), runs.owned(folder):
                 pass
             refused.append(folder)
 
-    results = [host.Result(host.assembled(folder), folder, None, True) for folder in folders]
+    results = [runs.Result(runs.assembled(folder), folder, None, True) for folder in folders]
     monkeypatch.setattr(train, "_train", lambda *_: results)
     monkeypatch.setattr(train, "_finish", finish)
     assert cli.main(["train", "--resume", str(tmp_path / "two")]) == 0
     assert len(refused) == 6
-    with host.owned(tmp_path / "two"):
+    with runs.owned(tmp_path / "two"):
         pass
 
 
 def test_a_run_that_cannot_go_on_yet_is_kept(tmp_path, monkeypatch, capsys):
     """It had only begun when it was killed, and then the disk was full."""
-    host.create(SMALL, tmp_path / "run")
+    runs.create(SMALL, tmp_path / "run")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: type("Usage", (), {"free": 0})())
     assert cli.main(["train", "--resume", str(tmp_path / "run")]) == 1
     assert "of disk for checkpoints" in capsys.readouterr().err
-    assert host.open_folder(tmp_path / "run") == SMALL
+    assert runs.open_folder(tmp_path / "run") == SMALL
 
 
 def test_a_clock_that_runs_backwards_changes_nothing(trained, tmp_path, monkeypatch):
@@ -97,10 +100,10 @@ def test_a_clock_that_runs_backwards_changes_nothing(trained, tmp_path, monkeypa
     monkeypatch.setattr(time, "time", lambda: 1e9 - 3600.0 * next(ticks))
     monkeypatch.setattr(time, "time_ns", lambda: int(1e9 * time.time()))
     said: list[str] = []
-    assert host.train(folder, lambda rows: None, announce=said.append).finished
+    assert runs.train(folder, lambda rows: None, announce=said.append).finished
     assert f"resuming {folder} at meta-step 4 of 6" in said
     assert rows(folder) == rows(trained)
-    assert all(row.get("chunk_seconds", 0.0) >= 0 for row in host.read_metrics(folder / "metrics.jsonl"))
+    assert all(row.get("chunk_seconds", 0.0) >= 0 for row in runs.read_metrics(folder / "metrics.jsonl"))
 
 
 HOMES = {
@@ -137,16 +140,16 @@ def test_short_compilations_are_kept_unless_the_user_says_otherwise(said, want, 
 
 def test_folders_that_cannot_be_written_and_users_without_a_home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert host.user_cache("jax") == tmp_path / "groove" / "jax"
+    assert user_cache("jax") == tmp_path / "groove" / "jax"
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert host.user_cache("jax") is None
+    assert user_cache("jax") is None
 
     def nobody() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", nobody)
-    assert host.user_cache("jax") is None
+    assert user_cache("jax") is None
 
 
 def test_a_log_of_ascii_without_home_or_terminal(trained, tmp_path):
@@ -189,8 +192,8 @@ def test_closed_output_and_input(monkeypatch):
 
 def test_a_run_says_where_random_numbers_are_drawn_otherwise(tmp_path, monkeypatch):
     """Seeds mean other levels then."""
-    assert host.versions()[folders.RANDOM] == "threefry2x32"
-    host.create(SMALL, tmp_path / "run")
+    assert runs.versions()[folders.RANDOM] == "threefry2x32"
+    runs.create(SMALL, tmp_path / "run")
     assert folders.versions_of(tmp_path / "run")[folders.RANDOM] == "threefry2x32"
     other = {"jax_default_prng_impl": "rbg", "jax_threefry_partitionable": False, "jax_random_seed_offset": 7}
     before = {name: jax.config.values[name] for name in other}
@@ -213,7 +216,7 @@ def test_systems_that_lack_something_go_on(tmp_path, monkeypatch):
     assert processes.cores() == os.cpu_count()
     assert process._module("no_module_of_any_system") is None
     monkeypatch.setattr(process, "fcntl", None)
-    with host.owned(tmp_path):
+    with runs.owned(tmp_path):
         pass
     locked = []
 
@@ -223,7 +226,7 @@ def test_systems_that_lack_something_go_on(tmp_path, monkeypatch):
         locked.append((how, size))
 
     monkeypatch.setattr(process, "msvcrt", type("msvcrt", (), {"LK_NBLCK": 2, "locking": staticmethod(locking)}))
-    with host.owned(tmp_path), pytest.raises(host.InUse, match="is being run by another process"), host.owned(tmp_path):
+    with runs.owned(tmp_path), pytest.raises(runs.InUse, match="is being run by another process"), runs.owned(tmp_path):
         pass
     assert locked == [(2, 1)]
 

@@ -14,10 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from groove import build, config, devices, host
+from groove import assembly, config, runs
 from groove.cli import train
 from groove.config import SWEPT, Config
 from groove.meta import strategies
+from groove.parallel import devices
 from groove.trainer import RUNS, State, Trainer, one_of
 from levels.chain import chain, chain_distractors
 from tests.test_together import nothing, rows_of, settings, stop
@@ -125,13 +126,13 @@ def test_each_is_the_run_of_its_numbers(name: str):
     base, numbers = CASES[name]
     rows = [{}, numbers, *({field: value} for field, value in numbers.items())]
     configs = [config.check(config.with_numbers(base, row)) for row in rows]
-    many = build.beside(build.build(base), configs, devices.mesh(1, RUNS))
+    many = assembly.beside(assembly.build(base), configs, devices.mesh(1, RUNS))
     keys = jax.vmap(jax.random.key)(np.zeros(len(rows), np.uint32))
     states, seen = lived(many, keys)
     first, *others = [jax.tree.map(lambda leaf, i=i: leaf[i], (seen, states.curricula)) for i in range(len(rows))]
     for field, other in zip(numbers, others[1:], strict=True):
         assert differ(first, other), f"{field} has no effect"
-    state, alone = lived(build.build(configs[1]).trainer, keys[1])
+    state, alone = lived(assembly.build(configs[1]).trainer, keys[1])
     assert jax.tree.map(jax.typeof, one_of(states, 1)) == jax.tree.map(jax.typeof, state)
     assert seen.keys() == alone.keys()
     for what, values in alone.items():
@@ -139,9 +140,9 @@ def test_each_is_the_run_of_its_numbers(name: str):
         np.testing.assert_allclose(seen[what][1, :count], values[:count], rtol=1e-3, atol=1e-5, err_msg=what, equal_nan=True)
 
 
-def check_traced(run: build.Run, configs: list[Config]) -> None:
+def check_traced(run: assembly.Run, configs: list[Config]) -> None:
     """Traces all that runs side by side do, and computes nothing."""
-    many, keys = build.beside(run, configs, devices.mesh(1, RUNS)), jax.random.split(jax.random.key(0), len(configs))
+    many, keys = assembly.beside(run, configs, devices.mesh(1, RUNS)), jax.random.split(jax.random.key(0), len(configs))
     state = jax.eval_shape(many.init, keys)
     for function in (many.refresh, many.chunk, many.theta, many.tasks, many.info):
         assert jax.tree.leaves(jax.eval_shape(function, state))
@@ -151,7 +152,7 @@ def check_traced(run: build.Run, configs: list[Config]) -> None:
 def test_every_strategy_takes_traced_numbers(name: str):
     base = of(BANDIT, meta={"method": "evolution"}, evolution={"strategy": name})
     rate = {"evolution.rate": 0.02} if strategies.KINDS[name].optimizer else {}
-    check_traced(build.build(base), [base, config.with_numbers(base, {"evolution.sigma": 0.3, **rate})])
+    check_traced(assembly.build(base), [base, config.with_numbers(base, {"evolution.sigma": 0.3, **rate})])
 
 
 @pytest.mark.parametrize("kind", ["start", "antagonist", "autoencoder"])
@@ -160,14 +161,14 @@ def test_runs_that_read_files_can_differ_in_numbers(kind: str, tmp_path: Path):
     if kind == "autoencoder":
         base = changed(base, curriculum={"kind": "clutr"})
     else:
-        host.create(base, tmp_path / "first")
-        run = host.assembled(tmp_path / "first")
+        runs.create(base, tmp_path / "first")
+        run = runs.assembled(tmp_path / "first")
         state = jax.jit(run.trainer.init)(jax.random.key(0))
-        rule = str(host.save_rule(host.Result(run, tmp_path / "first", state, True)))
+        rule = str(runs.save_rule(runs.Result(run, tmp_path / "first", state, True)))
         base = dataclasses.replace(base, start=rule) if kind == "start" else changed(base, curriculum={"antagonist": rule})
-    host.create_together(base, tmp_path / "run", 1, sweep={"meta.rate": (1e-3, 3e-3)})
-    folders = host.folders_of(tmp_path / "run")
-    check_traced(host.assembled(folders[0], new=True), [host.open_folder(folder) for folder in folders])
+    runs.create_together(base, tmp_path / "run", 1, sweep={"meta.rate": (1e-3, 3e-3)})
+    folders = runs.folders_of(tmp_path / "run")
+    check_traced(runs.assembled(folders[0], new=True), [runs.open_folder(folder) for folder in folders])
 
 
 def test_every_number_has_a_case():
@@ -207,9 +208,9 @@ def test_bad_sweeps_are_refused(texts: list[str], says: str):
 
 def test_every_combination_is_checked_before_there_is_a_folder(tmp_path: Path):
     with pytest.raises(ValueError, match=r"meta.rate must be positive and finite, got -0.1"):
-        host.create_together(settings(), tmp_path / "run", 1, sweep={"meta.rate": (0.1, -0.1)})
+        runs.create_together(settings(), tmp_path / "run", 1, sweep={"meta.rate": (0.1, -0.1)})
     with pytest.raises(ValueError, match="at least 2"):
-        host.create_together(settings(), tmp_path / "run", 0, sweep={"meta.rate": (0.1, 0.2)})
+        runs.create_together(settings(), tmp_path / "run", 0, sweep={"meta.rate": (0.1, 0.2)})
     assert not (tmp_path / "run").exists()
 
 
@@ -227,16 +228,16 @@ def test_names_fit_into_file_systems():
 
 
 def test_what_cannot_be_made_whole_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    create = host.folder.create
+    create = runs.folder.create
 
     def fails(one: Config, folder: Path, **how: object) -> None:
         if one.seed == 1:
             raise OSError("full")
         create(one, folder, **how)
 
-    monkeypatch.setattr(host.folder, "create", fails)
+    monkeypatch.setattr(runs.folder, "create", fails)
     with pytest.raises(OSError, match="full"):
-        host.create_together(settings(), tmp_path / "run", 2)
+        runs.create_together(settings(), tmp_path / "run", 2)
     assert not (tmp_path / "run").exists()
 
 
@@ -244,14 +245,14 @@ def test_what_cannot_be_made_whole_is_not_made(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_whose_making_was_killed_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool):
     """Nothing that Python does can tidy up after SIGKILL: what is left says of itself that it is not whole."""
     folder = tmp_path / "run"
-    make = (lambda: host.create_together(settings(), folder, 2)) if together else (lambda: host.create(settings(), folder))
+    make = (lambda: runs.create_together(settings(), folder, 2)) if together else (lambda: runs.create(settings(), folder))
     with monkeypatch.context() as killed, pytest.raises(RuntimeError):
-        killed.setattr(host.folder.config, "save", lambda *args: (_ for _ in ()).throw(RuntimeError))
-        killed.setattr(host.folder.shutil, "rmtree", lambda *args, **options: None)
+        killed.setattr(runs.folder.config, "save", lambda *args: (_ for _ in ()).throw(RuntimeError))
+        killed.setattr(runs.folder.shutil, "rmtree", lambda *args, **options: None)
         make()
     assert any(folder.iterdir())
     make()
-    assert [host.open_folder(own).seed for own in host.folders_of(folder)] == ([0, 1] if together else [0])
+    assert [runs.open_folder(own).seed for own in runs.folders_of(folder)] == ([0, 1] if together else [0])
     assert not list(folder.rglob(".unmade"))
     with pytest.raises(ValueError, match="exists already"):
         make()
@@ -265,14 +266,14 @@ def test_runs_that_differ_in_more_are_not_side_by_side():
 
 
 @pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[host.Result]]:
+def four(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[runs.Result]]:
     folder = tmp_path_factory.mktemp("sweep") / "four"
-    host.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
-    return folder, host.train_together(folder, [nothing] * 4)
+    runs.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
+    return folder, runs.train_together(folder, [nothing] * 4)
 
 
 @pytest.mark.slow
-def test_every_run_has_a_folder_that_tells(four: tuple[Path, list[host.Result]]):
+def test_every_run_has_a_folder_that_tells(four: tuple[Path, list[runs.Result]]):
     folder, results = four
     pairs = [(rate, critic) for rate in SWEEP["meta.rate"] for critic in SWEEP["bandits.critic_rate"]]
     names = [f"meta.rate={rate},bandits.critic_rate={critic},seed-5" for rate, critic in pairs]
@@ -280,7 +281,7 @@ def test_every_run_has_a_folder_that_tells(four: tuple[Path, list[host.Result]])
     assert [result.folder.name for result in results] == names
     assert json.loads((folder / "runs.json").read_text()) == {"folders": names}
     for result, (rate, critic) in zip(results, pairs, strict=True):
-        own = host.open_folder(result.folder)
+        own = runs.open_folder(result.folder)
         assert (
             own
             == result.run.config
@@ -290,22 +291,22 @@ def test_every_run_has_a_folder_that_tells(four: tuple[Path, list[host.Result]])
 
 
 @pytest.mark.slow
-def test_interrupted_they_go_on_bit_for_bit(four: tuple[Path, list[host.Result]], tmp_path: Path):
+def test_interrupted_they_go_on_bit_for_bit(four: tuple[Path, list[runs.Result]], tmp_path: Path):
     folder = tmp_path / "again"
-    host.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
+    runs.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
     with pytest.raises(KeyboardInterrupt):
-        host.train_together(folder, [nothing, nothing, nothing, stop])
-    results = host.train_together(folder, [nothing] * 4)
+        runs.train_together(folder, [nothing, nothing, nothing, stop])
+    results = runs.train_together(folder, [nothing] * 4)
     for one, other in zip(results, four[1], strict=True):
         assert rows_of(one.folder) == rows_of(other.folder)
-        assert host.save_rule(one).read_bytes() == host.save_rule(other).read_bytes()
+        assert runs.save_rule(one).read_bytes() == runs.save_rule(other).read_bytes()
 
 
 @pytest.mark.slow
-def test_done_each_is_a_run_like_any_other(four: tuple[Path, list[host.Result]]):
-    result = host.train(four[1][3].folder, nothing)
+def test_done_each_is_a_run_like_any_other(four: tuple[Path, list[runs.Result]]):
+    result = runs.train(four[1][3].folder, nothing)
     assert result.finished and result.run.config.meta.rate == SWEEP["meta.rate"][1]
-    assert host.save_rule(result).exists()
+    assert runs.save_rule(result).exists()
 
 
 def test_words_become_a_sweep(tmp_path: Path):
@@ -319,12 +320,12 @@ def test_words_become_a_sweep(tmp_path: Path):
 
 def main(folder: Path) -> None:
     """What a process with two devices does: four runs, shared out."""
-    host.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
-    assert all(result.finished for result in host.train_together(folder, [nothing] * 4, device_count=2))
+    runs.create_together(settings(seed=5), folder, 1, sweep=SWEEP)
+    assert all(result.finished for result in runs.train_together(folder, [nothing] * 4, device_count=2))
 
 
 @pytest.mark.slow
-def test_devices_share_out_the_runs_with_their_numbers(four: tuple[Path, list[host.Result]], tmp_path: Path):
+def test_devices_share_out_the_runs_with_their_numbers(four: tuple[Path, list[runs.Result]], tmp_path: Path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     words = [sys.executable, "-m", "tests.test_sweep", str(tmp_path / "two")]
     assert subprocess.run(words, env={**os.environ, "XLA_FLAGS": flags}, cwd=Path(__file__).parents[1]).returncode == 0

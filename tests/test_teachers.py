@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import curate, curricula, curriculumfile, host
-from groove.build import build
-from groove.build import family as build_family
+from groove import curate, curricula, runs
+from groove.assembly import build
+from groove.assembly import family as build_family
 from groove.config import QUICK, Config, check, smoke
-from groove.host import Metrics
+from groove.files import curriculumfile
+from groove.runs import Metrics
 
 EVOLVED = dataclasses.replace(QUICK.meta, method="evolution")
 
@@ -63,8 +64,8 @@ def assert_lived(rows: list[Metrics], settings: Config) -> None:
 @pytest.mark.parametrize("name", RUNS)
 def test_every_teacher_trains_and_teaches(name, tmp_path):
     rows: list[Metrics] = []
-    host.create(RUNS[name], tmp_path / "run")
-    assert host.train(tmp_path / "run", rows.extend).finished
+    runs.create(RUNS[name], tmp_path / "run")
+    assert runs.train(tmp_path / "run", rows.extend).finished
     assert_lived(rows, RUNS[name])
     for taught in TAUGHT.get(name, ()):
         assert rows[-1][f"gridworld/curriculum_{taught}"] > 0, taught
@@ -76,8 +77,8 @@ def test_a_frozen_set_is_passed_through(tmp_path):
     path = tmp_path / "five.parquet"
     assert curriculumfile.save(path, rows._replace(score=np.arange(5, dtype=np.float32)), {}, family=kind)
     settings, lived = grids(kind="frozen", files=(str(path),)), []
-    host.create(settings, tmp_path / "run")
-    result = host.train(tmp_path / "run", lived.extend)
+    runs.create(settings, tmp_path / "run")
+    result = runs.train(tmp_path / "run", lived.extend)
     assert_lived(lived, settings)
     assert lived[-1]["gridworld/curriculum_passes"] > 0
     walls = {level.tobytes() for level in np.asarray(rows.level.walls)}
@@ -96,11 +97,11 @@ def test_a_teacher_that_was_stopped_teaches_on(name, tmp_path):
     """Once it had begun to teach: bit for bit as if it had not been stopped."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
-        host.create(RUNS[name], folder)
+        runs.create(RUNS[name], folder)
     with pytest.raises(InterruptedError):
-        host.train(parts, stop)
-    assert host.read_metrics(parts / "metrics.jsonl")[-1][f"gridworld/curriculum_{TAUGHT[name][0]}"] > 0
-    pair = [host.train(folder, lambda rows: None).state for folder in (whole, parts)]
+        runs.train(parts, stop)
+    assert runs.read_metrics(parts / "metrics.jsonl")[-1][f"gridworld/curriculum_{TAUGHT[name][0]}"] > 0
+    pair = [runs.train(folder, lambda rows: None).state for folder in (whole, parts)]
     for one, other in zip(*map(jax.tree.leaves, pair), strict=True):
         raw = [jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in (one, other)]
         np.testing.assert_array_equal(*raw)
@@ -109,18 +110,18 @@ def test_a_teacher_that_was_stopped_teaches_on(name, tmp_path):
 @pytest.mark.slow
 def test_a_learned_rule_as_antagonist_is_copied_into_the_run(tmp_path):
     """Its file may go: the run has its own."""
-    host.create(quick(), tmp_path / "first")
-    trained = host.train(tmp_path / "first", lambda rows: None)
-    path = host.save_rule(trained)
+    runs.create(quick(), tmp_path / "first")
+    trained = runs.train(tmp_path / "first", lambda rows: None)
+    path = runs.save_rule(trained)
     later = quick(antagonist=str(tmp_path / "first"))
-    host.create(later, tmp_path / "second")
+    runs.create(later, tmp_path / "second")
     path.unlink()
-    assert host.train(tmp_path / "second", lambda rows: None).finished
+    assert runs.train(tmp_path / "second", lambda rows: None).finished
 
 
 def test_an_antagonist_that_is_missing_is_said_before_anything_is_made(tmp_path):
     with pytest.raises(FileNotFoundError):
-        host.create(quick(antagonist="runs/nobody"), tmp_path / "run")
+        runs.create(quick(antagonist="runs/nobody"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="unknown antagonist 'a3c'; did you mean 'a2c'"):
         quick(antagonist="a3c")

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from groove import config, terminal
+from groove import config
 from groove.cli.progress import Counter
-from groove.host import Metrics
 from groove.protocols import Row
+from groove.report import terminal
+from groove.runs import Metrics
 from groove.statistics import Interval
 
 RUN = dataclasses.replace(config.QUICK, members=(48, 16), meta_steps=400)
@@ -197,7 +198,7 @@ def test_a_reader_that_leaves_ends_nothing():
     """As `groove train | head -1` does."""
     code = """
 import sys
-from groove import terminal
+from groove.report import terminal
 terminal.open_streams()
 output = terminal.console()
 for number in range(3000):

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from groove import cli, config, cost, host
+from groove import cli, config, runs
 from groove.config import Config
+from groove.runs import cost
 
 STEPS, CHUNK = 6, 2
 
@@ -33,23 +34,23 @@ def nothing(rows) -> None:
 
 
 def rows_of(folder: Path) -> list[dict]:
-    found = host.read_metrics(folder / "metrics.jsonl")
+    found = runs.read_metrics(folder / "metrics.jsonl")
     return [{name: value for name, value in row.items() if not name.endswith("_seconds")} for row in found]
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory) -> tuple[Path, list[host.Result]]:
+def three(tmp_path_factory) -> tuple[Path, list[runs.Result]]:
     folder = tmp_path_factory.mktemp("together") / "three"
-    host.create_together(settings(seed=5), folder, 3)
-    return folder, host.train_together(folder, [nothing] * 3)
+    runs.create_together(settings(seed=5), folder, 3)
+    return folder, runs.train_together(folder, [nothing] * 3)
 
 
 def test_each_is_the_run_of_its_seed(three, tmp_path):
     folder, results = three
     assert [result.run.config.seed for result in results] == [5, 6, 7]
     assert [result.folder for result in results] == [folder / f"seed-{seed}" for seed in (5, 6, 7)]
-    host.create(settings(seed=6), tmp_path / "alone")
-    alone = host.train(tmp_path / "alone", nothing)
+    runs.create(settings(seed=6), tmp_path / "alone")
+    alone = runs.train(tmp_path / "alone", nothing)
     beside, by_itself = rows_of(results[1].folder), rows_of(alone.folder)
     assert len(beside) == len(by_itself) == STEPS
     for name in by_itself[0]:
@@ -67,22 +68,22 @@ def test_they_differ(three):
 
 
 def test_interrupted_they_go_on_bit_for_bit(three, tmp_path):
-    host.create_together(settings(seed=5), tmp_path / "again", 3)
+    runs.create_together(settings(seed=5), tmp_path / "again", 3)
     with pytest.raises(KeyboardInterrupt):
-        host.train_together(tmp_path / "again", [nothing, nothing, stop])
+        runs.train_together(tmp_path / "again", [nothing, nothing, stop])
     with pytest.raises(ValueError, match="go on together"):
-        host.train(tmp_path / "again" / "seed-6", nothing)
-    results = host.train_together(tmp_path / "again", [nothing] * 3)
+        runs.train(tmp_path / "again" / "seed-6", nothing)
+    results = runs.train_together(tmp_path / "again", [nothing] * 3)
     for one, other in zip(results, three[1], strict=True):
         assert rows_of(one.folder) == rows_of(other.folder)
-        assert host.save_rule(one).read_bytes() == host.save_rule(other).read_bytes()
+        assert runs.save_rule(one).read_bytes() == runs.save_rule(other).read_bytes()
 
 
 def test_done_each_is_a_run_like_any_other(three):
     folder = three[0] / "seed-7"
-    result = host.train(folder, nothing)
+    result = runs.train(folder, nothing)
     assert result.finished and int(result.state.step) == STEPS
-    assert host.save_rule(result).exists()
+    assert runs.save_rule(result).exists()
 
 
 def test_one_that_is_not_finite_stops_all_and_the_others_go_on_alone(three, tmp_path, monkeypatch):
@@ -91,31 +92,31 @@ def test_one_that_is_not_finite_stops_all_and_the_others_go_on_alone(three, tmp_
 
     def table(first, info, steps):
         calls.append(first)
-        return [{**row, "nonfinite": int(len(calls) == 5)} for row in host.table(first, info, steps)]
+        return [{**row, "nonfinite": int(len(calls) == 5)} for row in runs.table(first, info, steps)]
 
     folder = tmp_path / "bad"
-    host.create_together(settings(seed=5), folder, 3)
-    with monkeypatch.context() as patched, pytest.raises(host.NotFinite) as raised:
-        patched.setattr(host.loop, "table", table)
-        host.train_together(folder, [nothing] * 3)
+    runs.create_together(settings(seed=5), folder, 3)
+    with monkeypatch.context() as patched, pytest.raises(runs.NotFinite) as raised:
+        patched.setattr(runs.loop, "table", table)
+        runs.train_together(folder, [nothing] * 3)
     assert f"of step 3 has values that are not finite; the checkpoint of step 2 is kept in {folder}." in str(raised.value)
     assert f"It is the run in {folder / 'seed-6'}. The others may go on, each alone" in str(raised.value)
     with pytest.raises(ValueError, match="go on together"):
-        host.train(folder / "seed-6", nothing)
-    assert host.train(folder / "seed-7", nothing).finished
+        runs.train(folder / "seed-6", nothing)
+    assert runs.train(folder / "seed-7", nothing).finished
     assert [row["step"] for row in rows_of(folder / "seed-7")] == [1, 2, 3, 4, 5, 6]
     assert rows_of(folder / "seed-7")[:2] == rows_of(three[0] / "seed-7")[:2]
     with pytest.raises(ValueError, match="seed-7 has gone on alone, to meta-step 6: resume each run by its own folder"):
-        host.train_together(folder, [nothing] * 3)
+        runs.train_together(folder, [nothing] * 3)
     assert len(rows_of(folder / "seed-7")) == STEPS
 
 
 def test_a_new_folder_is_removed_with_all_runs_or_none(tmp_path):
     for learned in (False, True):
         folder = tmp_path / str(learned)
-        host.create_together(settings(seed=5), folder, 2)
-        with pytest.raises(OSError, match="full"), host.unless_unused(folder):
-            host.append_metrics(folder / "seed-5" / "metrics.jsonl", [{"step": 1}] if learned else [])
+        runs.create_together(settings(seed=5), folder, 2)
+        with pytest.raises(OSError, match="full"), runs.unless_unused(folder):
+            runs.append_metrics(folder / "seed-5" / "metrics.jsonl", [{"step": 1}] if learned else [])
             raise OSError("full")
         assert (folder / "seed-6" / "config.json").exists() == learned == folder.exists()
 
@@ -123,22 +124,22 @@ def test_a_new_folder_is_removed_with_all_runs_or_none(tmp_path):
 def test_curricula_to_begin_with_are_refused(tmp_path):
     begun = dataclasses.replace(settings().curriculum, files=("grids.parquet",))
     with pytest.raises(ValueError, match="start them apart"):
-        host.create_together(dataclasses.replace(settings(), curriculum=begun), tmp_path / "run", 2)
+        runs.create_together(dataclasses.replace(settings(), curriculum=begun), tmp_path / "run", 2)
     assert not (tmp_path / "run").exists()
 
 
 def test_means_are_shown():
-    rows = host.averaged([[{"step": 1, "a": 1.0, "b": None, "c": None}], [{"step": 1, "a": 3.0, "b": 4.0, "c": None}]])
+    rows = runs.averaged([[{"step": 1, "a": 1.0, "b": None, "c": None}], [{"step": 1, "a": 3.0, "b": 4.0, "c": None}]])
     assert rows == [{"step": 1, "a": 2.0, "b": 4.0, "c": None}]
 
 
 def test_a_list_of_runs_is_checked(tmp_path):
     (tmp_path / "runs.json").write_text('{"folders": ["../elsewhere", "seed-1"]}')
     with pytest.raises(ValueError, match=r"runs\.json does not name"):
-        host.folders_of(tmp_path)
-    assert host.folders_of(tmp_path / "none") == (tmp_path / "none",)
+        runs.folders_of(tmp_path)
+    assert runs.folders_of(tmp_path / "none") == (tmp_path / "none",)
     with pytest.raises(ValueError, match="at least 2"):
-        host.create_together(settings(), tmp_path / "one", 1)
+        runs.create_together(settings(), tmp_path / "one", 1)
 
 
 def test_cost_is_that_of_all(monkeypatch, capsys):
@@ -186,8 +187,8 @@ def test_the_command_makes_runs_and_goes_on_with_them(tmp_path, monkeypatch, cap
 
 def main(folder: Path) -> None:
     """What a process with two devices does: two runs, shared out."""
-    host.create_together(settings(seed=5), folder, 2)
-    assert all(result.finished for result in host.train_together(folder, [nothing] * 2, device_count=2))
+    runs.create_together(settings(seed=5), folder, 2)
+    assert all(result.finished for result in runs.train_together(folder, [nothing] * 2, device_count=2))
 
 
 @pytest.mark.slow

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from laws.members import REMEMBERING, SCORES, signature, tasks
 
-from groove import curricula, evaluate
+from groove import curricula
+from groove.assembly import build
 from groove.base import Curriculum, MetaOptimizer, Outcome, Task
-from groove.build import build
 from groove.config import QUICK, Config, Grids, Life, Meta, Rule, check, smoke
 from groove.config import Curriculum as Choice
-from groove.lifetime import exact, lifetime
+from groove.lifetime import evaluate, exact, lifetime
 from groove.protocols import held_out_levels
 from groove.trainer import Class, trainer
 

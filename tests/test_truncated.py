@@ -11,9 +11,9 @@ from evosax.algorithms import NoiseReuseES, PersistentES
 from test_evolution import at, toy
 
 from groove.base import Clock, Outcome, Rollout
+from groove.base.trees import choose
 from groove.lifetime import Lifetime, Member
 from groove.meta import forgetful, noise_reuse, persistent, truncated
-from groove.rows import choose
 
 SIZE, SIGMA, K = 3, 0.2, 2
 MEMORIES = {"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}

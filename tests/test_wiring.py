@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
+from groove.assembly import Inputs, build
+from groove.assembly.learning import meta_optimizer
 from groove.base import Clock
-from groove.build import Inputs, build
-from groove.build.learning import meta_optimizer
 from groove.config import QUICK, SWEPT, Config, check, smoke
 from groove.config.sweep import with_numbers
 from groove.curricula.latent import shape

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import jax
 
-from groove import config, processes, terminal
+from groove import config
 from groove.cli import curate, evaluate, levels, report, train, tune
 from groove.cli.common import leave
-from groove.library import Untrusted
+from groove.files.library import Untrusted
+from groove.parallel import processes
+from groove.report import terminal
 
 __all__ = ["USAGE", "main"]
 

@@ -12,7 +12,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """Which score says how much a level has to teach? Random tasks are scored by every score that there is, and measured
 by two yardsticks: how far the rule stays behind the optimum, and what training on the one level brings. What comes out are
@@ -63,16 +63,16 @@ def run(words: list[str]) -> int:
     plan, output = _parse(words)
     if any((output / name).exists() for name in DONE):
         raise ValueError(f"{output} holds an audit already; choose another --output, or remove it.")
-    from groove import audit, curate, host
+    from groove import analysis, curate, runs
     from groove.cli.progress import Counter
     from groove.report import audit as pages
-    from groove.terminal import print_rows
+    from groove.report.terminal import print_rows
 
     cache()
-    audit.check(plan)
-    with _kept(output) as parts, Counter("tasks") as counter, host.interruptible() as stopped:
+    analysis.check(plan)
+    with _kept(output) as parts, Counter("tasks") as counter, runs.interruptible() as stopped:
         try:
-            report = audit.audit(plan, journals=parts, seen=counter.update, stopped=stopped)
+            report = analysis.audit(plan, journals=parts, seen=counter.update, stopped=stopped)
         except curate.Stopped as error:
             say(f"{error}; to go on, give the same command again")
             return 130
@@ -89,11 +89,11 @@ def run(words: list[str]) -> int:
 @contextmanager
 def _kept(output: Path) -> Iterator[Path]:
     """A folder for finished blocks, this process's alone; removed once the page is there, or if no block was finished."""
-    from groove import host
+    from groove import runs
 
     parts = output / ".parts"
     parts.mkdir(parents=True, exist_ok=True)
-    with host.owned(parts):
+    with runs.owned(parts):
         try:
             yield parts
         finally:
@@ -104,7 +104,7 @@ def _kept(output: Path) -> Iterator[Path]:
 
 
 def _parse(words: list[str]):
-    from groove import audit
+    from groove import analysis
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     path = value_of("--rule", words)
@@ -127,8 +127,8 @@ def _parse(words: list[str]):
         **{name: getattr(options, name) for name in SIZES},
     )
     same = ("rule", "scores", "count", "agents", "members", "steps", "others", "block")
-    plan = audit.Plan(config.check(settings), trusted=trusted(words), **{name: getattr(options, name) for name in same})
-    return audit.check(plan), options.output
+    plan = analysis.Plan(config.check(settings), trusted=trusted(words), **{name: getattr(options, name) for name in same})
+    return analysis.check(plan), options.output
 
 
 def _default(base: config.Config) -> Options:

@@ -15,7 +15,7 @@ from groove import config
 from groove.base import Curriculum, Score, UpdateRule
 from groove.cli.common import cache, leave, smoke, trusting
 from groove.cli.parts import ADAPTED
-from groove.terminal import plain, say
+from groove.report.terminal import plain, say
 from levels import FAMILIES, plugins
 from levels import check as laws
 from levels.base import Family
@@ -81,7 +81,7 @@ class Options:
 
 def run(words: list[str]) -> int:
     """`groove levels check NAME`: 0 where every law is kept, 1 where one is broken."""
-    from groove.terminal import console
+    from groove.report.terminal import console
 
     if "-h" in words or "--help" in words:
         say(USAGE)
@@ -157,9 +157,9 @@ def _asked(options: Options) -> tuple[str, laws.Verdict]:
 
 def _family(name: str) -> Family:
     """A family by its name, of the sizes of the preset `quick` where those are for groove to say."""
-    from groove import build
+    from groove import assembly
 
-    return build.family(smoke(config.QUICK), config.check_family(name))
+    return assembly.family(smoke(config.QUICK), config.check_family(name))
 
 
 def _part(options: Options) -> tuple[str, object]:
@@ -207,13 +207,13 @@ def _seems(found: object) -> str:
 
 def _tried(kind: str, options: Options) -> tuple[str, laws.Verdict]:
     """Lets a run of two small meta-steps use a score, a curriculum or a rule."""
-    from groove import build
+    from groove import assembly
     from groove.cli.trial import lived, settings_with
 
     kind, settings = settings_with(kind, options.name, options.family or "gridworld")
     findings: list[laws.Finding] = []
     try:
-        run = build.build(config.check(settings))
+        run = assembly.build(config.check(settings))
         findings.append(laws.Finding("contract", "passed", f"as a run on {settings.families[0]} needs it."))
         findings.append(laws.Finding("meta-steps", "passed", lived(run)))
     except Exception as error:  # of the part, at whatever place

@@ -76,9 +76,9 @@ def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:
     Raises:
         ValueError: The file is damaged, says nothing of a run, or names a plug-in that is not trusted.
     """
-    from groove.host import rule_file
-    from groove.library import check_trusted, config_of, needed
-    from groove.rulefile import load_rule_file
+    from groove.files.library import check_trusted, config_of, needed
+    from groove.files.rulefile import load_rule_file
+    from groove.runs import rule_file
 
     found = config_of(rule, load_rule_file(rule_file(rule))[1])
     check_trusted(rule, needed(found), trusted)
@@ -106,7 +106,7 @@ def cache() -> None:
     """Turns JAX's compilation cache on, in the user's cache folder, unless the user has chosen one."""
     import jax
 
-    from groove.host import user_cache
+    from groove.files.writing import user_cache
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR") and (folder := user_cache("jax")) is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -11,7 +11,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, trusting, value_of
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
 teach. This command makes one without training anything:
@@ -74,11 +74,11 @@ def run(words: list[str]) -> int:
     if "-h" in words or "--help" in words:
         say(USAGE)
     settings, output = _parse(words)
-    from groove import curate, host
+    from groove import curate, runs
     from groove.cli.progress import Counter
 
     cache()
-    with Counter("tasks") as counter, host.interruptible() as stopped:
+    with Counter("tasks") as counter, runs.interruptible() as stopped:
         try:
             made = curate.curate(settings, output, seen=counter.update, stopped=stopped)
         except curate.Stopped as error:
@@ -121,7 +121,7 @@ def _parse(words: list[str]):
 
 def _default(name: str | None, words: list[str]) -> Options:
     """Flags as they are if nothing is said: of the preset, of the rule's run, of the file to start from."""
-    from groove import curriculumfile
+    from groove.files import curriculumfile
     from levels import dataset
 
     base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)

@@ -9,7 +9,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke_scale, trusted
 from groove.protocols import PROTOCOLS
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """How well do rules learn on levels that nobody trained them on? Each lives on all tasks of a suite, several agents
 a task, and is measured in the course of their lives. What is done is kept: the same command goes on, another adds rules.
@@ -53,10 +53,10 @@ def run(words: list[str]) -> int:
     suite, scale = config.check_name("suite", options.suite, PROTOCOLS), smoke_scale(options.scale)
     if not options.rules:
         raise ValueError("groove evaluate needs at least one rule; groove evaluate --help has examples.")
-    from groove import evaluation, host, protocols
+    from groove import evaluation, protocols, runs
     from groove.cli.progress import Counter
     from groove.report import results as pages
-    from groove.terminal import print_rows
+    from groove.report.terminal import print_rows
 
     cache()
     folder = options.output or Path("runs") / f"{suite}-{scale}"
@@ -67,7 +67,7 @@ def run(words: list[str]) -> int:
         evaluation.Plan(suite, scale, evaluation.contestants(rules, suite, found, trusted(words)), found)
     )
     folder.mkdir(parents=True, exist_ok=True)
-    with host.owned(folder), host.interruptible() as stopped, Counter("tasks") as counter:
+    with runs.owned(folder), runs.interruptible() as stopped, Counter("tasks") as counter:
         try:
             table = evaluation.evaluated(plan, folder, seen=counter.update, stopped=stopped)
         except evaluation.Stopped as error:

@@ -11,7 +11,7 @@ import tyro
 from groove import config
 from groove.cli import checking, parts, suites
 from groove.cli.common import cache, trusted
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curriculum holds: its origin, its levels
        groove levels diff FILE FILE [--page OUT.html]  how two curricula differ: shared levels, features, ranks
@@ -70,7 +70,7 @@ def run(words: list[str]) -> int:
 def show(words: list[str]) -> int:
     """`groove levels show FILE`."""
     options = tyro.cli(ShowOptions, args=words, prog="groove levels show")
-    from groove import curriculumfile
+    from groove.files import curriculumfile
     from groove.report import levels as pages
 
     cache()
@@ -94,7 +94,8 @@ def show(words: list[str]) -> int:
 def diff(words: list[str]) -> int:
     """`groove levels diff FILE FILE`."""
     options = tyro.cli(DiffOptions, args=words, prog="groove levels diff")
-    from groove import curriculumfile, differences
+    from groove.analysis import differences
+    from groove.files import curriculumfile
     from groove.report import levels as pages
 
     cache()

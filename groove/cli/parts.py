@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from groove import config
-from groove.rulefile import shipped
-from groove.terminal import plain, say
+from groove.files.rulefile import shipped
+from groove.report.terminal import plain, say
 from levels import FAMILIES, plugins
 from levels.plugins import Plugin
 
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 def show(words: list[str]) -> int:
     """`groove levels list`."""
-    from groove.terminal import console
+    from groove.report.terminal import console
 
     if words:
         say(USAGE, end="")

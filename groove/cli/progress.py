@@ -5,7 +5,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from groove.terminal import QUIET_SECONDS, clock, console
+from groove.report.terminal import QUIET_SECONDS, clock, console
 
 
 class Counter:

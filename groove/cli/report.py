@@ -8,7 +8,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import cache, trusted
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """Draws runs, and results of groove evaluate, from their files alone:
 
@@ -40,21 +40,21 @@ def run(words: list[str]) -> int:
     options = tyro.cli(Options, args=words, prog="groove report")
     if not options.paths:
         raise ValueError("groove report needs at least one run or result; groove report --help has examples.")
-    from groove import report
+    from groove.report import combined, page
 
     cache()
     may = trusted(words)
-    runs = [path for path in options.paths if not _is_result(path)]
+    folders = [path for path in options.paths if not _is_result(path)]
     results = [path for path in options.paths if _is_result(path)]
-    for folder in runs:
+    for folder in folders:
         _complete(folder, may)
-    if len(runs) == 1 and not results and options.output is None:
-        say(f"report      {report.write(runs[0], trusted=may)}")
+    if len(folders) == 1 and not results and options.output is None:
+        say(f"report      {page.write(folders[0], trusted=may)}")
         return 0
     first = options.paths[0]
     alone = len(options.paths) == 1 and first.is_dir()
     output = options.output or ((first if alone else Path()) / "report.html")
-    say(f"report      {report.write_all(runs, results, output, trusted=may)}")
+    say(f"report      {combined.write(folders, results, output, trusted=may)}")
     return 0
 
 
@@ -67,23 +67,23 @@ def _is_result(path: Path) -> bool:
 
 def _complete(folder: Path, may: tuple[str, ...]) -> None:
     """Measures what a run lacks, if its rule can be read."""
-    from groove import host
+    from groove import runs
 
-    settings = host.open_folder(folder, trusted=may)
+    settings = runs.open_folder(folder, trusted=may)
     for check in (config.versions_of, config.plugins_of):
         check(folder / "config.json")  # said before anything is measured
-    if (folder / host.RULE).is_file() and not (folder / host.SCHEDULES).is_file():
+    if (folder / runs.RULE).is_file() and not (folder / runs.SCHEDULES).is_file():
         _measure(folder, settings, may)
 
 
 def _measure(folder: Path, settings: config.Config, may: tuple[str, ...]) -> None:
     """Writes the schedules of a run that has none, if its rule can be read."""
-    from groove import host
+    from groove import runs
 
     try:
-        theta = host.theta_of(folder / host.RULE, settings)
+        theta = runs.theta_of(folder / runs.RULE, settings)
     except ValueError as error:
         say(f"schedules   not measured: {error}")
         return
     say("measuring what the rule does at each age")
-    say(f"schedules   {host.save_schedules(host.assembled(folder, trusted=may), folder, theta)}")
+    say(f"schedules   {runs.save_schedules(runs.assembled(folder, trusted=may), folder, theta)}")

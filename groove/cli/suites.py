@@ -9,7 +9,7 @@ import tyro
 
 from groove import config
 from groove.cli.common import cache
-from groove.terminal import print_rows, say
+from groove.report.terminal import print_rows, say
 from levels.suites import SUITES, Chapter, Suite, chapters, content, tasks
 
 

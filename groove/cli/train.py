@@ -15,7 +15,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke, trusted, trusting, value_of
 from groove.config import Config
-from groove.terminal import say
+from groove.report.terminal import say
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class TrainOptions:
 
 def run(words: list[str]) -> int:
     """`groove train`: everything from flags to report."""
-    from groove import host, processes
+    from groove import runs
+    from groove.parallel import processes
 
     _join(words)
     may = trusted(words)
@@ -77,7 +78,7 @@ def run(words: list[str]) -> int:
         return 130
     with ExitStack() as stack:
         for held in dict.fromkeys((folder, *(result.folder for result in results))):
-            stack.enter_context(host.locked(held))
+            stack.enter_context(runs.locked(held))
         for result in results:
             _finish(result, named=len(results) > 1)
     return 0
@@ -85,7 +86,7 @@ def run(words: list[str]) -> int:
 
 def _join(words: list[str]) -> None:
     """Finds the other processes of a run, before anything is computed."""
-    from groove import processes
+    from groove.parallel import processes
 
     if not any(word == "--distributed" or word.startswith("--distributed=") for word in words):
         lone = [flag for flag in ("--coordinator", "--processes", "--process") if value_of(flag, words) is not None]
@@ -104,44 +105,48 @@ def _create(options: TrainOptions, settings: Config, folder: Path, may: tuple[st
     """Asks before long runs, and makes the folder."""
     import jax
 
-    from groove import devices, host, terminal
-    from groove.cost import confirm, fitted
+    from groove import runs
+    from groove.parallel import devices
+    from groove.report import terminal
+    from groove.runs.cost import confirm, fitted
 
     sweep = config.sweep_of(options.sweep)
-    runs = len(config.combinations(settings, options.seeds, sweep))
+    count = len(config.combinations(settings, options.seeds, sweep))
     if options.memory:
         available = options.devices or jax.device_count()
-        beside = max(1, runs // devices.usable((runs,), available))
-        share = devices.usable(settings.members, available) if runs == 1 else 1
+        beside = max(1, count // devices.usable((count,), available))
+        share = devices.usable(settings.members, available) if count == 1 else 1
         settings = fitted(settings, options.memory * 2**30 / beside, share=share, announce=say)
-    confirm(settings, runs=runs, agreed=options.yes, ask=terminal.ask, announce=say)
-    if runs > 1:
-        host.create_together(settings, folder, options.seeds, sweep=sweep, announce=say, trusted=may)
+    confirm(settings, runs=count, agreed=options.yes, ask=terminal.ask, announce=say)
+    if count > 1:
+        runs.create_together(settings, folder, options.seeds, sweep=sweep, announce=say, trusted=may)
     else:
-        host.create(settings, folder, announce=say, trusted=may)
+        runs.create(settings, folder, announce=say, trusted=may)
 
 
 def _train(options: TrainOptions, settings: Config, folder: Path, may: tuple[str, ...]):
     """The runs themselves; of several processes the first shows and logs how they get on."""
-    from groove import host, processes, terminal
+    from groove import runs
+    from groove.parallel import processes
+    from groove.report import terminal
 
-    folders, begun = host.folders_of(folder), time.perf_counter()
+    folders, begun = runs.folders_of(folder), time.perf_counter()
     count, debug = options.devices or None, options.debug
     how: dict[str, Any] = {"device_count": count, "debug": debug, "trusted": may}
     if not processes.first():
-        return [host.train(folder, lambda rows: None, **how)]
+        return [runs.train(folder, lambda rows: None, **how)]
     with ExitStack() as stack:
         show = stack.enter_context(terminal.Progress(settings))
         if not options.resume:
-            stack.enter_context(host.unless_unused(folder))
+            stack.enter_context(runs.unless_unused(folder))
         logs = [_sinks(options, own) for own in folders]
         if folders == (folder,):
             sinks = [show.update, *logs[0]]
-            results = [host.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, **how)]
+            results = [runs.train(folder, lambda rows: _each(sinks, rows), announce=show.announce, **how)]
         else:
             show.announce(f"{len(folders)} runs side by side in {folder}; shown are their means")
             together = _Together(show.update, logs)
-            results = host.train_together(folder, together.sinks, announce=show.announce, **how)
+            results = runs.train_together(folder, together.sinks, announce=show.announce, **how)
     if results[0].finished:
         seconds = time.perf_counter() - begun
         show.announce(f"trained {settings.meta_steps} meta-steps in {seconds:.0f} s; meeting held-out tasks")
@@ -156,34 +161,34 @@ class _Together:
         self.sinks = [functools.partial(self._take, own) for own in logs]
 
     def _take(self, own, rows) -> None:
-        from groove import host
+        from groove import runs
 
         _each(own, rows)
         self.rows.append(rows)
         if len(self.rows) == self.count:
-            self.show(host.averaged(self.rows))
+            self.show(runs.averaged(self.rows))
             self.rows = []
 
 
 def _finish(result, *, named: bool) -> None:
     """Everything after the last meta-step: the rule, the curriculum, the held-out table, the report."""
-    from groove import host, protocols, terminal
-    from groove.report import write
+    from groove import protocols, runs
+    from groove.report import gif, page, terminal
 
     if named:
         say(result.folder.name)
-    rule, curricula = host.save_rule(result), host.save_curriculum(result)
-    terminal.print_table(host.evaluate(result), protocols.caption(result.run.config))
-    picture = host.draw_walk(result)
-    schedules = host.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
-    page = write(result.folder, trusted=result.trusted)
+    rule, curricula = runs.save_rule(result), runs.save_curriculum(result)
+    terminal.print_table(runs.evaluate(result), protocols.caption(result.run.config))
+    picture = gif.draw_walk(result)
+    schedules = runs.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
+    drawn = page.write(result.folder, trusted=result.trusted)
     say(f"rule        {rule}")
     for path in curricula:
         say(f"curriculum  {path}")
     say(f"schedules   {schedules}")
     if picture:
         say(f"walk        {picture}")
-    say(f"report      {page}")
+    say(f"report      {drawn}")
 
 
 def _each(sinks, rows) -> None:
@@ -192,11 +197,11 @@ def _each(sinks, rows) -> None:
 
 
 def _parse(words: list[str]):
-    from groove import host
+    from groove import runs
 
     name = words.pop(0) if words and not words[0].startswith("-") else None
     resumed = value_of("--resume", words)
-    stored = host.open_folder(host.folders_of(Path(resumed))[0], trusted=trusted(words)) if resumed else None
+    stored = runs.open_folder(runs.folders_of(Path(resumed))[0], trusted=trusted(words)) if resumed else None
     files = _begin_with(words)
     default = stored or _fitted(smoke(config.preset(name or "quick")), files, trusted(words))
     if stored and name and name != stored.name:
@@ -219,7 +224,7 @@ def _parse(words: list[str]):
 
 
 def _check_several(options: TrainOptions, words: list[str]) -> None:
-    from groove import host
+    from groove import runs
 
     if options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}.")
@@ -230,8 +235,8 @@ def _check_several(options: TrainOptions, words: list[str]) -> None:
     for field in config.sweep_of(options.sweep):
         if any(value_of(f"--{name}", words) is not None for name in (field, field.replace("_", "-"))):
             raise ValueError(f"--{field} and --sweep {field} exclude each other.")
-    if options.resume and options.seeds not in (1, runs := len(host.folders_of(options.resume))):
-        raise ValueError(f"{options.resume} is a folder of {runs} runs, not of {options.seeds}.")
+    if options.resume and options.seeds not in (1, count := len(runs.folders_of(options.resume))):
+        raise ValueError(f"{options.resume} is a folder of {count} runs, not of {options.seeds}.")
 
 
 def _begin_with(words: list[str]) -> list[str]:
@@ -250,7 +255,7 @@ def _begin_with(words: list[str]) -> list[str]:
 
 def _fitted(settings: Config, files: list[str], may: tuple[str, ...]) -> Config:
     """Flags as they are if nothing is said: curricula to begin with decide families, sizes of levels and lifetimes."""
-    from groove import curriculumfile
+    from groove.files import curriculumfile
 
     if not files:
         return settings
@@ -285,7 +290,7 @@ def _free_folder(settings) -> Path:
 
 
 def _sinks(options, folder: Path):
-    from groove import logs
+    from groove.runs import logs
 
     return [
         *([logs.tensorboard(folder / "tensorboard")] if options.tensorboard else []),

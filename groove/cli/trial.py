@@ -4,10 +4,10 @@ import dataclasses
 
 import jax
 
-from groove import build, config, host
-from groove.build import Run
+from groove import assembly, config, runs
+from groove.assembly import Run
 from groove.config import ANTAGONISTS, CHOICES, Config, Curriculum
-from groove.host.loop import culprits, ill_measured
+from groove.runs.loop import culprits, ill_measured
 
 
 def settings_with(kind: str, name: str, family: str) -> tuple[str, Config]:
@@ -40,8 +40,8 @@ def settings_with(kind: str, name: str, family: str) -> tuple[str, Config]:
 def _learns(settings: Config, name: str) -> bool:
     if name in CHOICES["rule", "kind"] or name in ANTAGONISTS:
         return name not in ANTAGONISTS
-    spec = build.family(settings, settings.families[0]).environment.spec
-    made = build.plugged_rule(name, spec, build.architecture(settings, spec, settings.families[0]))
+    spec = assembly.family(settings, settings.families[0]).environment.spec
+    made = assembly.plugged_rule(name, spec, assembly.architecture(settings, spec, settings.families[0]))
     return bool(jax.tree.leaves(jax.eval_shape(made.init, jax.random.key(0))))
 
 
@@ -54,7 +54,7 @@ def lived(run: Run) -> str:
     trainer = run.trainer
     state = jax.jit(lambda key: trainer.refresh(trainer.init(key)))(jax.random.key(0))
     info = jax.device_get(jax.jit(lambda state: trainer.chunk(state)[1])(state))
-    for row in host.table(0, info, run.config.chunk):
+    for row in runs.table(0, info, run.config.chunk):
         if row["nonfinite"] or ill_measured(row):
             raise ValueError(f"{culprits(row)} of meta-step {row['step']} has values that are not finite.")
     return f"{run.config.chunk} of a small run, all numbers finite."

@@ -9,7 +9,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache, smoke_scale
 from groove.protocols import BASELINES, PROTOCOLS
-from groove.terminal import say
+from groove.report.terminal import say
 
 USAGE = """\
 Searches learning rate and entropy weight of baselines for a suite at a scale, with agents of other seeds, on levels for
@@ -51,11 +51,11 @@ def run(words: list[str]) -> int:
     rules = [config.check_name("rule", rule, BASELINES) for rule in options.rules]
     if not rules:
         raise ValueError(f"groove tune needs at least one rule: {', '.join(BASELINES)}.")
-    from groove import evaluation, host
+    from groove import evaluation, runs
     from groove.cli.progress import Counter
 
     cache()
-    with host.interruptible() as stopped, Counter("searches") as counter:
+    with runs.interruptible() as stopped, Counter("searches") as counter:
         try:
             page = evaluation.tune(suite, scale, rules, options.output, seen=counter.update, stopped=stopped)
         except evaluation.Stopped as error:

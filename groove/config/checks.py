@@ -5,8 +5,8 @@ from groove.config.limits import LARGEST, check_counts, check_ranges
 from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
 from groove.config.presets import PRESETS, smoke
 from groove.config.settings import CHOICES, Config, Evolution
-from groove.devices import check_precision
 from groove.meta import strategies
+from groove.parallel.devices import check_precision
 
 STRATEGIES = (*strategies.KINDS, DEEP_GA)
 """What `evolution.strategy` may be."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from groove.base.ranges import Number
 from groove.config.checks import check
 from groove.config.idle import idle
 from groove.config.limits import MOST_RUNS, check_within
 from groove.config.settings import Config
-from groove.ranges import Number
 
 SWEPT: tuple[str, ...] = (
     *(f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")),

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from groove.curricula.source import Lifetimes
-from groove.curriculumfile import Rows
+from groove.files.curriculumfile import Rows
 from levels.base import Family, Level
 
 BLOCK = 256

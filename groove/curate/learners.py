@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import jax
 
-from groove import build, host, library
+from groove import assembly, runs
+from groove.assembly import plugged
 from groove.base import Theta, UpdateRule
-from groove.build import plugged
 from groove.config import ANTAGONISTS, Config, check_part, is_file
+from groove.files import library
 from levels import plugins
 from levels.base import Family, Spec
 
@@ -37,9 +38,9 @@ def rival_of(config: Config, name: str, family: Family, *, trusted: tuple[str, .
         ValueError: There is no such rule, its file is damaged, or the plug-in does not keep the contract.
     """
     antagonist = config.curriculum.antagonist
-    found = build.rival(config, family.environment.spec, name, lambda spec: _saved(antagonist, spec, trusted))
+    found = assembly.rival(config, family.environment.spec, name, lambda spec: _saved(antagonist, spec, trusted))
     if is_plugged(antagonist):
-        plugged.check_rule(antagonist, found, build.life_of(config, family, found), family)
+        plugged.check_rule(antagonist, found, assembly.life_of(config, family, found), family)
     return found
 
 
@@ -58,11 +59,11 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
         ValueError: There is no such rule, its file is damaged, or the plug-in does not keep the contract.
     """
     if rule not in ANTAGONISTS and _is_path(rule):
-        found, file = _saved(rule, family.environment.spec, trusted), host.rule_file(rule)
+        found, file = _saved(rule, family.environment.spec, trusted), runs.rule_file(rule)
         about: dict[str, object] = {"name": file.name, "run": file.resolve().parent.name, "sha256": content_of(rule)}
         return Learner(found, found.init(jax.random.key(0)), about)
     check_part("rule", rule, "groove.rules", ANTAGONISTS)
-    own = build.sizes(config, name)
+    own = assembly.sizes(config, name)
     rates: dict[str, object] = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
     chosen = dataclasses.replace(config.curriculum, antagonist=rule)
     found = rival_of(dataclasses.replace(config, curriculum=chosen), name, family)
@@ -78,7 +79,7 @@ def is_plugged(rule: str) -> bool:
 
 def content_of(rule: str) -> str:
     """The hash of a learned rule's file, given as such or by its run folder."""
-    return hashlib.sha256(host.rule_file(rule).read_bytes()).hexdigest()
+    return hashlib.sha256(runs.rule_file(rule).read_bytes()).hexdigest()
 
 
 def mark_of(antagonist: str) -> str:

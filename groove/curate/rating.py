@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove.base import Outcome, Reference, Score, Theta
-from groove.curate.journal import Journal
-from groove.curriculumfile import Rows
+from groove.files.curriculumfile import Rows
+from groove.files.journal import Journal
 from groove.lifetime import Lifetime
 from levels.base import Level
 

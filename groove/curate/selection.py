@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from groove.curriculumfile import Rows, take
+from groove.files.curriculumfile import Rows, take
 
 
 def finite(rows: Rows) -> Rows:
@@ -47,7 +47,8 @@ def strata(rows: Rows, size: int, *, seed: int) -> Rows:
 
     Example:
         >>> import numpy as np
-        >>> from groove import curate, curriculumfile
+        >>> from groove import curate
+        >>> from groove.files import curriculumfile
         >>> rows = curriculumfile.fresh(np.zeros((100, 1)), lifetime=np.ones(100), score=np.arange(100))
         >>> curate.strata(rows, 4, seed=0).score // 25
         array([3., 2., 1., 0.], dtype=float32)

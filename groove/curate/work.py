@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 import jax
 
-from groove import build, curricula, curriculumfile, host
+from groove import assembly, curricula, runs
 from groove.base import Score
 from groove.config import Config, sources
 from groove.config.limits import MOST, MOST_TASKS, check_within
-from groove.critic import critic
 from groove.curate import candidates, selection
-from groove.curate.journal import Journal
 from groove.curate.learners import Learner, learner_of, mark_of, rival_of
 from groove.curate.rating import rated
-from groove.curriculumfile import Rows
+from groove.files import curriculumfile
+from groove.files.curriculumfile import Rows
+from groove.files.journal import Journal
 from groove.lifetime import Lifetime
+from groove.nets.critic import critic
 from levels.base import Family
 from levels.files import check_writable
 
@@ -95,15 +96,15 @@ def curate(
     if output.exists():
         raise ValueError(f"{output} exists already; choose another output, or remove it.")
     check_writable(output)
-    family = build.family(settings.config, settings.family)
+    family = assembly.family(settings.config, settings.family)
     learner = learner_of(settings.config, settings.rule, settings.family, family, trusted=settings.trusted)
     source = curriculumfile.load(Path(settings.start), family) if settings.start else None
-    versions = host.versions()
+    versions = runs.versions()
     plan = _plan(settings, learner, "" if source is None else source.content, versions)
     life, score = _measures(settings, family, learner)
     rows = _candidates(settings, family, None if source is None else source.rows)
     journal = Journal(journal_of(output), plan)
-    with host.owned(journal.folder), journal.unless_unused():
+    with runs.owned(journal.folder), journal.unless_unused():
         key = jax.random.fold_in(jax.random.key(settings.config.seed), 2)
         rate = functools.partial(rated, block=settings.block, journal=journal, seen=seen, stopped=stopped)
         rows = rate(key, rows, life, learner.theta, score)
@@ -144,10 +145,10 @@ def _candidates(settings: Curation, family: Family, start: Rows | None) -> Rows:
 def _measures(settings: Curation, family: Family, learner: Learner) -> tuple[Lifetime, Score]:
     """How the rule lives, with the signals that the score needs, and the score."""
     config, name, spec = settings.config, settings.family, family.environment.spec
-    networks = build.architecture(config, spec, name)
+    networks = assembly.architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
-    life = build.watch(config, family, learner.rule, value)[1]
-    return life, build.score_of(config, family, rival_of(config, name, family, trusted=settings.trusted))
+    life = assembly.watch(config, family, learner.rule, value)[1]
+    return life, assembly.score_of(config, family, rival_of(config, name, family, trusted=settings.trusted))
 
 
 def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:

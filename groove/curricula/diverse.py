@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Task
-from groove.buffer import Buffer, Worth
+from groove.curricula.buffer import Buffer, Worth
 from levels.base import Level
 
 

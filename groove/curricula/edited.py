@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Score, Task
+from groove.base.ranges import Number, check_shares
+from groove.base.trees import choose, pick
 from groove.curricula.prioritised import Priority, rank
 from groove.curricula.source import Pool, new_task, ring
-from groove.ranges import Number, check_shares
-from groove.rows import choose, pick
 from levels.base import Generator
 
 FIRST_SERIAL = 2**30

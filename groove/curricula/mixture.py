@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import devices
 from groove.base import Curriculum, Outcome, Score, Task
+from groove.base.ranges import Number, check_shares
+from groove.base.trees import arrivals, overwrite
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
-from groove.ranges import Number, check_shares
-from groove.rows import arrivals, overwrite
+from groove.parallel import devices
 from levels.base import Generator
 
 

@@ -7,11 +7,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import buffer
 from groove.base import Curriculum, Info, Source, Task
-from groove.buffer import Buffer, Worth
-from groove.ranges import Number, check_shares, known
-from groove.rows import choose
+from groove.base.ranges import Number, check_shares, known
+from groove.base.trees import choose
+from groove.curricula import buffer
+from groove.curricula.buffer import Buffer, Worth
 
 Priority: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """`(score f32[C], eligible bool[C]) -> probabilities f32[C]`, 0 where not eligible; all 0 if nothing is."""

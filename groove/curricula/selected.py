@@ -6,11 +6,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import buffer
 from groove.base import Curriculum, Source, Task
-from groove.buffer import Buffer
-from groove.ranges import Number, check_shares, known
-from groove.rows import choose, pick
+from groove.base.ranges import Number, check_shares, known
+from groove.base.trees import choose, pick
+from groove.curricula import buffer
+from groove.curricula.buffer import Buffer
 
 
 class Selection(NamedTuple):

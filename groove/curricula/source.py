@@ -9,9 +9,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import devices
 from groove.base import Info, Origin, Score, Source, Task
-from groove.rows import arrivals, overwrite, pick
+from groove.base.trees import arrivals, overwrite, pick
+from groove.parallel import devices
 from levels.base import Generator, Level
 
 Lifetimes: TypeAlias = Callable[[jax.Array], jax.Array]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Source, Task
-from groove.rows import arrivals, overwrite, pick
+from groove.base.trees import arrivals, overwrite, pick
 
 
 def uniform(source: Source) -> Curriculum:

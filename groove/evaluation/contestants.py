@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from groove import build, config, library, protocols
+from groove import assembly, config, protocols
 from groove.base import UpdateRule
 from groove.config import Config
 from groove.evaluation.results import seedless
-from groove.host import rule_file
+from groove.files import library
+from groove.files.rulefile import load_rule_file
 from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
-from groove.rulefile import load_rule_file
+from groove.runs import rule_file
 from levels import plugins
 from levels.base import Spec
 from levels.suites import Chapter
@@ -100,7 +101,7 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
 
     def plugged(chapter: Chapter) -> UpdateRule:
         spec = chapter.family.environment.spec
-        return build.plugged_rule(text, spec, protocols.default_architecture(spec))
+        return assembly.plugged_rule(text, spec, protocols.default_architecture(spec))
 
     origin = plugins.origin("groove.rules", text)
     about: dict[str, object] = {"rule": text, "origin": origin, "source": plugins.source("groove.rules", text)}
@@ -133,7 +134,7 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
 
     def make(chapter: Chapter) -> UpdateRule:
         spec: Spec = chapter.family.environment.spec
-        networks = build.architecture(settings, spec, chapter.family.name)
+        networks = assembly.architecture(settings, spec, chapter.family.name)
         return library.load_rule(path, spec, networks, trusted=trusted)
 
     return Contestant(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)

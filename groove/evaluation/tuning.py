@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import evaluate, host, protocols
+from groove import protocols
 from groove.evaluation.contestants import RANDOM
 from groove.evaluation.work import Stopped, agents_at_once, key_of, life_of
+from groove.files.writing import write_text
+from groove.lifetime import evaluate
 from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
 from levels.base import Discrete, Level
 from levels.files import check_writable
@@ -107,7 +109,7 @@ def tune(
             pages = read(path)  # another search may have added to it
             page = _joined(pages.get(suite, {}).get(scale, {}), page)
             pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
-            host.write_text(path, json.dumps(pages, indent=1, sort_keys=True) + "\n")
+            write_text(path, json.dumps(pages, indent=1, sort_keys=True) + "\n")
         seen(done + 1, len(searches))
     if lost:
         raise ValueError(f"with all settings that were tried some agent diverged: {', '.join(lost)}. The others are kept.")

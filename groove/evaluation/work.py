@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from groove import evaluate, host, processes, protocols
+from groove import protocols, runs
+from groove.assembly import check_rule
 from groove.base import Outcome, UpdateRule
-from groove.build import check_rule
-from groove.devices import check_precision
 from groove.evaluation import results
 from groove.evaluation.contestants import RANDOM, Contestant
-from groove.lifetime import Lifetime, exact, lifetime, sampled
+from groove.lifetime import Lifetime, evaluate, exact, lifetime, sampled
+from groove.parallel import processes
+from groove.parallel.devices import check_precision
 from groove.protocols import PROTOCOLS, Budget, SuiteProtocol, Tuned
 from levels.base import Discrete, Level
 from levels.suites import SUITES, Chapter, chapters
@@ -92,7 +93,7 @@ def evaluated(
     missing = [piece for piece in pieces if not _holds(table, plan, piece)]
     done = total - sum(piece.number for piece in missing)
     machine = {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
-    versions = json.dumps({**host.versions(), **machine}, sort_keys=True)
+    versions = json.dumps({**runs.versions(), **machine}, sort_keys=True)
     for _, same in itertools.groupby(missing, lambda piece: (*piece.contestant[:2], piece.chapter.name)):
         waiting = list(same)
         measure = measured(plan, waiting[0].contestant.make(waiting[0].chapter), waiting[0].chapter)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from groove import devices
 from groove.base import Clock, Info, MetaOptimizer, Outcome, Task, Theta
 from groove.lifetime import Lifetime, Member
 from groove.meta.strategies import Strategy
+from groove.parallel import devices
 
 Shaping: TypeAlias = Callable[[jax.Array], jax.Array]
 """`(fitness f32[tasks, lives]) -> f32[tasks, lives]`, among those that shared a task; finite, though fitness is not

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Theta
+from groove.base.ranges import Number, check_positive
 from groove.meta.strategies import Strategy
-from groove.ranges import Number, check_positive
 
 
 class Herd(NamedTuple):

@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from groove import agents, devices
-from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
-from groove.categorical import log_probability
-from groove.critic import Critic, normalise, over_steps
+from groove.base.ranges import Number, check_positive, known
+from groove.base.trees import choose
 from groove.lifetime import Lifetime, Member
-from groove.ranges import Number, check_positive, known
-from groove.rows import choose
+from groove.nets import agents
+from groove.nets.agents import Learner
+from groove.nets.categorical import log_probability
+from groove.nets.critic import Critic, normalise, over_steps
+from groove.parallel import devices
 
 
 class Player(NamedTuple):

@@ -8,11 +8,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import devices
 from groove.base import Task, Theta, UpdateRule
 from groove.lifetime import Lifetime
 from groove.meta.evolution import ranks, whole_life
 from groove.meta.strategies import Strategy
+from groove.parallel import devices
 
 Behaviour: TypeAlias = Callable[[Theta], jax.Array]
 """`(theta) -> f32[d]`: what characterises a rule."""

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Info, Theta
-from groove.ranges import Number, check_positive, known
+from groove.base.ranges import Number, check_positive, known
 
 
 class Strategy(NamedTuple):

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from groove import agents, devices
-from groove.agents import Learner
 from groove.base import Info, MetaOptimizer, Outcome, Task, Theta
+from groove.base.ranges import Number, check_positive, has_nan
 from groove.lifetime import Lifetime, Member
 from groove.meta.evolution import better_half, grounded, means_of_sound, nonfinite
-from groove.ranges import Number, check_positive, has_nan
+from groove.nets import agents
+from groove.nets.agents import Learner
+from groove.parallel import devices
 
 Credit: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""

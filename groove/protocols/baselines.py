@@ -9,9 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from groove import agents, rules
-from groove.agents import Architecture
+from groove import rules
 from groove.base import UpdateRule
+from groove.nets import agents
+from groove.nets.agents import Architecture
 from levels.base import Discrete, Spec
 
 CRITIC_SHARE = 0.1

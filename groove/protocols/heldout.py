@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import evaluate, rules
+from groove import rules
+from groove.assembly import Part, Run, measure
 from groove.base import Theta, UpdateRule
-from groove.build import Part, Run, measure
 from groove.config import GYMNAX, QUICK, Config
-from groove.lifetime import lifetime
+from groove.lifetime import evaluate, lifetime
 from groove.statistics import Interval, stratified_bootstrap
 from levels.base import Discrete, Family, Level
 

@@ -14,7 +14,7 @@ NETWORKS = (
     "discrete observations: a table, SGD, critic at a tenth of the actor's rate; images of at least 3 x 3: a convolution of "
     "16 x 3 x 3, then 128; other arrays: a perceptron of 64, 64; Adam; gradients clipped at a global norm of 0.5"
 )
-"""What agents are, in words: those of `groove.agents.for_spec`."""
+"""What agents are, in words: those of `groove.nets.agents.for_spec`."""
 
 
 class Budget(NamedTuple):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from groove.config.limits import LARGEST
+from groove.lifetime.schedules import LEARNED, Course, Drift, Response
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
-from groove.schedules import LEARNED, Course, Drift, Response
 from levels.files import DAMAGED, read_json
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Schedules(NamedTuple):
 
 
 def read(path: Path) -> Schedules:
-    """The tables that `groove.host.save_schedules` wrote; what was not finite is NaN, and what was not measured then.
+    """The tables that `groove.runs.save_schedules` wrote; what was not finite is NaN, and what was not measured then.
 
     Raises:
         ValueError: They are damaged.

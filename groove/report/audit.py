@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from groove import audit, build, host
-from groove.audit import Correlation, Findings, Report
+from groove import analysis, assembly, runs
+from groove.analysis import Correlation, Findings, Report
 from groove.config import Config
+from groove.files.writing import write_text
 from groove.report import figures, html
 from groove.report.charts import SCORES
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
@@ -54,10 +55,10 @@ def write(report: Report, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     seed = report.plan.config.seed
-    agree = {found.family: audit.correlations(found, seed=seed) for found in report.findings}
-    families = [audit.page(found, seed=seed) for found in report.findings]
-    numbers = {"about": dict(facts(report)), "versions": host.versions(), "families": families}
-    host.write_text(folder / "audit.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    agree = {found.family: analysis.correlations(found, seed=seed) for found in report.findings}
+    families = [analysis.page(found, seed=seed) for found in report.findings]
+    numbers = {"about": dict(facts(report)), "versions": runs.versions(), "families": families}
+    write_text(folder / "audit.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
     blocks = [html.table_of_facts("What was audited", facts(report)), *map(html.paragraph, notes(report))]
     drawn: list[Picture] = []
     for place, found in enumerate(report.findings):
@@ -66,7 +67,7 @@ def write(report: Report, folder: Path) -> Path:
         blocks += [f"<h2>{escape(found.family)}</h2>", table(found, agree[found.family]), skipped(found)]
         blocks += map(html.figure, pictures)
     figures.save(drawn, folder / "figures")
-    host.write_text(folder / "audit.html", html.document("Score audit", "\n".join(filter(None, blocks))))
+    write_text(folder / "audit.html", html.document("Score audit", "\n".join(filter(None, blocks))))
     return folder / "audit.html"
 
 
@@ -90,13 +91,13 @@ def notes(report: Report) -> list[str]:
     exact = "exact where the family knows them, else means over episodes" if _sampled(plan.config) else "exact"
     said = [READ, APART.format(episodes=_count(chosen.episodes, "episode"), agents=plan.agents, exact=exact)]
     if any("improvement" in found.yardsticks for found in report.findings):
-        sizes = {"steps": audit.steps_of(plan), "members": plan.members, "others": plan.others}
+        sizes = {"steps": analysis.steps_of(plan), "members": plan.members, "others": plan.others}
         said.append(IMPROVED.format(rate=plan.config.meta.rate, **sizes))
     return said
 
 
 def _sampled(config: Config) -> bool:
-    return any(build.family(config, name).value is None for name in config.families)
+    return any(assembly.family(config, name).value is None for name in config.families)
 
 
 def _count(number: int, what: str) -> str:
@@ -114,7 +115,7 @@ def said(one: Correlation) -> str:
 def table(found: Findings, agree: Sequence[Correlation]) -> str:
     """Scores against yardsticks, the one that agrees best with the first yardstick on top."""
     cells = {(one.score, one.yardstick): one for one in agree}
-    head = ["score", *(audit.TITLES[name][0] for name in found.yardsticks)]
+    head = ["score", *(analysis.TITLES[name][0] for name in found.yardsticks)]
     rows = [[score, *(said(cells[score, name]) for name in found.yardsticks)] for score in ranked(found, agree)]
     return html.table(f"Rank correlations over {_count(len(found.serial), 'task')} of {found.family}", head, rows)
 
@@ -146,7 +147,7 @@ def scatters(found: Findings, agree: Sequence[Correlation], index: int) -> list[
 
 
 def _scatter(found: Findings, yardstick: str, row: Sequence[Correlation], index: int) -> Picture:
-    title, unit = audit.TITLES[yardstick]
+    title, unit = analysis.TITLES[yardstick]
     lines = -(-len(row) // COLUMNS)
     figure, grid = canvases(8.6, 0.5 + 1.9 * lines, lines, COLUMNS)
     heading = f"{found.family}: {title}"
@@ -176,7 +177,7 @@ def lines(report: Report) -> Mapping[str, tuple[list[str], list[list[str]]]]:
     """The tables for a terminal: heads and rows by family."""
     found: dict[str, tuple[list[str], list[list[str]]]] = {}
     for one in report.findings:
-        agree = audit.correlations(one, seed=report.plan.config.seed)
+        agree = analysis.correlations(one, seed=report.plan.config.seed)
         cells = {(each.score, each.yardstick): said(each) for each in agree}
         rows = [[score, *(cells[score, name] for name in one.yardsticks)] for score in ranked(one, agree)]
         found[one.family] = (["score", *one.yardsticks], rows)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from groove import devices
+from groove.parallel import devices
 from groove.report.figures import Drift, Picture
 from groove.report.record import Kept, Record
 from groove.report.series import series

@@ -6,7 +6,9 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from groove.evaluate import Walk
+from groove.lifetime.evaluate import Walk
+from groove.lifetime.evaluate import walk as walk_of
+from groove.runs import Result
 from levels.base import Family, Level
 from levels.files import whole
 
@@ -15,6 +17,31 @@ MOST_FRAMES = 200
 LEAST_SIDE = 240
 """Smaller pictures are enlarged by a whole factor, at least to this side, in pixels."""
 COLOURS = 64
+WALK_SEED = 40_961
+"""Of the agent that is drawn, beside the run's seed."""
+WALK_STEPS = 60
+
+
+def draw_walk(result: Result) -> Path | None:
+    """Teaches a newborn agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
+    theta = result.run.trainer.theta(result.state)
+    key = jax.random.fold_in(jax.random.key(WALK_SEED), result.run.config.seed)  # the run's own key is spent
+    for part, players in zip(result.run.parts, result.state.live, strict=True):
+        lifetimes = players.task.lifetime
+        if part.family.image is None or not np.any(lifetimes):
+            continue
+        place = int(np.argmax(lifetimes))
+        level, lifetime = jax.tree.map(lambda leaf, place=place: leaf[place], (players.task.level, lifetimes))
+
+        def walk(key, theta, level, lifetime, part=part):
+            life_key, walk_key = jax.random.split(key)
+            agent = part.life.live(life_key, theta, level, lifetime)
+            return walk_of(part.rule, part.family.environment, walk_key, agent, level, steps=WALK_STEPS)
+
+        path = result.folder / "walk.gif"
+        save_walk(path, part.family, level, jax.jit(walk)(key, theta, level, lifetime))
+        return path
+    return None
 
 
 def save_walk(path: Path, family: Family, level: Level, walk: Walk) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import devices
+from groove.parallel import devices
 from groove.report import gallery
 from groove.report.figures import GREY, INK, Picture, canvases, colour, finished
 from groove.report.lineage import lineage

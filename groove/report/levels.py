@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from groove import host
-from groove.curriculumfile import Rows, Stored, row, take
-from groove.differences import Difference, measured
+from groove.analysis.differences import Difference, measured
+from groove.files.curriculumfile import Rows, Stored, row, take
+from groove.files.writing import write_text
 from groove.report import gallery, html, lineage
 from groove.report.figures import COLOURS, GREY, INK, Picture, canvases, finished
 from groove.report.record import Kept
@@ -60,7 +60,7 @@ def show(path: Path, page: Path, family: Family, stored: Stored) -> None:
             parts += ["<h2>Lineage</h2>", *map(html.figure, trees)]
     if "versions" in stored.metadata:
         parts.append(html.folded("Package versions", _said(stored.metadata["versions"]).replace(", ", "\n")))
-    host.write_text(page, html.document(path.name, "\n".join(parts)))
+    write_text(page, html.document(path.name, "\n".join(parts)))
 
 
 def show_difference(paths: tuple[Path, Path], page: Path, found: Difference) -> None:
@@ -83,7 +83,7 @@ def show_difference(paths: tuple[Path, Path], page: Path, found: Difference) -> 
         parts.append(html.paragraph("Distance: the largest difference of the two distribution functions, 0 to 1.", "note"))
     if len(found.scores) > 1:
         parts += ["<h2>Scores of the tasks that both hold</h2>", html.figure(_scatter(names, found.scores))]
-    host.write_text(page, html.document(f"{names[0]} and {names[1]}", "\n".join(parts)))
+    write_text(page, html.document(f"{names[0]} and {names[1]}", "\n".join(parts)))
 
 
 def shared(names: Sequence[str], found: Difference) -> list[tuple[str, str]]:

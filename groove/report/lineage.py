@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from groove.curriculumfile import row
-from groove.differences import measured
+from groove.analysis.differences import measured
+from groove.files.curriculumfile import row
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, finished
 from groove.report.record import Kept
 from levels.base import Family

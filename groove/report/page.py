@@ -6,19 +6,33 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from groove import host
+from groove.files.writing import write_text
 from groove.protocols import Row
 from groove.report import ages, charts, figures, gallery, health, html, lineage, record
 from groove.report.figures import Picture
 from groove.report.record import Record
 
 
-def write(folder: Path, trusted: tuple[str, ...] = ()) -> Path:
-    """See `groove.report.write`."""
+def write(folder: Path, *, trusted: tuple[str, ...] = ()) -> Path:
+    """Draws the run in `folder` from its files: `report.html`, one self-contained page, and its pictures in `figures/`.
+
+    Everything but `config.json` may be missing, as it is in a run that was interrupted: the page says what is.
+
+    Args:
+        folder: Of the run.
+        trusted: Plug-ins of the form package.module:object that it may name; those of entry points need no trust.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: The folder is no run, or names a plug-in that is not trusted.
+        OSError: The page cannot be written.
+    """
     pictures: list[Picture] = []
     name, body = drawn(folder, pictures, trusted)
     page = folder / "report.html"
-    host.write_text(page, html.document(name, body))
+    write_text(page, html.document(name, body))
     figures.save(pictures, folder / "figures")
     return page
 

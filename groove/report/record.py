@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from groove import build, curriculumfile, host
+from groove import assembly, runs
 from groove.config import Config, versions_of
 from groove.config.limits import LARGEST
+from groove.files import curriculumfile
 from groove.protocols import Row
 from groove.report import ages
 from groove.report.ages import Schedules
@@ -41,7 +42,7 @@ class Record(NamedTuple):
     name: str  # the folder's
     config: Config
     versions: Mapping[str, str]
-    metrics: list[host.Metrics]  # a row a meta-step
+    metrics: list[runs.Metrics]  # a row a meta-step
     evaluation: Evaluation | None
     families: tuple[Family, ...]
     kept: Mapping[str, Kept]  # by family
@@ -56,17 +57,17 @@ def read(folder: Path, trusted: tuple[str, ...] = ()) -> Record:
     Raises:
         ValueError: The folder is no run, or names a plug-in that is not trusted.
     """
-    config = host.open_folder(folder, trusted=trusted)
+    config = runs.open_folder(folder, trusted=trusted)
     versions = versions_of(folder / "config.json")
     try:
-        families = tuple(build.family(config, name) for name in config.families)
+        families = tuple(assembly.family(config, name) for name in config.families)
     except ValueError as error:
         raise ValueError(f"{folder / 'config.json'}: {error}") from error
     missing: list[str] = []
     metrics = _metrics(folder / "metrics.jsonl", config, missing)
     evaluation = _evaluation(folder / "evaluation.json", missing)
     kept = {family.name: found for family in families if (found := _kept(folder, config, family, missing)) is not None}
-    drawn = _schedules(folder / host.SCHEDULES, missing)
+    drawn = _schedules(folder / runs.SCHEDULES, missing)
     walk = folder / "walk.gif"
     if not walk.is_file():
         missing.append("No agent's walk was drawn yet (walk.gif).")
@@ -76,9 +77,9 @@ def read(folder: Path, trusted: tuple[str, ...] = ()) -> Record:
     )
 
 
-def _metrics(path: Path, config: Config, missing: list[str]) -> list[host.Metrics]:
+def _metrics(path: Path, config: Config, missing: list[str]) -> list[runs.Metrics]:
     try:
-        rows = host.read_metrics(path)
+        rows = runs.read_metrics(path)
         done = int(rows[-1]["step"] or 0) if rows else 0
     except ValueError as error:
         missing.append(f"The curves cannot be drawn: {error}")

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from groove import evaluation, host
+from groove import evaluation
 from groove.evaluation import Standing, Sums
+from groove.files.writing import write_text
 from groove.protocols import PROTOCOLS, hashes
 from groove.report import contests, figures, html
 from groove.report.figures import Picture
@@ -46,7 +47,7 @@ def write(found: Sequence[Standing], folder: Path, name: str = "report.html") ->
     """
     pictures: list[Picture] = []
     body = "\n".join(sections(found, pictures))
-    host.write_text(folder / name, html.document("Evaluation", body))
+    write_text(folder / name, html.document("Evaluation", body))
     figures.save(pictures, folder / "figures")
     return folder / name
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groove.host import Metrics
+from groove.runs import Metrics
 
 Numbers = npt.NDArray[np.float64]
 BANDWIDTH = 0.04

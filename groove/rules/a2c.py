@@ -5,12 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from groove import agents
-from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, UpdateRule
-from groove.categorical import entropy, played
-from groove.critic import critic, normalise, over_steps
-from groove.ranges import Number, check_not_negative, check_shares
+from groove.base.ranges import Number, check_not_negative, check_shares
+from groove.nets import agents
+from groove.nets.agents import Architecture, Learner
+from groove.nets.categorical import entropy, played
+from groove.nets.critic import critic, normalise, over_steps
 from levels.base import Spec
 
 

@@ -7,13 +7,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove import agents, recurrent
-from groove.agents import Architecture, Learner
 from groove.base import Clock, Rollout, Theta, UpdateRule
-from groove.categorical import entropy, softmaxes, spread
-from groove.critic import over_steps
-from groove.ranges import Number, check_not_negative, check_shares
-from groove.recurrent import Cell
+from groove.base.ranges import Number, check_not_negative, check_shares
+from groove.nets import agents, recurrent
+from groove.nets.agents import Architecture, Learner
+from groove.nets.categorical import entropy, softmaxes, spread
+from groove.nets.critic import over_steps
+from groove.nets.recurrent import Cell
 from groove.rules.horizon import Horizon, none
 from levels.base import Spec
 

@@ -4,9 +4,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from groove.agents import Architecture
 from groove.base import Clock, Theta, UpdateRule
-from groove.ranges import Number, check_positive
+from groove.base.ranges import Number, check_positive
+from groove.nets.agents import Architecture
 from groove.rules.horizon import Horizon, none
 from groove.rules.ppo import bounded, ppo_drift, proximal
 from levels.base import Spec

@@ -13,12 +13,12 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from groove import agents
-from groove.agents import Architecture
 from groove.base import Clock, Info, Rollout, Theta, UpdateRule
-from groove.categorical import entropy, log_probability
-from groove.critic import critic, normalise, over_steps
-from groove.ranges import Number, check_not_negative, check_positive, check_shares
+from groove.base.ranges import Number, check_not_negative, check_positive, check_shares
+from groove.nets import agents
+from groove.nets.agents import Architecture
+from groove.nets.categorical import entropy, log_probability
+from groove.nets.critic import critic, normalise, over_steps
 from groove.rules.a2c import ActorCritic
 from groove.rules.horizon import fraction
 from levels.base import Spec

@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import io_callback
 from jax.extend.random import define_prng_impl
 
-from groove import devices
+from groove.parallel import devices
 
 _seen: list[tuple[str, tuple[int, ...]]] = []
 

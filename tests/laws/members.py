@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from groove import agents, recurrent
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
 from groove.curricula import (
     diverse,
@@ -24,6 +23,7 @@ from groove.curricula import (
 )
 from groove.curricula.latent import latent
 from groove.lifetime import Lifetime, exact, lifetime
+from groove.nets import agents, recurrent
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
 from groove.rules import random_policy as drifting
 from groove.scores import (

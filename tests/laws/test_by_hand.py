@@ -27,13 +27,13 @@ from by_hand import (
     taught,
 )
 
-from groove import agents
-from groove.agents import Learner
 from groove.base import Clock, Origin, Outcome, Task, UpdateRule
-from groove.categorical import entropy as entropy_of
-from groove.critic import critic, over_steps
 from groove.lifetime import Lifetime, Member
 from groove.meta import Player, Stage, Weights, gradient
+from groove.nets import agents
+from groove.nets.agents import Learner
+from groove.nets.categorical import entropy as entropy_of
+from groove.nets.critic import critic, over_steps
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo
 from groove.rules.a2c import ActorCritic
 from groove.rules.lpg import TargetNetwork

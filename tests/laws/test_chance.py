@@ -9,19 +9,20 @@ import pytest
 from chance import assert_used_once, compiled, used
 from members import BANDIT, FAMILIES, REMEMBERING, SCORES, antagonist, life_of, rule_of, sample
 
-from groove import agents, audit, evaluate, schedules
+from groove import analysis
 from groove.base import Outcome, UpdateRule
-from groove.critic import critic
 from groove.curate.rating import rater
 from groove.curricula import constant, edited, mixture, pool, prioritised, selected, uniform
 from groove.curricula.latent import latent
-from groove.lifetime import Lifetime, lifetime, sampled
+from groove.lifetime import Lifetime, evaluate, lifetime, sampled, schedules
+from groove.lifetime.signals import observed, watched
 from groove.meta import Stage, deep_ga, evolution, gradient, truncated
 from groove.meta.novelty import probes
 from groove.meta.strategies import named
+from groove.nets import agents
+from groove.nets.critic import critic
 from groove.scores import algorithmic_regret
 from groove.scores import uniform as indifferent
-from groove.signals import observed, watched
 from groove.trainer import Class, trainer
 from levels.bandit import bernoulli_bandit
 from levels.base import Environment
@@ -88,12 +89,12 @@ def test_courses_of_lives():
 def test_curated_and_audited_tasks():
     """A score with an antagonist, two of one life, and a yardstick."""
     scores = {"one": SCORES["learning-progress"], "two": SCORES["learning-progress"]}
-    measures = [audit.scored(antagonist(), scores), audit.shortfall(antagonist(), BANDIT.optimum)]
+    measures = [analysis.scored(antagonist(), scores), analysis.shortfall(antagonist(), BANDIT.optimum)]
 
     def program(key, levels):
         keys, lifetimes = jax.random.split(key), jnp.full(2, 2, jnp.int32)
         number = jnp.arange(2, dtype=jnp.int32)
-        rate, measure = rater(antagonist(), REGRET), audit.joined(measures)
+        rate, measure = rater(antagonist(), REGRET), analysis.joined(measures)
         return [
             jax.vmap(one, (None, 0, None, 0, 0))(k, number, (), levels, lifetimes)
             for k, one in zip(keys, (rate, measure), strict=True)

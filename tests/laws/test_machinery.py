@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import checkpoint, devices
+from groove.files import checkpoint
+from groove.parallel import devices
 
 MEMBERS = 12
 ROWS = {

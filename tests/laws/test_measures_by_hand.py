@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from groove import evaluate
+from groove.analysis.differences import _distance, rank_correlation
 from groove.base import Outcome
 from groove.curricula import constant, mixture
 from groove.curricula.latent.policy import Gaussian, log_density
-from groove.differences import _distance, rank_correlation
 from groove.evaluation import results
 from groove.evaluation.standings import _bounds
-from groove.lifetime import exact
+from groove.lifetime import evaluate, exact
+from groove.lifetime.signals import _signals, _Steps
 from groove.report.series import Series, smooth
 from groove.rules import random_policy
 from groove.scores import uniform
-from groove.signals import _signals, _Steps
 from levels.bandit import bernoulli_bandit
 from levels.base import TIME_SCALE, Discrete, Environment, Spec, TimeStep
 from levels.base import uniform as unit

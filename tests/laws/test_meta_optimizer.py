@@ -15,12 +15,10 @@ import pytest
 from learning import assert_learns
 from members import BANDIT, life_of, rule_of, signature, tasks
 
-from groove import agents, checkpoint
-from groove.agents import Learner
+from groove.assembly import build
 from groove.base import Clock, MetaOptimizer, Origin, Outcome, Rollout, Task, UpdateRule
-from groove.build import build
 from groove.config import Bandits, Config, Curriculum, Evolution, Life, Meta, Rule, check, preset, smoke
-from groove.critic import Critic, critic
+from groove.files import checkpoint
 from groove.lifetime import Lifetime, Member, lifetime
 from groove.meta import (
     Stage,
@@ -36,6 +34,9 @@ from groove.meta import (
     strategies,
     truncated,
 )
+from groove.nets import agents
+from groove.nets.agents import Learner
+from groove.nets.critic import Critic, critic
 
 SIZE = 3
 ZERO = jnp.zeros(SIZE)

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import buffer
 from groove.base import Origin, Outcome, Task
-from groove.curricula import constant, diverse, mixture
+from groove.curricula import buffer, constant, diverse, mixture
 from groove.curricula.latent import autoencoder, latent
 from groove.curricula.latent.vocabulary import Vocabulary
 from groove.curricula.mixture import Gaussians, draw

@@ -11,7 +11,7 @@ import pytest
 from members import FAMILIES, RULES, life_of, rule_of, sample, signature
 
 from groove.base import Clock
-from groove.critic import over_steps
+from groove.nets.critic import over_steps
 
 BATCH = 3
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove.agents import lecun_normal
+from groove.nets.agents import lecun_normal
 from levels.base import in_one_batch, words
 
 DRAWS = {

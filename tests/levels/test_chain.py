@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove import agents
 from groove.lifetime import lifetime
+from groove.nets import agents
 from groove.rules import a2c
 from levels.base import words
 from levels.chain import ChainLevel, chain, chain_distractors, draw

@@ -16,8 +16,8 @@ from gymnax.environments import environment, spaces
 from gymnax.environments.bsuite import mnist
 from gymnax.experimental import RolloutWrapper
 
-from groove import agents
 from groove.lifetime import lifetime
+from groove.nets import agents
 from groove.rules import a2c
 from levels import dataset
 from levels.adapters.gymnax import Timed, from_gymnax, to_gymnax

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Curriculum, Outcome, Score, Task
+from groove.base.trees import arrivals, overwrite
 from groove.curricula.latent.autoencoder import Decoded
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
-from groove.rows import arrivals, overwrite
 from levels.base import Level
 
 
