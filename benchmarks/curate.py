@@ -29,7 +29,7 @@ def measure(config: Config, *, tasks: int, block: int, rounds: int) -> dict[str,
     """The figures of the module's docstring, for the first family of a configuration."""
     name = config.families[0]
     family = assembly.family(config, name)
-    rule = assembly.antagonist(config, family.environment.spec, name)
+    rule = assembly.tuned_a2c(config, family.environment.spec, name)
     life, score = assembly.life_of(config, family, rule), assembly.score_of(config, family, rule)
     rows = curate.sampled(jax.random.key(0), family, curricula.log_uniform(*config.life.updates), count=tasks)
     rate, theta = jax.jit(jax.vmap(rater(life, score), (None, 0, None, 0, 0))), rule.init(jax.random.key(0))

@@ -24,11 +24,11 @@ from benchmarks.timing import interleaved
 from groove import assembly, protocols
 from groove.base import Outcome, UpdateRule
 from groove.config import LPG
-from groove.evaluation.work import agents_at_once, together, workers
-from groove.lifetime import evaluate, exact, lifetime
+from groove.evaluation.execution import agents_at_once, together, workers
+from groove.lifetime import exact, learning_curve, lifetime
 from groove.protocols import PROTOCOLS
 from levels.base import Level, words
-from levels.suites import SUITES, Chapter, chapters
+from levels.suites import SUITES, Split, splits
 
 TASKS, SEEDS = 32, 4
 UPDATES = {"a2c": 100, "lpg": 20}
@@ -37,7 +37,7 @@ BARE, ROLLOUTS = (256, 1024, 4096), 20
 ROUNDS = 7
 
 
-def lives(rule: UpdateRule, chapter: Chapter, updates: int, *, measured: bool) -> Callable[[], list[Outcome]]:
+def lives(rule: UpdateRule, chapter: Split, updates: int, *, measured: bool) -> Callable[[], list[Outcome]]:
     """Agents on all tasks; unless they are measured, one number of each keeps their lives from being optimised away."""
     environment, value = chapter.family.environment, chapter.family.value
     assert value is not None
@@ -56,7 +56,7 @@ def lives(rule: UpdateRule, chapter: Chapter, updates: int, *, measured: bool) -
     @jax.jit
     def run(key: jax.Array, levels: Level, place: jax.Array) -> Outcome:
         theta = rule.init(jax.random.key(0))
-        return evaluate.courses(life, key, theta, levels, points, agents=SEEDS, first=place, block=block)
+        return learning_curve.learning_curves(life, key, theta, levels, points, agents=SEEDS, first=place, block=block)
 
     def lived(place: int, levels: Level) -> Outcome:
         return jax.block_until_ready(run(jax.random.key(1), levels, jnp.int32(place)))
@@ -66,11 +66,11 @@ def lives(rule: UpdateRule, chapter: Chapter, updates: int, *, measured: bool) -
     return lambda: together([functools.partial(lived, *one) for one in zip(places, parts, strict=True)])
 
 
-def first(chapter: Chapter) -> Level:
+def first(chapter: Split) -> Level:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[:TASKS]), chapter.levels)
 
 
-def bare(chapter: Chapter, size: int, calls: int) -> Callable[[], list[chex.ArrayTree]]:
+def bare(chapter: Split, size: int, calls: int) -> Callable[[], list[chex.ArrayTree]]:
     """Random actions in `size` environments of the same levels in each of several calls; finished episodes are reset."""
     environment = chapter.family.environment
     spec = environment.spec
@@ -100,7 +100,7 @@ def bare(chapter: Chapter, size: int, calls: int) -> Callable[[], list[chex.Arra
 
 
 def main() -> None:
-    chapter = chapters(SUITES["grid-unseen"])[0]
+    chapter = splits(SUITES["grid-unseen"])[0]
     spec = chapter.family.environment.spec
     protocol = PROTOCOLS["grid-unseen"]
     discounts = {"gamma": protocol.gamma, "lambda_": protocol.lambda_}

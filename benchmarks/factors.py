@@ -84,7 +84,7 @@ def changes(trained: Run, theta: Theta) -> dict[str, float]:
     (part,) = trained.parts
     levels = protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
     answers = schedules.responses(part.rule, part.life, jax.random.key(0), theta, levels, [LIFETIME])[0].pi_hat
-    steps = schedules.courses(part.rule, part.life, jax.random.key(1), theta, levels, [LIFETIME])[0].step
+    steps = schedules.life_curves(part.rule, part.life, jax.random.key(1), theta, levels, [LIFETIME])[0].step
     tenth = len(steps) // 10
     return {
         "schedule": round(float(np.log(answers[-1] / answers[0])), 4),

@@ -34,7 +34,7 @@ import numpy as np
 from groove import assembly, config, rules, runs
 from groove.base import Theta, UpdateRule
 from groove.config import Config, Curriculum, Evolution, Grids, Life, Meta, Rule
-from groove.lifetime import evaluate, lifetime
+from groove.lifetime import learning_curve, lifetime
 from groove.nets import agents
 from groove.protocols import held_out_levels
 from groove.statistics import clustered_bootstrap
@@ -94,7 +94,7 @@ class Judge:
 
         def judge(key: jax.Array, theta: Theta, updates: jax.Array) -> jax.Array:
             lifetimes = jnp.broadcast_to(updates, (TASKS,))
-            return jnp.mean(evaluate.returns(life, key, theta, levels, lifetimes, agents=AGENTS), axis=1)
+            return jnp.mean(learning_curve.returns(life, key, theta, levels, lifetimes, agents=AGENTS), axis=1)
 
         self.judge = jax.jit(judge)
 
@@ -168,7 +168,7 @@ def tuned_a2c(folder: Path) -> None:
 
 def optimum() -> float:
     family = assembly.family(BASE, "gridworld")
-    return float(jnp.mean(jax.jit(lambda found: evaluate.optima(family, found))(levels())))
+    return float(jnp.mean(jax.jit(lambda found: learning_curve.optima(family, found))(levels())))
 
 
 def judgements(base: Path) -> Iterator[tuple[str, list[dict[str, list[float]]]]]:

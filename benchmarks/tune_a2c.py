@@ -23,7 +23,7 @@ SIZES = protocols.Protocol(tasks=48, agents=4, lifetime=QUICK.life.updates[1])
 
 def measure(config: Config, name: str) -> float:
     family = assembly.family(config, name)
-    rule = assembly.antagonist(config, family.environment.spec, name)
+    rule = assembly.tuned_a2c(config, family.environment.spec, name)
     levels = protocols.held_out_levels(family, SIZES.tasks, seed=TUNING_SEED)
     returns = protocols.assessment(config, family, rule, levels, SIZES)(jax.random.key(TUNING_SEED), ())
     return float(interquartile_mean(np.nan_to_num(returns, nan=-np.inf)))  # what diverged is the worst

@@ -95,7 +95,7 @@ def exact_regret(optimum: Callable[[Level], jax.Array]) -> Score:
     )
 
 
-class Progress(NamedTuple):
+class LastVisit(NamedTuple):
     """What learning progress remembers of a task."""
 
     last: jax.Array  # f32[]; the learner's return at the last visit
@@ -114,12 +114,12 @@ def learning_progress(random: Lifetime) -> Score:
 
     def score(outcome, reference, memory):
         before = jnp.where(memory.visited, memory.last, reference)
-        return jnp.abs(outcome.episode_return - before), Progress(outcome.episode_return, jnp.ones_like(memory.visited))
+        return jnp.abs(outcome.episode_return - before), LastVisit(outcome.episode_return, jnp.ones_like(memory.visited))
 
     return Score(
         reference=lambda key, level, lifetime: _at_random(random, key, level),
         score=score,
-        memory=Progress(jnp.zeros((), jnp.float32), jnp.zeros((), bool)),
+        memory=LastVisit(jnp.zeros((), jnp.float32), jnp.zeros((), bool)),
         like=jnp.zeros((), jnp.float32),
     )
 

@@ -12,11 +12,11 @@ from jax.sharding import PartitionSpec as P
 
 from groove.base import Curriculum, Info, MetaOptimizer, Outcome, Score, Task, Theta
 from groove.base.ranges import has_nan
-from groove.base.trees import choose
+from groove.base.trees import tree_where
 from groove.parallel import devices
 
 
-class Class(NamedTuple):
+class TaskGroup(NamedTuple):
     """One family's part of a run: what its members live on, and how that is chosen."""
 
     name: str
@@ -59,13 +59,13 @@ SPECS = State._make([P(), P(), P(), P(), P(devices.AXIS)])
 """How several devices hold a state."""
 RUNS = "runs"
 """The axis of the mesh where several devices share out runs that differ in their seeds and in numbers."""
-Numbers: TypeAlias = Mapping[str, jax.typing.ArrayLike]
+Swept: TypeAlias = Mapping[str, jax.typing.ArrayLike]
 """By name: f32[], those of a run, or f32[R] of several."""
 SEPARATE = State._make([None, 0, 0, 0, 0])
 """The axes of runs side by side: all of them have done as many meta-steps, the rest of each is its own."""
 
 
-def trainer(classes: tuple[Class, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
+def trainer(classes: tuple[TaskGroup, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
     """Puts the parts of a run together.
 
     Args:
@@ -150,7 +150,7 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
     return _held(run._replace(init=init, chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
 
 
-def side_by_side(make: Callable[[Numbers], Trainer], numbers: Numbers, place: Mesh) -> Trainer:
+def side_by_side(make: Callable[[Swept], Trainer], numbers: Swept, place: Mesh) -> Trainer:
     """Runs that differ in their seeds and in numbers, in one program: what comes in and goes out has a leading axis [R].
 
     All but `State.step`. Each device of the mesh computes some of the runs, alone.
@@ -208,7 +208,7 @@ def _held(run: Trainer, place: Mesh, specs: State) -> Trainer:
     return run._replace(init=lambda key: held(run.init(key)), chunk=chunk, refresh=lambda state: held(run.refresh(state)))
 
 
-def _check_score(part: Class, tasks: Task) -> None:
+def _check_score(part: TaskGroup, tasks: Task) -> None:
     """Raises a ValueError unless the references and memories of a curriculum's tasks are those of the class's score."""
     one, score = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tasks), part.score
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -223,7 +223,7 @@ def _check_score(part: Class, tasks: Task) -> None:
 
 
 def _report(
-    part: Class, curriculum: chex.ArrayTree, ended: tuple[Task, jax.Array], outcome: Outcome
+    part: TaskGroup, curriculum: chex.ArrayTree, ended: tuple[Task, jax.Array], outcome: Outcome
 ) -> tuple[chex.ArrayTree, Info]:
     """Scores the lives that ended and tells the curriculum, which does not replay what has no score.
 
@@ -254,6 +254,6 @@ def _renew(
 
     def renew():
         newborn = meta.begin(key, tasks)
-        return tuple(choose(*row) for row in zip(devices.own(needed), newborn, live, strict=True))
+        return tuple(tree_where(*row) for row in zip(devices.local_shard(needed), newborn, live, strict=True))
 
     return jax.lax.cond(jnp.any(jnp.concatenate(needed)), renew, lambda: live)

@@ -92,7 +92,7 @@ def learner(change: float):
     rule = rules.lpg(spec, targets=rules.recurrent_targets(width=4, predictions=3), predictions=3)
     life = functools.partial(lifetime.lifetime, rule, BANDITS.environment, environments=2, steps=5)
     value = critic(spec, agents.for_spec(spec))
-    learned = meta.gradient((meta.Stage(rule, life(evaluate=mute), value),), optax.adam(1.0))
+    learned = meta.gradient((meta.FamilySetup(rule, life(evaluate=mute), value),), optax.adam(1.0))
 
     def step(key, theta, live):
         outcome = jax.tree.map(lambda leaf: jnp.zeros(live[0].finished.shape), Outcome(ZERO, ZERO))
@@ -133,9 +133,9 @@ def test_bad_arguments():
 def test_what_cannot_be_measured_is_said_with_the_reason():
     """Of a hand-written rule no improvement; of a family without optimum, success and exact returns their scores, too."""
     plan = dataclasses.replace(PLAN, config=dataclasses.replace(SMALL, families=("gridworld-planes",)))
-    part = analysis.work._part(plan, "gridworld-planes")
-    _, scores_skipped = analysis.work._scores(plan, part)
-    found, yardsticks_skipped = analysis.work._yardsticks(plan, part)
+    part = analysis.audit._part(plan, "gridworld-planes")
+    _, scores_skipped = analysis.audit._scores(plan, part)
+    found, yardsticks_skipped = analysis.audit._yardsticks(plan, part)
     assert not found and set(scores_skipped) == {"exact-regret", "learnability"}
     assert "needs a known optimum" in scores_skipped["exact-regret"]
     assert "'gridworld-planes' lacks its optimum" in yardsticks_skipped["yardstick exact-regret"]
@@ -146,9 +146,9 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
     """With the configuration of its run; a folder of the working directory needs no slash."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").mkdir()
-    family = analysis.work.build.family(SMALL, "bernoulli-bandit")
+    family = analysis.audit.build.family(SMALL, "bernoulli-bandit")
     spec = family.environment.spec
-    theta = analysis.work.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
+    theta = analysis.audit.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
     about = {"config": json.dumps(dataclasses.asdict(SMALL)), "families": json.dumps(SMALL.families), "step": "0"}
     rulefile.save_rule(Path("first/rule.safetensors"), theta, about)
     found = curate.learner_of(SMALL, "first", "bernoulli-bandit", family)

@@ -10,10 +10,10 @@ from laws.members import BANDIT, REMEMBERING, source
 from laws.members import tasks as members_tasks
 
 from groove.base import Outcome
-from groove.curricula import buffer, diverse, edited, log_uniform, mixture, prioritised, rank, selected
+from groove.curricula import accel, alp_gmm, buffer, diverse, log_uniform, prioritised, rank, sfl
+from groove.curricula.accel import FIRST_SERIAL
+from groove.curricula.alp_gmm import Gaussians, History, _nearest, draw, fit
 from groove.curricula.diverse import nearest
-from groove.curricula.edited import FIRST_SERIAL
-from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit
 from groove.curricula.prioritised import health
 from levels.base import Generator
 
@@ -59,7 +59,7 @@ def accel(rate=0.5, size=32, edits=1):
     inner = prioritised(source(), capacity=8, minimal_fill=0.0, replay=0.0)
     priority = rank(0.01)  # the best, and nobody else
     return compiled(
-        edited(inner, BANDIT.generator, REMEMBERING, rate=rate, edits=edits, size=size, block=8, priority=priority)
+        accel(inner, BANDIT.generator, REMEMBERING, rate=rate, edits=edits, size=size, block=8, priority=priority)
     )
 
 
@@ -116,9 +116,9 @@ def test_edits_upon_edits():
 
 def test_accel_needs_edits():
     with pytest.raises(ValueError, match="needs a generator with mutate"):
-        edited(prioritised(source(), capacity=4), Generator(BANDIT.generator.sample), REMEMBERING, size=4)
+        accel(prioritised(source(), capacity=4), Generator(BANDIT.generator.sample), REMEMBERING, size=4)
     with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\], got 2"):
-        edited(prioritised(source(), capacity=4), BANDIT.generator, REMEMBERING, size=4, rate=2)
+        accel(prioritised(source(), capacity=4), BANDIT.generator, REMEMBERING, size=4, rate=2)
 
 
 def test_the_nearest_other_by_hand():
@@ -176,7 +176,7 @@ def test_the_health_of_a_buffer_by_hand():
 
 def test_selection_learns_nothing_and_keeps_the_best():
     """A sweep of 16 tasks whose scores are their serials: the four highest are trained on, all alike."""
-    curriculum = compiled(selected(source(), capacity=4, sweep=16, select=0.5, share=1.0))
+    curriculum = compiled(sfl(source(), capacity=4, sweep=16, select=0.5, share=1.0))
     state, tried = begin(curriculum), []
 
     def serials(tasks):
@@ -201,7 +201,7 @@ def test_selection_learns_nothing_and_keeps_the_best():
 
 def test_selection_checks_its_numbers():
     with pytest.raises(ValueError, match="capacity must be at least 1 and at most the sweep of 3 tasks, got 4"):
-        selected(source(), capacity=4, sweep=3)
+        sfl(source(), capacity=4, sweep=3)
 
 
 @functools.partial(jax.jit, static_argnums=2, static_argnames="explore")
@@ -236,14 +236,14 @@ def test_a_mixture_without_progress_is_uniform():
 def test_progress_is_measured_against_the_nearest_earlier_task():
     known = np.array([[0.0, 0.0], [1.0, 1.0], [0.5, 0.5], [0.9, 0.9]], np.float32)
     returns, none = np.array([1.0, 2.0, 3.0, 9.0], np.float32), np.zeros(4, np.float32)
-    state = Progress(None, known, returns, none, np.int32(3), np.int32(0), None)
+    state = History(None, known, returns, none, np.int32(3), np.int32(0), None)
     got = jax.jit(_nearest)(state, np.array([[0.1, 0.2], [0.95, 0.9], [0.6, 0.6]], np.float32))
     assert got.tolist() == [1.0, 2.0, 3.0]  # the fourth is not known yet
 
 
 def test_the_mixture_is_refitted_every_window():
     """By way of the host, inside a compiled refresh; decoded levels keep the vector that they came from."""
-    make = mixture(BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=16, window=16, history=40, components=3)
+    make = alp_gmm(BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=16, window=16, history=40, components=3)
     curriculum = compiled(make)
     state, fits, decode = begin(curriculum), [], jax.jit(jax.vmap(BANDIT.generator.decode))
     for seed in range(6):
@@ -258,4 +258,4 @@ def test_the_mixture_is_refitted_every_window():
 
 def test_the_mixture_checks_its_generator():
     with pytest.raises(ValueError, match="needs a generator with decode"):
-        mixture(Generator(BANDIT.generator.sample), REMEMBERING, log_uniform(2, 9), size=4)
+        alp_gmm(Generator(BANDIT.generator.sample), REMEMBERING, log_uniform(2, 9), size=4)

@@ -232,7 +232,7 @@ def given_tasks():
 
 def test_a_buffer_may_begin_with_a_file(given_tasks):
     source = curricula.pool(BANDITS.generator, scores.exact_regret(BANDITS.optimum), curricula.constant(3), size=4)
-    teacher = curricula.started(curricula.prioritised(source, capacity=8), given_tasks, jnp.asarray(PLAIN.score))
+    teacher = curricula.warm_start(curricula.prioritised(source, capacity=8), given_tasks, jnp.asarray(PLAIN.score))
     state, propose = jax.jit(teacher.init)(jax.random.key(0)), jax.jit(teacher.propose)
     tasks, score, held = teacher.contents(state)
     assert sorted(np.asarray(score)[held].tolist()) == sorted(PLAIN.score.tolist())
@@ -242,7 +242,7 @@ def test_a_buffer_may_begin_with_a_file(given_tasks):
     serials = np.concatenate([np.asarray(one.origin.serial) for one in drawn])
     assert (serials < 0).any() and (serials >= 0).any()
     with pytest.raises(ValueError, match="and score one for each, got 6 and scores"):
-        curricula.started(curricula.prioritised(source, capacity=8), given_tasks, jnp.zeros(5))
+        curricula.warm_start(curricula.prioritised(source, capacity=8), given_tasks, jnp.zeros(5))
 
 
 def test_rows_of_a_curriculum(given_tasks):

@@ -94,7 +94,7 @@ def parts() -> dict[str, object]:
         return np.float32(2 * x)
 
     def function(rows):
-        mine = devices.own(rows)
+        mine = devices.local_shard(rows)
         called = devices.by_one(lambda: jax.pure_callback(host_side, jax.ShapeDtypeStruct((), jnp.float32), rows[1]))
         kinds = {"flag": mine > 2, "one": mine[:1].astype(jnp.int32), "pair": jnp.stack([mine, -mine], axis=1)}
         kinds["none"] = jnp.zeros((2, 0), jnp.float32)
@@ -207,12 +207,12 @@ def test_usable(members, available, want):
 
 
 def test_pieces_do_not_depend_on_the_number_of_devices():
-    assert [devices.pieces(512, count) for count in (1, 2, 4, 8)] == [8] * 4
-    assert [devices.pieces(512, count) for count in (16, 64)] == [16, 64]
+    assert [devices.num_blocks(512, count) for count in (1, 2, 4, 8)] == [8] * 4
+    assert [devices.num_blocks(512, count) for count in (16, 64)] == [16, 64]
     for members in (6, 24, 30, 512):
         for count in range(1, members + 1):
             if members % count == 0:
-                cut = devices.pieces(members, count)
+                cut = devices.num_blocks(members, count)
                 assert members % cut == 0 and cut % count == 0
 
 
@@ -227,7 +227,7 @@ def test_blockwise_is_a_map(block):
 def test_alone_nothing_is_cut_and_nothing_gathered():
     rows = jnp.arange(3)
     assert devices.count() == 1
-    assert devices.own(rows) is rows and devices.gather(rows) is rows
+    assert devices.local_shard(rows) is rows and devices.gather(rows) is rows
 
 
 if __name__ == "__main__":

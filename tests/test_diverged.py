@@ -17,7 +17,7 @@ from groove.meta.evolution import mean_reward, raw
 from groove.nets import agents
 from groove.nets.critic import Critic
 from groove.protocols import Setting
-from groove.report import results as pages
+from groove.report import suites as pages
 from groove.scores import Antagonist, algorithmic_regret
 from levels.bandit import BanditLevel, bernoulli_bandit
 
@@ -152,7 +152,7 @@ def test_lives_that_diverged_are_counted_apart():
     task = Task((), jnp.ones(5, jnp.int32), reference, (), ())
     outcome = Outcome(jnp.array([1.0, 2.0, np.nan, 8.0, 8.0]), jnp.zeros(5))
     finished = jnp.array([True, True, True, True, False])
-    _, seen = trainer._report(trainer.Class("x", 5, quiet, score), (), (task, finished), outcome)
+    _, seen = trainer._report(trainer.TaskGroup("x", 5, quiet, score), (), (task, finished), outcome)
     assert {name: float(value) for name, value in seen.items()} == {
         "x/return": 1.5,
         "x/score": 4.5,
@@ -160,7 +160,7 @@ def test_lives_that_diverged_are_counted_apart():
         "x/diverged": 2,
     }
     assert np.isnan(told[0][2:4]).all()
-    broken = trainer.Class("x", 5, quiet, score._replace(score=lambda outcome, reference, memory: (jnp.nan, memory)))
+    broken = trainer.TaskGroup("x", 5, quiet, score._replace(score=lambda outcome, reference, memory: (jnp.nan, memory)))
     assert np.isnan(trainer._report(broken, (), (task, finished), outcome)[1]["x/score"])  # a fault of the score's own
 
 
@@ -219,7 +219,7 @@ def test_a_folder_with_a_diverged_rule_can_be_used(place: Path, monkeypatch: pyt
     said = capsys.readouterr().out
     assert "note        Diverged: nan in " in said
     assert cli.main(["report", "out"]) == 0
-    (standing,) = evaluation.standings(results.read(Path("out")))
+    (standing,) = evaluation.summaries(results.read(Path("out")))
     count, of = standing.diverged["nan"]
     assert count == of > 0 and standing.diverged["a2c"][0] == 0
     sums = {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries}

@@ -11,20 +11,20 @@ import pyarrow as pa
 import pytest
 
 from groove import cli, evaluation, protocols, rules
-from groove.evaluation import results, work
-from groove.lifetime import evaluate, exact, lifetime
+from groove.evaluation import execution, results
+from groove.lifetime import exact, learning_curve, lifetime
 from groove.protocols import PROTOCOLS, Budget, Setting, Tuned
 from groove.report import figures
-from groove.report import results as pages
+from groove.report import suites as pages
 from levels.bandit import bernoulli_bandit
-from levels.suites import SUITES, chapters
+from levels.suites import SUITES, splits
 
 NOTHING = Tuned({}, {})
 SUITE, SCALE = "chains", "smoke"
 
 
 def plan(*words: str, tuned: Tuned = NOTHING, suite: str = SUITE) -> evaluation.Plan:
-    return evaluation.Plan(suite, SCALE, evaluation.contestants(words, suite, tuned), tuned)
+    return evaluation.Plan(suite, SCALE, evaluation.methods(words, suite, tuned), tuned)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_what_is_measured_does_not_depend_on_the_other_points_nor_on_blocks():
     levels = jax.vmap(family.generator.sample)(jax.random.split(jax.random.key(0), 3))
 
     def courses(points, levels=levels, first=0, block=2):
-        return evaluate.courses(
+        return learning_curve.learning_curves(
             life, jax.random.key(1), (), levels, jnp.array(points, jnp.int32), agents=2, first=first, block=block
         ).episode_return
 
@@ -99,7 +99,7 @@ def test_a_course_ends_like_the_same_life_by_hand():
     )
     level = jax.tree.map(np.asarray, jax.jit(family.generator.sample)(jax.random.key(0)))
     stacked = jax.tree.map(lambda leaf: jnp.asarray(leaf[None]), level)
-    found = evaluate.courses(life, jax.random.key(1), (), stacked, jnp.array([3], jnp.int32), agents=1)
+    found = learning_curve.learning_curves(life, jax.random.key(1), (), stacked, jnp.array([3], jnp.int32), agents=1)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(1), 0), 0)
     begin_key, life_key, measure_key = jax.random.split(key, 3)
     member, update = jax.jit(life.begin)(begin_key, level, np.int32(3)), jax.jit(life.update)
@@ -116,7 +116,7 @@ def test_a_course_ends_like_the_same_life_by_hand():
 def test_rows_are_those_of_the_protocol(done: Path):
     table = results.read(done)
     budget = PROTOCOLS[SUITE].budgets[SCALE]
-    tasks = [task for chapter in chapters(SUITES[SUITE]) for task in chapter.tasks[: budget.tasks]]
+    tasks = [task for chapter in splits(SUITES[SUITE]) for task in chapter.tasks[: budget.tasks]]
     points = protocols.points_of(PROTOCOLS[SUITE], SCALE)
     assert table.num_rows == len(tasks) * budget.seeds * len(points)
     assert table["task"].unique().to_pylist() == tasks
@@ -129,7 +129,7 @@ def test_rows_are_those_of_the_protocol(done: Path):
 
 
 def test_what_is_done_is_not_done_again(done: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(work, "_lived", lambda *args: pytest.fail("lived again"))
+    monkeypatch.setattr(execution, "_lived", lambda *args: pytest.fail("lived again"))
     before = results.read(done)
     assert evaluation.evaluated(plan("a2c"), done).equals(before)
 
@@ -153,7 +153,7 @@ def test_other_numbers_for_0_and_1_are_refused_before_anything_is_done(tmp_path:
     table = made_up(
         **{
             name: np.repeat(str(value), 16)
-            for name, value in work._identity(once, next(work._pieces(once))).items()
+            for name, value in execution._identity(once, next(execution._pieces(once))).items()
             if name in results.PLACE
         },
         task=np.repeat("CartPole-v1", 16),
@@ -162,7 +162,7 @@ def test_other_numbers_for_0_and_1_are_refused_before_anything_is_done(tmp_path:
         one_is=np.repeat("a2c", 16),
     )
     assert results.write(tmp_path / results.NAME, table)
-    monkeypatch.setattr(work, "_lived", lambda *args: pytest.fail("lived"))
+    monkeypatch.setattr(execution, "_lived", lambda *args: pytest.fail("lived"))
     with pytest.raises(ValueError, match="other numbers for 0 and 1 on the task CartPole-v1"):
         evaluation.evaluated(once, tmp_path)
 
@@ -234,8 +234,8 @@ def test_large_seeds_are_kept(tmp_path: Path):
 
 
 def test_few_tasks_are_shared_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(work, "workers", lambda: 4)
-    assert [work.block_of(tasks) for tasks in (1, 5, 16, 1000)] == [1, 2, 4, work.BLOCK]
+    monkeypatch.setattr(execution, "workers", lambda: 4)
+    assert [execution.block_of(tasks) for tasks in (1, 5, 16, 1000)] == [1, 2, 4, execution.BLOCK]
 
 
 def about_run(seed: int, **settings: object) -> np.ndarray:
@@ -301,7 +301,7 @@ def test_an_edited_rule_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for gamma in (0.9, 0.5):
         (tmp_path / "edited_rule.py").write_text(f"GAMMA = {gamma}\n")
         (one,) = plan("edited_rule:rule").contestants
-        seen.append(one.about(chapters(SUITES[SUITE])[0])["source"])
+        seen.append(one.about(splits(SUITES[SUITE])[0])["source"])
     assert seen[0] != seen[1] and all(seen)
 
 
@@ -314,7 +314,7 @@ def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, m
     assert (tmp_path / "my_own_rule.py").write_text(whole + broken)
     found = plan("mine=my_own_rule:rule")
     assert evaluation.check(found) is found
-    assert found.contestants[0].about(chapters(SUITES[SUITE])[0])["rule"] == "my_own_rule:rule"
+    assert found.contestants[0].about(splits(SUITES[SUITE])[0])["rule"] == "my_own_rule:rule"
     words = ["evaluate", "bad=my_own_rule:broken", "--suite", SUITE, "--scale", SCALE, "--output", "o"]
     assert cli.main(words) == 2
     assert "plug-in 'bad' cannot be used" in capsys.readouterr().err and not Path("o").exists()
@@ -323,7 +323,7 @@ def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, m
 def test_tuned_settings_reach_the_rule():
     found = Tuned({"a2c": {"chain": Setting(3.0, 0.25)}}, {})
     (one,) = plan("a2c", tuned=found).contestants
-    chain, distractors = chapters(SUITES[SUITE])
+    chain, distractors = splits(SUITES[SUITE])
     said = {"rule": "a2c", "rate": 3.0, "entropy": 0.25, **protocols.identity("a2c")}
     assert one.about(chain) == said and one.tuned(chain)
     assert one.about(distractors)["rate"] == 5e-4 and not one.tuned(distractors)
@@ -332,9 +332,9 @@ def test_tuned_settings_reach_the_rule():
 @pytest.mark.parametrize("name", ["EPOCHS", "MINIBATCHES", "CRITIC_SHARE"])
 def test_all_that_decides_a_baseline_is_in_its_identity(name: str, monkeypatch: pytest.MonkeyPatch):
     """What was tuned, and what results say of it, belong to these numbers."""
-    before = protocols.identity("ppo"), plan("ppo").contestants[0].about(chapters(SUITES[SUITE])[0])
+    before = protocols.identity("ppo"), plan("ppo").contestants[0].about(splits(SUITES[SUITE])[0])
     monkeypatch.setattr(protocols.baselines, name, 1)
-    after = protocols.identity("ppo"), plan("ppo").contestants[0].about(chapters(SUITES[SUITE])[0])
+    after = protocols.identity("ppo"), plan("ppo").contestants[0].about(splits(SUITES[SUITE])[0])
     assert before[0] != after[0] and before[1] != after[1]
     arguments = {"clip", "epochs", "minibatches", "anneal", "critic_share", "tabular", "mlp", "convolutional"}
     assert set(after[0]) == arguments and set(after[0]["tabular"]) == {"clip", "zeros"}
@@ -344,10 +344,10 @@ def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "rule_as_given.py").write_text("from groove.rules import a2c as rule\n")
     (one,) = plan("rule_as_given:rule").contestants
-    chapter = chapters(SUITES[SUITE])[0]
+    chapter = splits(SUITES[SUITE])[0]
     assert not one.tuned(chapter)
     about = np.repeat(json.dumps(one.about(chapter)), 16)
-    (standing,) = evaluation.standings(made_up(about=about, tuned=np.zeros(16, bool)))
+    (standing,) = evaluation.summaries(made_up(about=about, tuned=np.zeros(16, bool)))
     said = " ".join(pages.warnings(standing))
     assert "Settings as given, not tuned for this suite: a, b." in said and "untuned" not in said
 
@@ -356,7 +356,7 @@ def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_standings_by_hand():
-    (standing,) = evaluation.standings(made_up())
+    (standing,) = evaluation.summaries(made_up())
     assert standing.tasks == ("x", "y") and standing.points == (1, 4) and not standing.unnormalised
     a, b = standing.entries
     np.testing.assert_allclose(a.scores, [[[0.40, 0.401], [0.41, 0.411]]])
@@ -368,13 +368,13 @@ def test_standings_by_hand():
 
 def test_meta_seeds_are_an_axis():
     table = pa.concat_tables([made_up(), made_up(meta_seed=np.ones(16, int))])
-    (standing,) = evaluation.standings(table)
+    (standing,) = evaluation.summaries(table)
     assert [entry.metas for entry in standing.entries] == [2, 2]
     assert standing.entries[0].scores.shape == (2, 2, 2)
 
 
 def test_rules_that_are_not_done_are_left_out():
-    (standing,) = evaluation.standings(made_up().slice(0, 15))
+    (standing,) = evaluation.summaries(made_up().slice(0, 15))
     assert [entry.rule for entry in standing.entries] == ["a"] and standing.unfinished == ("b",)
     assert any("not met all these tasks yet: b" in warning for warning in pages.warnings(standing))
 
@@ -382,7 +382,7 @@ def test_rules_that_are_not_done_are_left_out():
 def test_tasks_without_a_range_are_not_normalised():
     x = np.array(made_up()["task"]) == "x"
     one, is_one = np.where(x, 100.0, np.nan), np.where(x, "optimum", "flat")
-    (standing,) = evaluation.standings(made_up(one=one, one_is=is_one))
+    (standing,) = evaluation.summaries(made_up(one=one, one_is=is_one))
     assert standing.tasks == ("x",) and standing.unnormalised == ("y",)
     assert list(standing.raw["a"]) == pytest.approx([40.5, 40.6])
 
@@ -391,23 +391,23 @@ def test_where_nothing_is_known_a2c_is_one():
     names = {"a": "random", "b": "a2c"}
     rule = np.array([names[name] for name in made_up()["rule"].to_pylist()])
     nothing = {"rule": rule, "one": np.full(16, np.nan), "zero": np.full(16, np.nan)}
-    (flat,) = evaluation.standings(made_up(**nothing, one_is=np.repeat("flat", 16)))
+    (flat,) = evaluation.summaries(made_up(**nothing, one_is=np.repeat("flat", 16)))
     assert not flat.tasks and flat.unnormalised == ("x", "y")  # whoever takes part
-    (standing,) = evaluation.standings(made_up(**nothing, one_is=np.repeat("", 16)))
+    (standing,) = evaluation.summaries(made_up(**nothing, one_is=np.repeat("", 16)))
     assert standing.ones == ("a2c here",)
     random, rival = standing.entries
     assert float(random.scores.mean()) == pytest.approx(0.0) and float(rival.scores.mean()) == pytest.approx(1.0)
 
 
 def test_bounds_come_from_the_suite_or_from_references():
-    chapter = chapters(SUITES["classic"])[0]
-    zero, one, is_one = work.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
+    chapter = splits(SUITES["classic"])[0]
+    zero, one, is_one = execution.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
     assert (zero.tolist(), one.tolist(), is_one.tolist()) == ([20.0], [400.0], ["a2c"])
-    zero, one, is_one = work.bounds(chapter, NOTHING)
+    zero, one, is_one = execution.bounds(chapter, NOTHING)
     assert np.isnan([zero, one]).all() and is_one.tolist() == [""]
-    assert work.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 20.0)}))[2].tolist() == ["flat"]
-    maze = chapters(SUITES["mazes"])[0]
-    assert np.isnan(work.bounds(maze, NOTHING)[1]).sum() == len(maze.flat) == 1
+    assert execution.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 20.0)}))[2].tolist() == ["flat"]
+    maze = splits(SUITES["mazes"])[0]
+    assert np.isnan(execution.bounds(maze, NOTHING)[1]).sum() == len(maze.flat) == 1
 
 
 # Protocols
@@ -463,8 +463,8 @@ def test_settings_are_for_their_levels_and_protocol(tmp_path: Path):
 
 def test_a_traced_setting_is_the_setting():
     """One compiled function of the rate and entropy gives what a rule made of the numbers gives."""
-    spec = chapters(SUITES[SUITE])[0].family.environment.spec
-    chapter = chapters(SUITES[SUITE])[0]
+    spec = splits(SUITES[SUITE])[0].family.environment.spec
+    chapter = splits(SUITES[SUITE])[0]
     live = evaluation.tuning.lived(PROTOCOLS[SUITE], SCALE, "a2c", chapter)
     levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), chapter.practice)
     traced = jax.jit(live)(jax.random.key(0), levels, Setting(jnp.float32(20.0), jnp.float32(0.03)))
@@ -527,7 +527,7 @@ def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytes
 def test_all_baselines_are_tuned_at_the_scale_small(suite: str):
     """And where no optimum is known, what random and tuned A2C reach is stored for every task."""
     found = protocols.tuned(suite, "small")
-    for chapter in chapters(SUITES[suite]):
+    for chapter in splits(SUITES[suite]):
         for rule in protocols.BASELINES:
             assert found.settings[rule][chapter.name] in protocols.search_space(rule, chapter.family.environment.spec)
         unknown = np.array(chapter.tasks)[~np.isfinite(chapter.optimum)]
@@ -535,7 +535,7 @@ def test_all_baselines_are_tuned_at_the_scale_small(suite: str):
 
 
 def test_every_baseline_has_a_default():
-    for chapter in (chapters(SUITES["chains"])[0], chapters(SUITES["classic"])[0]):
+    for chapter in (splits(SUITES["chains"])[0], splits(SUITES["classic"])[0]):
         spec = chapter.family.environment.spec
         for name in protocols.BASELINES:
             setting = protocols.default_setting(name, spec)
@@ -560,7 +560,7 @@ def test_suites_are_listed_and_drawn(capsys):
 def test_names_of_strangers_are_names(tmp_path: Path):
     """Not paths, nor mathematics, nor hidden."""
     rule = np.where(np.array(made_up()["rule"]) == "a", r"x$\frac{$", "_" + "long" * 15)
-    found = evaluation.standings(made_up(rule=rule, suite=np.repeat("../../evil", 16), scale=np.repeat("a/b", 16)))
+    found = evaluation.summaries(made_up(rule=rule, suite=np.repeat("../../evil", 16), scale=np.repeat("a/b", 16)))
     (tmp_path / "deep" / "er").mkdir(parents=True)
     page = pages.write(found, tmp_path / "deep" / "er").read_text(encoding="utf-8")
     assert r"x$\frac{$" in page and "long" * 15 in page
@@ -607,7 +607,7 @@ def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
 
 def test_readme_has_the_figures_of_the_committed_results():
     root = Path(__file__).parents[1]
-    (standing,) = evaluation.standings(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
+    (standing,) = evaluation.summaries(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
     assert standing.hashes == tuple(protocols.hashes("grid-unseen", "small")), "the suite or its protocol has changed since"
     assert len(standing.tasks) == 64 and all(entry.tuned or entry.learned for entry in standing.entries)
     _, head, rows = pages.lines(standing)

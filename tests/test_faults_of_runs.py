@@ -9,7 +9,7 @@ import pytest
 from test_devices import settings
 
 from groove import runs
-from groove.runs import faults
+from groove.runs import nan_origin
 from groove.trainer import State
 
 
@@ -50,22 +50,22 @@ def branched(x):
     ],
 )
 def test_the_first_operation_that_makes_nan(function, argument, says):
-    found = faults.origin(function, argument)
+    found = nan_origin.origin(function, argument)
     assert re.search(says, found), found
     assert "test_faults_of_runs.py" in found
 
 
 def test_nothing_is_blamed_where_nothing_is_wrong():
-    assert faults.origin(looped, 50.0) == ""
-    assert faults.origin(jnp.sin, jnp.nan) == ""  # it was there before
-    assert faults.origin(lambda x: jnp.log(x), 0.0) == ""  # infinite, but a number
+    assert nan_origin.origin(looped, 50.0) == ""
+    assert nan_origin.origin(jnp.sin, jnp.nan) == ""  # it was there before
+    assert nan_origin.origin(lambda x: jnp.log(x), 0.0) == ""  # infinite, but a number
 
 
 def test_infinities_are_named_where_nothing_is_nan():
     state = State(jnp.int32(0), jax.random.key(0), (), {"w": jnp.array([1.0, jnp.inf])}, (jnp.array(-jnp.inf),))
-    assert faults.broken(state) == "an infinity is in .meta['w']"
-    assert faults.broken(state._replace(live=(jnp.array(jnp.nan),))) == "NaN is in .live[0]"
-    assert faults.broken(state._replace(meta=())) == ""
+    assert nan_origin.broken(state) == "an infinity is in .meta['w']"
+    assert nan_origin.broken(state._replace(live=(jnp.array(jnp.nan),))) == "NaN is in .live[0]"
+    assert nan_origin.broken(state._replace(meta=())) == ""
 
 
 def metrics_of_nothing(x):
@@ -79,9 +79,9 @@ def metrics_of_nothing(x):
 
 
 def test_nan_that_is_written_is_not_blamed():
-    found = faults.origin(metrics_of_nothing, 1.0)
+    found = nan_origin.origin(metrics_of_nothing, 1.0)
     assert re.match("sqrt at .*turn", found), found
-    assert faults.origin(lambda x: jax.lax.map(lambda row: jnp.where(row > 9, row, jnp.nan), x), jnp.arange(3.0)) == ""
+    assert nan_origin.origin(lambda x: jax.lax.map(lambda row: jnp.where(row > 9, row, jnp.nan), x), jnp.arange(3.0)) == ""
 
 
 @pytest.mark.slow

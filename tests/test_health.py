@@ -12,7 +12,7 @@ from PIL import Image
 
 from groove import assembly, config, curricula, scores
 from groove.base import Outcome
-from groove.curricula.latent import train
+from groove.curricula.clutr import train
 from groove.report import health, html, lineage
 from groove.report.record import Kept, Record
 from groove.runs import describe

@@ -16,10 +16,10 @@ from laws.members import BANDIT, FAMILIES, REMEMBERING, sample
 from groove import assembly, config
 from groove.base import Outcome
 from groove.curricula import log_uniform
-from groove.curricula.latent import DIMENSIONS, decoder, latent, shape, train
-from groove.curricula.latent.autoencoder import Autoencoder, Decoded, loss
-from groove.curricula.latent.policy import Gaussian, log_density, objective
-from groove.curricula.latent.vocabulary import assemble, numbers, spoken, tokens, vocabulary
+from groove.curricula.clutr import DIMENSIONS, clutr, decoder, shape, train
+from groove.curricula.clutr.autoencoder import Autoencoder, Decoded, loss
+from groove.curricula.clutr.policy import Gaussian, log_density, objective
+from groove.curricula.clutr.vocabulary import assemble, numbers, spoken, tokens, vocabulary
 from groove.runs import latents
 from levels.base import Generator
 
@@ -133,7 +133,7 @@ def test_the_teacher_goes_where_the_score_is():
     """Score = the first coordinate: its mean climbs, the others stay near 0; the pool follows the policy."""
 
     level = bandit()
-    made = compiled(latent(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=3, size=32, batch=32))
+    made = compiled(clutr(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=3, size=32, batch=32))
     state = made.refresh(jax.random.key(1), made.init(jax.random.key(0)))
     everyone = np.ones(32, bool)
     for seed in range(25):
@@ -154,7 +154,7 @@ def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
     def decode(point):
         return Decoded(level, point[0] >= 0)
 
-    made = compiled(latent(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8))
+    made = compiled(clutr(decode, REMEMBERING, log_uniform(2, 9), dimensions=3, size=400, batch=8))
     state = made.init(jax.random.key(0))
     share = made.info(state)["fallback"]
     assert np.abs(share - 0.5) < 5 * np.sqrt(0.25 / 400)
@@ -170,7 +170,7 @@ def test_levels_that_wait_are_decoded_anew_once_the_teacher_has_learned():
 
 def test_reports_beyond_a_batch_overwrite_the_oldest():
     level = bandit()
-    made = compiled(latent(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3))
+    made = compiled(clutr(lambda point: level, REMEMBERING, log_uniform(2, 9), dimensions=2, size=8, batch=3))
     state = made.init(jax.random.key(0))
     state, tasks = made.propose(jax.random.key(2), state, np.ones(8, bool))
     score = np.float32([0, 1, 2, 3, 4, 5, 6, np.nan])

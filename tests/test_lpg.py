@@ -11,7 +11,7 @@ from rollouts import SPEC, recorded
 
 from groove.base import Clock, Origin, Outcome, Rollout, Task
 from groove.lifetime import Lifetime, Member
-from groove.meta import Stage, Weights, gradient
+from groove.meta import FamilySetup, Weights, gradient
 from groove.meta.gradient import REGULARISED, regulariser
 from groove.nets import agents, recurrent
 from groove.nets.critic import critic, normalise
@@ -215,7 +215,7 @@ def meta(architecture, cell, **options):
         horizon=horizon.fraction_and_log,
         **options,
     )
-    stage = Stage(rule, replayed(rule, UPDATES), critic(SPEC, PLAIN))
+    stage = FamilySetup(rule, replayed(rule, UPDATES), critic(SPEC, PLAIN))
     strong = Weights(entropy=0.5, prediction_entropy=0.3, policy_target=0.7, prediction_target=0.2)  # so that each counts
     return rule, gradient((stage,), optax.sgd(1.0), updates=UPDATES, weights=strong)
 

@@ -7,7 +7,7 @@ import pytest
 from laws.members import life_of, rule_of, signature, tasks
 from test_evolution import at, toy
 
-from groove.meta import deep_ga, probes, ranks, seeking, strategies
+from groove.meta import deep_ga, novelty_search, probes, ranks, strategies
 from groove.meta.novelty import Archive, _enter, novelty
 
 
@@ -73,7 +73,7 @@ def told(strategy, key, fitness=FITNESS):
 def test_without_weight_it_is_the_strategy_itself(make):
     """Bit for bit; the archive is filled all the same."""
     strategy, key = make(), jax.random.key(2)
-    wrapped = seeking(strategy, itself, weight=0.0, neighbours=3)
+    wrapped = novelty_search(strategy, itself, weight=0.0, neighbours=3)
     _, _, after = told(wrapped, key)
     state, candidates, _ = told(strategy, key)
     want = strategy.tell(jax.random.split(key)[0], state, candidates, FITNESS)
@@ -86,7 +86,7 @@ def test_without_weight_it_is_the_strategy_itself(make):
 def test_of_full_weight_it_ignores_fitness():
     """Even what is not finite; what it passes on are the ranks of novelty."""
     strategy, key = plain(), jax.random.key(2)
-    wrapped = seeking(strategy, itself, neighbours=3)
+    wrapped = novelty_search(strategy, itself, neighbours=3)
     _, candidates, one = told(wrapped, key)
     _, _, two = told(wrapped, key, jnp.full(POPULATION, jnp.nan))
     assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True))
@@ -98,7 +98,7 @@ def test_of_full_weight_it_ignores_fitness():
 
 
 def test_entrants_are_candidates_of_this_generation():
-    wrapped = seeking(plain(), itself, neighbours=3, entrants=3, capacity=5)
+    wrapped = novelty_search(plain(), itself, neighbours=3, entrants=3, capacity=5)
     _, candidates, after = told(wrapped, jax.random.key(2))
     rows = {tuple(row) for row in np.asarray(candidates).tolist()}
     entered = [tuple(row) for row in np.asarray(after.archive.behaviour[:3]).tolist()]
@@ -108,13 +108,13 @@ def test_entrants_are_candidates_of_this_generation():
 
 
 def test_behaviour_that_is_not_finite_counts_as_nothing():
-    wrapped = seeking(plain(), lambda theta: jnp.array([jnp.nan, jnp.inf, 1.0]) * theta[0], neighbours=3)
+    wrapped = novelty_search(plain(), lambda theta: jnp.array([jnp.nan, jnp.inf, 1.0]) * theta[0], neighbours=3)
     _, _, after = told(wrapped, jax.random.key(2))
     assert all(np.isfinite(leaf).all() for leaf in (*after.archive, after.novelty, wrapped.theta(after)))
 
 
 def test_states_keep_their_types():
-    wrapped = seeking(plain(), itself, neighbours=3, entrants=2, capacity=5)
+    wrapped = novelty_search(plain(), itself, neighbours=3, entrants=2, capacity=5)
 
     def generation(state, key):
         state, candidates = wrapped.ask(key, state)
@@ -129,7 +129,7 @@ def test_states_keep_their_types():
 def reached(weight):
     """How far 60 generations get beyond a wall of low fitness between 0.5 and 1.5, and how widely they looked."""
     strategy = deep_ga(population=16, parents=4, sigma=0.1)
-    seeker = seeking(strategy, itself, weight=weight, neighbours=5, capacity=64, entrants=2)
+    seeker = novelty_search(strategy, itself, weight=weight, neighbours=5, capacity=64, entrants=2)
 
     def generation(state, key):
         state, candidates = seeker.ask(key, state)
@@ -164,7 +164,7 @@ def test_it_spreads_out_where_fitness_misleads():
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        seeking(plain(), itself, **options)
+        novelty_search(plain(), itself, **options)
 
 
 # ----- probes

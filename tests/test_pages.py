@@ -14,7 +14,7 @@ from test_evaluation import made_up
 from groove import evaluation
 from groove.evaluation import results
 from groove.report import combined
-from groove.report import results as pages
+from groove.report import suites as pages
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 in_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
@@ -29,7 +29,7 @@ document.title = `sorted ${down} | ${order()} | ${head[2].closest("th").getAttri
 
 
 def written(folder: Path, table: pa.Table) -> tuple[Path, str]:
-    page = pages.write(evaluation.standings(table), folder)
+    page = pages.write(evaluation.summaries(table), folder)
     return page, page.read_text(encoding="utf-8")
 
 
@@ -58,7 +58,7 @@ def test_nothing_to_normalise_by_is_said(tmp_path: Path):
     table = made_up(one=np.full(16, np.nan), one_is=np.repeat("", 16))
     _, text = written(tmp_path, table)
     assert "Not normalised" in text and "Summary" not in text and "40.500" in text
-    (standing,) = evaluation.standings(table)
+    (standing,) = evaluation.summaries(table)
     title, head, rows = pages.lines(standing)
     assert "nothing says what 0 and 1 are" in title and head == ["rule", "mean return"] and rows[0] == ["a", "40.5"]
 

@@ -163,7 +163,7 @@ def test_antagonists_have_rates_of_their_own(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(rules, "a2c", lambda spec, architecture, **options: (architecture, seen.update(options))[0])
     for architecture, rate in (
         (assembly.architecture(settings, spec, name), 0.01),
-        (assembly.antagonist(settings, spec, name), 0.3),
+        (assembly.tuned_a2c(settings, spec, name), 0.3),
     ):
         one = jnp.ones(1)
         for optimizer in (architecture.actor, architecture.critic):
@@ -186,7 +186,7 @@ def test_antagonists_of_one_loop_have_their_own_names(name: str, monkeypatch: py
     spec = assembly.family(config.check(settings), "gridworld").environment.spec
     for other in ("ppo", "dpo"):
         monkeypatch.setattr(rules, other, lambda *parts, other=other, **options: (other, options))
-    made, options = assembly.rival(settings, spec, "gridworld", None)
+    made, options = assembly.antagonist(settings, spec, "gridworld", None)
     assert made == name and options["entropy_weight"] == settings.grids.antagonist_entropy
     assert (options["epochs"], options["minibatches"]) == (settings.rule.epochs, settings.rule.minibatches)
 

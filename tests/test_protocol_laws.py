@@ -13,13 +13,13 @@ import pytest
 from groove import statistics
 from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
-from groove.evaluation import tuning, work
+from groove.evaluation import execution, tuning
 from groove.lifetime import Lifetime, Member
 from groove.protocols import PROTOCOLS, Setting, Tuned, heldout
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
 from levels.bandit import bernoulli_bandit
 from levels.base import words
-from levels.suites import SUITES, Chapter, chapters
+from levels.suites import SUITES, Split, splits
 
 SCALE = "smoke"
 FAMILY = bernoulli_bandit(arms=2, pulls=(2, 2))
@@ -36,26 +36,26 @@ def rows_of(levels) -> set[bytes]:
     return {b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(len(leaves[0]))}
 
 
-def chapter(name: str = "made-up") -> Chapter:
+def chapter(name: str = "made-up") -> Split:
     """Five tasks whose optimum nobody knows, and four levels for practice."""
     made = np.linspace(0.1, 0.9, 9, dtype=np.float32)
     both = jax.tree.map(np.asarray, jax.vmap(FAMILY.generator.decode)(np.linspace(made, made + 0.05, 5, axis=1)))
     levels, practice = (jax.tree.map(lambda leaf, part=part: leaf[part], both) for part in (slice(0, 5), slice(5, 9)))
     known, unknown = np.zeros(4), np.full(5, np.nan)
-    return Chapter(name, FAMILY, levels, TASKS, np.zeros(5), unknown, practice, known, known + 2, alone=False)
+    return Split(name, FAMILY, levels, TASKS, np.zeros(5), unknown, practice, known, known + 2, alone=False)
 
 
-def plan(*contestants) -> work.Plan:
-    return work.Plan("chains", SCALE, contestants, Tuned({}, {}))
+def plan(*contestants) -> execution.Plan:
+    return execution.Plan("chains", SCALE, contestants, Tuned({}, {}))
 
 
 def contestant(meta_seed: int):
     return SimpleNamespace(label="rule", meta_seed=meta_seed)
 
 
-def pieces(made: Chapter, meta_seeds: int, block: int):
+def pieces(made: Split, meta_seeds: int, block: int):
     return [
-        work.Piece(contestant(meta), made, first, min(block, len(TASKS) - first))
+        execution.Piece(contestant(meta), made, first, min(block, len(TASKS) - first))
         for meta in range(meta_seeds)
         for first in range(0, len(TASKS), block)
     ]
@@ -66,10 +66,10 @@ def budget(monkeypatch):
     """All tasks of the made-up chapter are asked for."""
     protocol = PROTOCOLS["chains"]
     budgets = {**protocol.budgets, SCALE: protocol.budgets[SCALE]._replace(tasks=len(TASKS))}
-    monkeypatch.setattr(work, "PROTOCOLS", {"chains": protocol._replace(budgets=budgets)})
+    monkeypatch.setattr(execution, "PROTOCOLS", {"chains": protocol._replace(budgets=budgets)})
 
 
-def reported(made: Chapter, meta_seeds: int = 2) -> tuple[set[bytes], set[tuple[int, ...]]]:
+def reported(made: Split, meta_seeds: int = 2) -> tuple[set[bytes], set[tuple[int, ...]]]:
     """The levels and the keys that an evaluation lives with."""
     levels, keys = set(), set()
 
@@ -79,12 +79,12 @@ def reported(made: Chapter, meta_seeds: int = 2) -> tuple[set[bytes], set[tuple[
         nothing = np.zeros((len(jax.tree.leaves(own)[0]), 1, 1))
         return Outcome(nothing, nothing)
 
-    for piece in pieces(made, meta_seeds, work.block_of(len(TASKS))):
-        work._lived(plan(), piece, spy)
+    for piece in pieces(made, meta_seeds, execution.block_of(len(TASKS))):
+        execution._lived(plan(), piece, spy)
     return levels, keys
 
 
-def tuned(made: Chapter, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]]:
+def tuned(made: Split, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]]:
     """The levels and the key that settings are tried with, and those of what counts as 0 and 1."""
     calls = []
 
@@ -93,7 +93,7 @@ def tuned(made: Chapter, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]
         nothing = np.zeros((len(jax.tree.leaves(levels)[0]), agents, 1))
         return Outcome(jax.numpy.asarray(nothing, jax.numpy.float32), nothing)
 
-    monkeypatch.setattr(tuning.evaluate, "courses", spy)
+    monkeypatch.setattr(tuning.learning_curve, "courses", spy)
     monkeypatch.setattr(tuning.protocols, "search_space", lambda rule, spec: (Setting(1.0, 0.0), Setting(2.0, 0.0)))
     with jax.disable_jit():
         tuning.search(PROTOCOLS["chains"], SCALE, "a2c", made)
@@ -117,7 +117,7 @@ def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
 
 
 def test_suites_keep_what_is_for_practice_apart():
-    for made in (*chapters(SUITES["chains"]), *chapters(SUITES["bandits"])):
+    for made in (*splits(SUITES["chains"]), *splits(SUITES["bandits"])):
         assert made.alone or not rows_of(made.levels) & rows_of(made.practice), made.name
 
 
@@ -136,15 +136,15 @@ def known_by_its_key() -> Lifetime:
 
 def test_agents_are_born_of_keys_of_their_own_whatever_the_blocks(budget, monkeypatch):
     """By meta-seed, task and place: another for each, in blocks of any size; other chapters have others again."""
-    monkeypatch.setattr(work, "life_of", lambda *arguments: known_by_its_key())
+    monkeypatch.setattr(execution, "life_of", lambda *arguments: known_by_its_key())
     rule = SimpleNamespace(init=lambda key: ())
 
-    def born(made: Chapter, block: int, together: int) -> np.ndarray:
+    def born(made: Split, block: int, together: int) -> np.ndarray:
         """[metas, tasks, agents, 2]."""
-        monkeypatch.setattr(work, "block_of", lambda tasks: block)
-        monkeypatch.setattr(work, "agents_at_once", lambda made: together)
-        measure, parts = work.measured(plan(), rule, made), pieces(made, 2, block)
-        found = [np.stack(work._lived(plan(), piece, measure)[:2], axis=-1)[:, :, -1] for piece in parts]
+        monkeypatch.setattr(execution, "block_of", lambda tasks: block)
+        monkeypatch.setattr(execution, "agents_at_once", lambda made: together)
+        measure, parts = execution.measured(plan(), rule, made), pieces(made, 2, block)
+        found = [np.stack(execution._lived(plan(), piece, measure)[:2], axis=-1)[:, :, -1] for piece in parts]
         return np.concatenate(found).reshape(2, len(TASKS), -1, 2)
 
     whole = born(chapter(), 5, 4)

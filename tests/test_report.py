@@ -18,8 +18,8 @@ from PIL import Image
 from groove import assembly, config, runs
 from groove.files.writing import write_text
 from groove.lifetime import schedules
-from groove.lifetime.evaluate import walk
-from groove.lifetime.schedules import Course, Response
+from groove.lifetime.learning_curve import walk
+from groove.lifetime.schedules import LifeCurve, Response
 from groove.protocols import Row
 from groove.report import charts, record
 from groove.report import page as reports
@@ -92,13 +92,13 @@ def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
     return folder
 
 
-def course(lifetime: int) -> Course:
+def course(lifetime: int) -> LifeCurve:
     """One that ends with a policy of entropy 0.5 and a return of 2; one number was not finite."""
     step = np.geomspace(1e-2, 1e-4, lifetime)
     step[0] = np.inf
     age = np.linspace(0, 1, 3)
     errors = (np.full(lifetime, 0.01), step / 10, np.full(3, 0.1))
-    return Course(lifetime, np.linspace(1.5, 0.5, lifetime), step, np.zeros(lifetime), age, 2 * age, *errors)
+    return LifeCurve(lifetime, np.linspace(1.5, 0.5, lifetime), step, np.zeros(lifetime), age, 2 * age, *errors)
 
 
 def tables(path: Path, settings: config.Config = SETTINGS, scale: float = 1.0) -> None:

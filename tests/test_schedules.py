@@ -57,9 +57,9 @@ def life_of(rule: UpdateRule):
 
 
 @functools.cache
-def counted(*lifetimes: int, age: bool = False) -> list[schedules.Course]:
+def counted(*lifetimes: int, age: bool = False) -> list[schedules.LifeCurve]:
     rule = counter(age)
-    return schedules.courses(rule, life_of(rule), KEY, (), PAYING, lifetimes)
+    return schedules.life_curves(rule, life_of(rule), KEY, (), PAYING, lifetimes)
 
 
 def probabilities(logit: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_errors_of_a_course_are_those_of_its_means():
         return born._replace(agent=born.agent.at[1].set(level.pulls.astype(jnp.float32)))
 
     levels = PAYING._replace(pulls=jnp.array([1, 3], jnp.int32))
-    course = schedules.courses(faster, life._replace(begin=begin), KEY, (), levels, (3,))[0]
+    course = schedules.life_curves(faster, life._replace(begin=begin), KEY, (), levels, (3,))[0]
     np.testing.assert_allclose(course.episode_return, [0, 2, 4, 6], rtol=1e-6)
     np.testing.assert_allclose(course.return_error, [0, 1, 2, 3], rtol=1e-6)
     p = [probabilities(speed * np.arange(1, 4)) for speed in (1, 3)]
@@ -127,10 +127,10 @@ def test_agents_that_do_not_know_the_lifetime_begin_alike():
 
 
 def test_the_agents_are_those_of_the_key():
-    assert same(counted(3)[0], schedules.courses(counter(), life_of(counter()), KEY, (), PAYING, (3,))[0])
+    assert same(counted(3)[0], schedules.life_curves(counter(), life_of(counter()), KEY, (), PAYING, (3,))[0])
     rule = lpg(SPEC, tabular(), targets=recurrent_targets(width=3, predictions=2), predictions=2)
     theta, life = rule.init(KEY), lifetime(rule, FAMILY.environment, steps=3, environments=2)
-    run = functools.partial(schedules.courses, rule, life, theta=theta, levels=PAYING, lifetimes=(2,))
+    run = functools.partial(schedules.life_curves, rule, life, theta=theta, levels=PAYING, lifetimes=(2,))
     one, again, other = (run(key=jax.random.key(seed))[0] for seed in (0, 0, 1))
     assert same(one, again) and not np.array_equal(one.entropy, other.entropy)
 
@@ -205,7 +205,7 @@ def drifts(known: horizon.Horizon = horizon.fraction, *, lifetime: int = 7, ppo_
     return schedules.drifts(theta_of(known), known, lifetime=lifetime, ppo_start=ppo_start)
 
 
-def curve(drift: schedules.Drift):
+def curve(drift: schedules.DriftCurve):
     """The function that a row tabulates, in float64: f[R] to f[R]."""
     functions = {"PPO": ppo_drift, "DPO": dpo_drift}
     age = jnp.full(0 if math.isnan(drift.age) else 1, drift.age)

@@ -94,7 +94,7 @@ def test_a_cube_of_results_takes_no_more_than_its_rows():
         field = results.SCHEMA.field(name)
         table = table.set_column(results.SCHEMA.get_field_index(name), field, pa.array(column, field.type))
     tracemalloc.start()
-    (standing,) = evaluation.standings(table)
+    (standing,) = evaluation.summaries(table)
     assert tracemalloc.get_traced_memory()[1] < 2**23 and standing.unfinished == ("a",)
     tracemalloc.stop()
 
@@ -301,7 +301,7 @@ def test_of_many_rules_the_best_are_drawn(monkeypatch):
     monkeypatch.setattr(contests, "DRAWN", 2)
     rows = [made_up(rule=np.repeat(name, 16), episode_return=np.full(16, value)) for name, value in (("c", 1.0), ("d", 7.0))]
     halves = [table.filter(np.array(made_up()["rule"]) == "a") for table in [made_up(), *rows]]
-    (standing,) = evaluation.standings(pa.concat_tables(halves))
+    (standing,) = evaluation.summaries(pa.concat_tables(halves))
     asked, improvements = [], evaluation.improvements
     monkeypatch.setattr(evaluation, "improvements", lambda standing: asked.append(standing) or improvements(standing))
     drawn = contests.pictures(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})

@@ -126,7 +126,7 @@ def test_each_is_the_run_of_its_numbers(name: str):
     base, numbers = CASES[name]
     rows = [{}, numbers, *({field: value} for field, value in numbers.items())]
     configs = [config.check(config.with_numbers(base, row)) for row in rows]
-    many = assembly.beside(assembly.build(base), configs, devices.mesh(1, RUNS))
+    many = assembly.vmap_runs(assembly.build(base), configs, devices.mesh(1, RUNS))
     keys = jax.vmap(jax.random.key)(np.zeros(len(rows), np.uint32))
     states, seen = lived(many, keys)
     first, *others = [jax.tree.map(lambda leaf, i=i: leaf[i], (seen, states.curricula)) for i in range(len(rows))]
@@ -142,7 +142,7 @@ def test_each_is_the_run_of_its_numbers(name: str):
 
 def check_traced(run: assembly.Run, configs: list[Config]) -> None:
     """Traces all that runs side by side do, and computes nothing."""
-    many, keys = assembly.beside(run, configs, devices.mesh(1, RUNS)), jax.random.split(jax.random.key(0), len(configs))
+    many, keys = assembly.vmap_runs(run, configs, devices.mesh(1, RUNS)), jax.random.split(jax.random.key(0), len(configs))
     state = jax.eval_shape(many.init, keys)
     for function in (many.refresh, many.chunk, many.theta, many.tasks, many.info):
         assert jax.tree.leaves(jax.eval_shape(function, state))

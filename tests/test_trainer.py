@@ -14,9 +14,9 @@ from groove.assembly import build
 from groove.base import Curriculum, MetaOptimizer, Outcome, Task
 from groove.config import QUICK, Config, Grids, Life, Meta, Rule, check, smoke
 from groove.config import Curriculum as Choice
-from groove.lifetime import evaluate, exact, lifetime
+from groove.lifetime import exact, learning_curve, lifetime
 from groove.protocols import held_out_levels
-from groove.trainer import Class, trainer
+from groove.trainer import TaskGroup, trainer
 
 TINY = check(smoke(QUICK))  # two members in each of two families, lives of 4 updates, K = 2, chunks of 2 steps
 
@@ -176,7 +176,7 @@ def test_every_key_is_used_once():
         contents=lambda state: (),
     )
     meta = MetaOptimizer(lambda key, theta: theta, begin, lambda state: state, step)
-    watched = trainer((Class("idle", 2, idle, REMEMBERING),), meta, lambda key: jnp.zeros(1), steps=2)
+    watched = trainer((TaskGroup("idle", 2, idle, REMEMBERING),), meta, lambda key: jnp.zeros(1), steps=2)
     state = watched.init(jax.random.key(0))
     with jax.disable_jit():
         for _ in range(3):
@@ -189,7 +189,7 @@ def test_a_class_and_its_curriculum_have_one_score():
     family = build(TINY).parts[1].family
     for own, other, what in (("exact-regret", "uniform", "reference"), ("uniform", "maximum-monte-carlo", "memory")):
         source = curricula.pool(family.generator, SCORES[own], curricula.constant(3), size=2)
-        mixed = trainer((Class("bandits", 2, curricula.uniform(source), SCORES[other]),), None, lambda key: (), steps=1)
+        mixed = trainer((TaskGroup("bandits", 2, curricula.uniform(source), SCORES[other]),), None, lambda key: (), steps=1)
         with pytest.raises(ValueError, match=f"'bandits' and its curriculum must have one score: the {what} of its"):
             mixed.init(jax.random.key(0))
 
@@ -220,7 +220,7 @@ def test_it_learns():
     measure = exact(part.rule, part.family.environment, part.family.value)
     life = lifetime(part.rule, part.family.environment, steps=15, environments=4, evaluate=measure)
     levels, lifetimes = held_out_levels(part.family, 48), jnp.full(48, 30, jnp.int32)
-    reach = jax.jit(lambda theta: evaluate.returns(life, jax.random.key(1), theta, levels, lifetimes, agents=2))
+    reach = jax.jit(lambda theta: learning_curve.returns(life, jax.random.key(1), theta, levels, lifetimes, agents=2))
     after, before = (np.asarray(reach(compiled.run.trainer.theta(s))).mean(axis=1) for s in (state, start))
     gain = after - before
     assert gain.mean() > 5 * gain.std(ddof=1) / np.sqrt(48), (before.mean(), after.mean())

@@ -11,12 +11,12 @@ from evosax.algorithms import NoiseReuseES, PersistentES
 from test_evolution import at, toy
 
 from groove.base import Clock, Outcome, Rollout
-from groove.base.trees import choose
+from groove.base.trees import tree_where
 from groove.lifetime import Lifetime, Member
-from groove.meta import forgetful, noise_reuse, persistent, truncated
+from groove.meta import noise_reuse_es, persistent_es, truncated, truncated_es
 
 SIZE, SIGMA, K = 3, 0.2, 2
-MEMORIES = {"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}
+MEMORIES = {"persistent": persistent_es, "noise-reuse": noise_reuse_es, "truncated": truncated_es}
 THETA = jnp.array([0.3, -0.2, 0.1])
 
 
@@ -40,7 +40,7 @@ def summed() -> optax.GradientTransformation:
 def renewed(meta, key, live):
     """The trainer's part: newborn couples in the places of those that finished, on the same tasks."""
     newborn = meta.begin(key, tuple(couples.task for couples in live))
-    return tuple(choose(old.finished, new, old) for new, old in zip(newborn, live, strict=True))
+    return tuple(tree_where(old.finished, new, old) for new, old in zip(newborn, live, strict=True))
 
 
 @functools.cache
@@ -88,7 +88,7 @@ def piece(agent, age, theta, point, lifetime):
 
 @pytest.mark.parametrize(
     ("memory", "old", "young"),
-    [(persistent, (2.0, 7.0), (2.0, 2.0)), (noise_reuse, (5.0, 5.0), (2.0, 2.0)), (forgetful, (2.0, 2.0), (2.0, 2.0))],
+    [(persistent_es, (2.0, 7.0), (2.0, 2.0)), (noise_reuse_es, (5.0, 5.0), (2.0, 2.0)), (truncated_es, (2.0, 2.0), (2.0, 2.0))],
 )
 def test_memories_by_hand(memory, old, young):
     """Fresh noise 2, remembered 5: (noise, weight) in the middle of a life, and at a birth, where nothing earlier counts."""

@@ -20,7 +20,7 @@ from groove.assembly.learning import meta_optimizer
 from groove.base import Clock
 from groove.config import QUICK, SWEPT, Config, check, smoke
 from groove.config.sweep import with_numbers
-from groove.curricula.latent import shape
+from groove.curricula.clutr import shape
 from levels.chain import chain
 from levels.gridworld import planes
 

@@ -15,9 +15,9 @@ audit.correlations(found)
 ```
 """
 
+from groove.analysis.audit import NEWBORN, SCORES, Plan, Report, audit, check, steps_of
 from groove.analysis.findings import TITLES, Correlation, Findings, correlations, measured, page
 from groove.analysis.measures import improvement, joined, scored, shortfall, together
-from groove.analysis.work import NEWBORN, SCORES, Plan, Report, audit, check, steps_of
 
 __all__ = [
     "NEWBORN",

@@ -18,7 +18,7 @@ from groove.curricula.source import new_task
 from groove.files.curriculumfile import Rows
 from groove.lifetime import Lifetime
 from groove.scores import uniform
-from groove.trainer import Class, trainer
+from groove.trainer import TaskGroup, trainer
 from levels.base import Level
 
 NONE: Mapping[str, str] = MappingProxyType({})
@@ -174,7 +174,7 @@ def trained(
         steps: Meta-steps.
     """
     task = new_task(uniform(), key, level, lifetime, serial=jnp.zeros((), jnp.int32))
-    alone = Class("alone", members, frozen(jax.tree.map(lambda leaf: leaf[None], task)), uniform())
+    alone = TaskGroup("alone", members, frozen(jax.tree.map(lambda leaf: leaf[None], task)), uniform())
     run = trainer((alone,), learner, lambda key: theta, steps=steps)
     return run.theta(run.chunk(run.init(key))[0])
 

@@ -8,17 +8,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from groove.assembly.learning import meta_optimizer, probe_tasks
-from groove.assembly.parts import CELLS, HORIZONS, Saved, antagonist, architecture, family, learned_rule, rival, sizes
+from groove.assembly.parts import CELLS, HORIZONS, Saved, antagonist, architecture, family, learned_rule, sizes, tuned_a2c
 from groove.assembly.plugged import check_rule
 from groove.assembly.plugged import rule as plugged_rule
 from groove.assembly.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
 from groove.base import Score, Theta, UpdateRule
 from groove.config import Config, differing, with_numbers
-from groove.curricula.latent import Latent
+from groove.curricula.clutr import Latent
 from groove.lifetime import Lifetime
-from groove.meta import Stage
+from groove.meta import FamilySetup
 from groove.nets.critic import critic
-from groove.trainer import Class, Trainer, side_by_side, trainer
+from groove.trainer import TaskGroup, Trainer, side_by_side, trainer
 from levels.base import Family
 
 __all__ = [
@@ -46,9 +46,9 @@ __all__ = [
     "pool_size",
     "probe_tasks",
     "remade",
-    "rival",
     "score_of",
     "sizes",
+    "tuned_a2c",
     "watch",
 ]
 
@@ -61,15 +61,15 @@ Latents: TypeAlias = Callable[[Family], Latent]
 """How to find the autoencoder of a family's levels."""
 
 
-class Part(NamedTuple):
+class FamilyParts(NamedTuple):
     """One family of a run, with all that lives on it."""
 
     family: Family
     rule: UpdateRule  # as its agents live: watched, where the score asks for signals
     life: Lifetime
     antagonist: UpdateRule  # A2C, which evaluations compare with
-    stage: Stage
-    share: Class
+    stage: FamilySetup
+    share: TaskGroup
 
 
 class Inputs(NamedTuple):
@@ -85,7 +85,7 @@ class Run(NamedTuple):
     """A run, ready to compile."""
 
     config: Config
-    parts: tuple[Part, ...]
+    parts: tuple[FamilyParts, ...]
     trainer: Trainer
     inputs: Inputs
 
@@ -112,7 +112,7 @@ def remade(run: Run, config: Config) -> Run:
     return build(config, run.inputs)
 
 
-def beside(run: Run, configs: Sequence[Config], place: Mesh) -> Trainer:
+def vmap_runs(run: Run, configs: Sequence[Config], place: Mesh) -> Trainer:
     """Runs side by side, as `groove.trainer.side_by_side` says.
 
     Args:
@@ -131,16 +131,16 @@ def beside(run: Run, configs: Sequence[Config], place: Mesh) -> Trainer:
     return side_by_side(make, numbers, place)
 
 
-def _part(config: Config, name: str, members: int, inputs: Inputs) -> Part:
+def _part(config: Config, name: str, members: int, inputs: Inputs) -> FamilyParts:
     kind = family(config, name)
     spec = kind.environment.spec
     networks = architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
-    learned, other = learned_rule(config, spec, networks), rival(config, spec, name, inputs.saved)
+    learned, other = learned_rule(config, spec, networks), antagonist(config, spec, name, inputs.saved)
     check_rules(config, kind, learned, other)
     rule, life = watch(config, kind, learned, value)
     score = score_of(config, kind, other)
     stored = inputs.given(kind, score) if inputs.given else None
     found = inputs.latents(kind) if inputs.latents else None
-    share = Class(name, members, curriculum_of(config, kind, score, members, stored, found), score)
-    return Part(kind, rule, life, antagonist(config, spec, name), Stage(rule, life, value), share)
+    share = TaskGroup(name, members, curriculum_of(config, kind, score, members, stored, found), score)
+    return FamilyParts(kind, rule, life, tuned_a2c(config, spec, name), FamilySetup(rule, life, value), share)

@@ -9,27 +9,27 @@ import optax
 
 from groove import curricula, scores
 from groove.base import MetaOptimizer, Task, Theta, UpdateRule
-from groove.base.ranges import Number, known
+from groove.base.ranges import Number, is_concrete
 from groove.config import DEEP_GA, Config, population, whole_lives
 from groove.lifetime import Lifetime
 from groove.meta import (
-    Stage,
+    FamilySetup,
     Weights,
     adam,
     deep_ga,
     evolution,
     final_return,
-    forgetful,
     gradient,
     mean_reward,
-    noise_reuse,
-    persistent,
+    noise_reuse_es,
+    novelty_search,
+    persistent_es,
     probes,
     ranks,
     raw,
-    seeking,
     strategies,
     truncated,
+    truncated_es,
 )
 from levels.base import Family
 
@@ -53,7 +53,7 @@ class Played(Protocol):
         """How."""
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> FamilySetup:
         """What a meta-gradient needs of it."""
 
 
@@ -79,7 +79,7 @@ def meta_optimizer(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
         theta,
         sigma=settings.sigma,
         updates=config.meta.updates,
-        credit={"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[settings.lives],
+        credit={"persistent": persistent_es, "noise-reuse": noise_reuse_es, "truncated": truncated_es}[settings.lives],
         final=settings.fitness == "return",
         block=settings.block,
     )
@@ -101,7 +101,7 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
 
 def _limit(clip: Number) -> Number | None:
     """The largest norm of a meta-gradient that a configuration allows: any, where it says 0."""
-    return clip or None if known(clip) else jnp.where(clip > 0, clip, jnp.inf)
+    return clip or None if is_concrete(clip) else jnp.where(clip > 0, clip, jnp.inf)
 
 
 def _strategy(
@@ -120,7 +120,7 @@ def _strategy(
         scales = tuple(_scale(part.family, own) for part, own in zip(parts, tasks, strict=True))
     lives, kinds = tuple(part.life for part in parts), tuple(part.rule for part in parts)
     behaviour = probes(lives, tasks, life_key, rules=kinds, scales=scales)
-    return seeking(
+    return novelty_search(
         strategy, behaviour, weight=settings.novelty, neighbours=min(10, size - 1), block=min(2 * settings.block, size)
     )
 

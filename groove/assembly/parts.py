@@ -130,7 +130,7 @@ def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax | Plug
     return getattr(config, part_of(name))
 
 
-def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
+def tuned_a2c(config: Config, spec: Spec, name: str) -> UpdateRule:
     """A2C as the configuration sets it for the family `name`: what every evaluation compares with."""
     own = sizes(config, name)
     return rules.a2c(
@@ -142,7 +142,7 @@ def antagonist(config: Config, spec: Spec, name: str) -> UpdateRule:
     )
 
 
-def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateRule:
+def antagonist(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateRule:
     """What regret compares with, as `curriculum.antagonist` says; its `init` gives its theta whatever the key.
 
     Args:
@@ -156,7 +156,7 @@ def rival(config: Config, spec: Spec, name: str, saved: Saved | None) -> UpdateR
     """
     own = sizes(config, name)
     if config.curriculum.antagonist == "a2c":
-        return antagonist(config, spec, name)
+        return tuned_a2c(config, spec, name)
     if config.curriculum.antagonist == "random":
         return rules.random_policy(spec)
     if config.curriculum.antagonist in ("ppo", "dpo"):

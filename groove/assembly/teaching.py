@@ -11,8 +11,8 @@ from groove import curricula, rules, scores
 from groove.assembly import plugged
 from groove.base import Curriculum, Score, Source, Task, UpdateRule
 from groove.config import ANTAGONISTS, CHOICES, MIXTURE, Config, is_file, whole_lives
-from groove.curricula.buffer import Worth, by_score
-from groove.curricula.latent import DIMENSIONS, Latent, decoder, latent
+from groove.curricula.buffer import RetentionScore, by_score
+from groove.curricula.clutr import DIMENSIONS, Latent, clutr, decoder
 from groove.lifetime import Evaluate, Lifetime, exact, lifetime, sampled
 from groove.lifetime.signals import observed, watched
 from groove.nets.critic import Critic
@@ -163,15 +163,15 @@ def curriculum_of(
         return curricula.uniform(source)
     if settings.kind == "sfl":
         sweep = settings.sweep or 4 * settings.capacity
-        return curricula.selected(
+        return curricula.sfl(
             source, capacity=settings.capacity, sweep=sweep, select=settings.select, share=settings.replay
         )
     kept = _prioritised(config, kind, source)
     if stored is not None:
-        kept = curricula.started(kept, *stored)
+        kept = curricula.warm_start(kept, *stored)
     if settings.kind == "prioritised":
         return kept
-    return curricula.edited(
+    return curricula.accel(
         kept,
         kind.generator,
         score,
@@ -188,7 +188,7 @@ def _decoded(config: Config, kind: Family, score: Score, size: int, block: int, 
     """Curricula that decode levels from vectors."""
     settings, lifetimes = config.curriculum, curricula.log_uniform(*config.life.updates)
     if settings.kind == "alp-gmm":
-        return curricula.mixture(
+        return curricula.alp_gmm(
             kind.generator,
             score,
             lifetimes,
@@ -202,12 +202,12 @@ def _decoded(config: Config, kind: Family, score: Score, size: int, block: int, 
     if found is None:
         raise ValueError(f"curriculum.kind 'clutr' needs an autoencoder of levels of {kind.name!r}, got none.")
     decode = decoder(found, kind.generator)
-    return latent(decode, score, lifetimes, dimensions=DIMENSIONS, size=size, block=block, batch=settings.latent_batch)
+    return clutr(decode, score, lifetimes, dimensions=DIMENSIONS, size=size, block=block, batch=settings.latent_batch)
 
 
 def _prioritised(config: Config, kind: Family, source: Source) -> Curriculum:
     settings = config.curriculum
-    worth: Worth = by_score
+    worth: RetentionScore = by_score
     if settings.diversity:
         if kind.features is None:
             raise ValueError(f"curriculum.diversity needs a family with features, which {kind.name!r} lacks.")

@@ -22,7 +22,7 @@ def has_nan(tree: chex.ArrayTree) -> jax.Array:
     return jnp.any(jnp.stack([jnp.any(jnp.isnan(leaf)) for leaf in floats])) if floats else jnp.array(False)
 
 
-def known(value: Number) -> TypeGuard[float]:
+def is_concrete(value: Number) -> TypeGuard[float]:
     """Whether a number has its value now: not while it is traced."""
     return not isinstance(value, jax.core.Tracer)
 
@@ -30,19 +30,19 @@ def known(value: Number) -> TypeGuard[float]:
 def check_positive(values: Mapping[str, Number]) -> None:
     """Raises a ValueError that names the first argument which is not positive and finite."""
     for name, value in values.items():
-        if known(value) and not 0 < value < math.inf:
+        if is_concrete(value) and not 0 < value < math.inf:
             raise ValueError(f"{name} must be positive and finite, got {value}.")
 
 
 def check_not_negative(values: Mapping[str, Number]) -> None:
     """Raises a ValueError that names the first argument below 0 or nan."""
     for name, value in values.items():
-        if known(value) and not value >= 0:
+        if is_concrete(value) and not value >= 0:
             raise ValueError(f"{name} must be at least 0, got {value}.")
 
 
 def check_shares(values: Mapping[str, Number]) -> None:
     """Raises a ValueError that names the first argument outside of [0, 1]."""
     for name, value in values.items():
-        if known(value) and not 0 <= value <= 1:
+        if is_concrete(value) and not 0 <= value <= 1:
             raise ValueError(f"{name} must lie in [0, 1], got {value}.")

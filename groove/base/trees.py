@@ -9,7 +9,7 @@ import jax.numpy as jnp
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
 
-def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) -> chex.ArrayTree:
+def tree_where(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) -> chex.ArrayTree:
     """Selects one of two trees, of the same shapes and dtypes, by a condition bool[] or, row by row, bool[B]."""
 
     def leaf(a, b):
@@ -19,7 +19,7 @@ def choose(condition: jax.Array, true: chex.ArrayTree, false: chex.ArrayTree) ->
     return jax.tree.map(leaf, true, false)
 
 
-def pick(tree: Tree, number: jax.Array) -> Tree:
+def tree_take(tree: Tree, number: jax.Array) -> Tree:
     """Rows of a tree by their numbers, i32[...] in [0, N): PyTree of [N, ...] to [..., ...].
 
     Example:
@@ -51,7 +51,7 @@ def arrivals(place: jax.Array, size: int, row: jax.Array | None = None) -> jax.A
     return jnp.full(size, -1, jnp.int32).at[place].set(number, mode="drop")
 
 
-def overwrite(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
+def tree_scatter(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
     """A store in which new rows have taken the place of others.
 
     One scatter, that of `arrivals`, serves all leaves: XLA for CPUs makes a loop of each, which takes long to compile.
@@ -61,4 +61,4 @@ def overwrite(old: Tree, new: Tree, arrived: jax.Array) -> Tree:
         new: PyTree of [B, ...], of the same dtypes.
         arrived: i32[N], what `arrivals` returns.
     """
-    return choose(arrived >= 0, pick(new, jnp.maximum(arrived, 0)), old)
+    return tree_where(arrived >= 0, tree_take(new, jnp.maximum(arrived, 0)), old)

@@ -55,16 +55,16 @@ def run(words: list[str]) -> int:
         raise ValueError("groove evaluate needs at least one rule; groove evaluate --help has examples.")
     from groove import evaluation, protocols, runs
     from groove.cli.progress import Counter
-    from groove.report import results as pages
+    from groove.report import suites as pages
     from groove.report.terminal import print_rows
 
     cache()
     folder = options.output or Path("runs") / f"{suite}-{scale}"
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} is a run's folder, whose page would be lost; choose another --output.")
-    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.wanted(options.rules, suite)
+    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.selected_splits(options.rules, suite)
     plan = evaluation.check(
-        evaluation.Plan(suite, scale, evaluation.contestants(rules, suite, found, trusted(words)), found)
+        evaluation.Plan(suite, scale, evaluation.methods(rules, suite, found, trusted(words)), found)
     )
     folder.mkdir(parents=True, exist_ok=True)
     with runs.owned(folder), runs.interruptible() as stopped, Counter("tasks") as counter:
@@ -73,7 +73,7 @@ def run(words: list[str]) -> int:
         except evaluation.Stopped as error:
             say(f"{error}; to go on, give the same command again")
             return 130
-    standings = evaluation.standings(table)
+    standings = evaluation.summaries(table)
     for standing in standings:
         print_rows(*pages.lines(standing))
         for warning in pages.warnings(standing):

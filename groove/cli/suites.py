@@ -10,7 +10,7 @@ import tyro
 from groove import config
 from groove.cli.common import cache
 from groove.report.terminal import print_rows, say
-from levels.suites import SUITES, Chapter, Suite, chapters, content, tasks
+from levels.suites import SUITES, Split, Suite, content, splits, tasks
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def show(words: list[str]) -> int:
     suite = SUITES[config.check_name("suite", options.name, SUITES)]
     cache()
     say(f"{suite.name}, version {suite.version}: {suite.about}\nhash {content(suite)}")
-    for chapter in chapters(suite):
+    for chapter in splits(suite):
         say()
         print_rows(f"{chapter.name}: {len(chapter.tasks)} tasks of {chapter.family.name}", *_table(chapter))
         if chapter.flat:
@@ -51,7 +51,7 @@ def _count(suite: Suite) -> str:
     return str(sum(count for _, _, count in tasks(suite)))
 
 
-def _table(chapter: Chapter) -> tuple[list[str], list[list[str]]]:
+def _table(chapter: Split) -> tuple[list[str], list[list[str]]]:
     """What the levels are worth, in a few numbers."""
     if not np.isfinite(chapter.optimum).all():
         return ["", "mean"], [["optimum", "not known"]]

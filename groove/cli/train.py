@@ -178,7 +178,7 @@ def _finish(result, *, named: bool) -> None:
     if named:
         say(result.folder.name)
     rule, curricula = runs.save_rule(result), runs.save_curriculum(result)
-    terminal.print_table(runs.evaluate(result), protocols.caption(result.run.config))
+    terminal.print_table(runs.evaluate_held_out(result), protocols.caption(result.run.config))
     picture = gif.draw_walk(result)
     schedules = runs.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
     drawn = page.write(result.folder, trusted=result.trusted)

@@ -10,10 +10,10 @@ curriculumfile.save(path, curate.top(rows, 100), {}, family=family)
 """
 
 from groove.curate.candidates import edited, sampled
+from groove.curate.curation import KEEP, Curation, Made, check, curate, journal_of
 from groove.curate.learners import Learner, content_of, is_plugged, learner_of, mark_of, rival_of
 from groove.curate.rating import Measure, Stopped, in_blocks, rated
 from groove.curate.selection import finite, strata, top, unique
-from groove.curate.work import KEEP, Curation, Made, check, curate, journal_of
 from groove.files.journal import Journal
 
 __all__ = [

@@ -38,7 +38,7 @@ def rival_of(config: Config, name: str, family: Family, *, trusted: tuple[str, .
         ValueError: There is no such rule, its file is damaged, or the plug-in does not keep the contract.
     """
     antagonist = config.curriculum.antagonist
-    found = assembly.rival(config, family.environment.spec, name, lambda spec: _saved(antagonist, spec, trusted))
+    found = assembly.antagonist(config, family.environment.spec, name, lambda spec: _saved(antagonist, spec, trusted))
     if is_plugged(antagonist):
         plugged.check_rule(antagonist, found, assembly.life_of(config, family, found), family)
     return found

@@ -1,27 +1,27 @@
 """Curricula: which tasks to live on next."""
 
+from groove.curricula.accel import accel
+from groove.curricula.alp_gmm import alp_gmm
 from groove.curricula.diverse import diverse
-from groove.curricula.edited import edited
-from groove.curricula.mixture import mixture
 from groove.curricula.prioritised import Priority, prioritised, proportional, rank
-from groove.curricula.selected import selected
+from groove.curricula.sfl import sfl
 from groove.curricula.source import constant, log_uniform, pool
-from groove.curricula.started import started
 from groove.curricula.uniform import frozen, uniform
+from groove.curricula.warm_start import warm_start
 
 __all__ = [
     "Priority",
+    "accel",
+    "alp_gmm",
     "constant",
     "diverse",
-    "edited",
     "frozen",
     "log_uniform",
-    "mixture",
     "pool",
     "prioritised",
     "proportional",
     "rank",
-    "selected",
-    "started",
+    "sfl",
     "uniform",
+    "warm_start",
 ]

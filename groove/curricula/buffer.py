@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Task
-from groove.base.trees import arrivals, overwrite, pick
+from groove.base.trees import arrivals, tree_scatter, tree_take
 
 
 class Buffer(NamedTuple):
@@ -71,7 +71,7 @@ def _scramble(x: jax.Array) -> jax.Array:
     return x ^ (x >> 16)
 
 
-Worth: TypeAlias = Callable[[Buffer, Task, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+RetentionScore: TypeAlias = Callable[[Buffer, Task, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """`(buffer, tasks [B, ...], score f32[B], new bool[B]) -> (worth f32[capacity], worth f32[B])`, what decides who is kept: of
 what is stored, -inf where nothing is, and of what is new; that of other rows is ignored."""
 
@@ -81,7 +81,7 @@ def by_score(buffer: Buffer, task: Task, score: jax.Array, new: jax.Array) -> tu
     return buffer.score, score
 
 
-def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array, worth: Worth = by_score) -> Buffer:
+def insert(buffer: Buffer, task: Task, score: jax.Array, finished: jax.Array, worth: RetentionScore = by_score) -> Buffer:
     """Writes the reports of a batch: level, score and memory together.
 
     A task whose slot still carries its stamp, or that equals a stored one, updates that slot's score and memory. Others
@@ -136,11 +136,11 @@ def _home(buffer: Buffer, task: Task, prints: jax.Array) -> jax.Array:
 
 def _update(buffer: Buffer, task: Task, score: jax.Array, slot: jax.Array) -> Buffer:
     arrived = arrivals(_place(buffer, slot), buffer.score.size)
-    memory, score = overwrite((buffer.task.memory, buffer.score), (task.memory, score), arrived)
+    memory, score = tree_scatter((buffer.task.memory, buffer.score), (task.memory, score), arrived)
     return buffer._replace(score=score, task=buffer.task._replace(memory=memory))
 
 
-def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: Worth) -> Buffer:
+def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: RetentionScore) -> Buffer:
     """The best new tasks meet the worst slots, best against worst, and replace what they exceed."""
     entrants = min(score.size, buffer.score.size)
     kept, offered = worth(buffer, task, score, new)
@@ -149,7 +149,7 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
     arrived = arrivals(_place(buffer, jnp.where(challenge > -defence, slot, -1)), buffer.score.size, row)
     came = arrived >= 0
     stored = (buffer.task, buffer.score, buffer.fingerprint)
-    task, score, fingerprint = overwrite(stored, (task, score, prints), arrived)
+    task, score, fingerprint = tree_scatter(stored, (task, score, prints), arrived)
     return buffer._replace(
         task=task,
         score=score,
@@ -164,7 +164,7 @@ def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, ne
 def draw(buffer: Buffer, slot: jax.Array, wanted: jax.Array) -> tuple[Buffer, Task]:
     """Takes the tasks of `slot` i32[B] for the members `wanted` bool[B], who live on them from now on."""
     place = _place(buffer, jnp.where(wanted, slot, -1))
-    task, stamp = pick((buffer.task, buffer.stamp), slot)
+    task, stamp = tree_take((buffer.task, buffer.stamp), slot)
     origin = task.origin._replace(slot=slot, stamp=stamp)
     times = jnp.zeros_like(buffer.active).at[place].add(1, mode="drop")
     played = jnp.where(times > 0, buffer.clock, buffer.played)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Task
-from groove.curricula.buffer import Buffer, Worth
+from groove.curricula.buffer import Buffer, RetentionScore
 from levels.base import Level
 
 
-def diverse(features: Callable[[Level], Mapping[str, jax.Array]], *, weight: float = 0.5) -> Worth:
+def diverse(features: Callable[[Level], Mapping[str, jax.Array]], *, weight: float = 0.5) -> RetentionScore:
     """Weighs a task's score with the distance to the nearest other level, both as ranks among all that compete.
 
     worth = (1 - weight) r(score) + weight r(distance), r in [0, 1] the share of competitors that have less. Distances are

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Info, Source, Task
-from groove.base.ranges import Number, check_shares, known
-from groove.base.trees import choose
+from groove.base.ranges import Number, check_shares, is_concrete
+from groove.base.trees import tree_where
 from groove.curricula import buffer
-from groove.curricula.buffer import Buffer, Worth
+from groove.curricula.buffer import Buffer, RetentionScore
 
 Priority: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """`(score f32[C], eligible bool[C]) -> probabilities f32[C]`, 0 where not eligible; all 0 if nothing is."""
@@ -57,7 +57,7 @@ def proportional(temperature: Number = 0.3) -> Priority:
 
 
 def _check_temperature(temperature: Number) -> None:
-    if known(temperature) and not temperature > 0:
+    if is_concrete(temperature) and not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}.")
 
 
@@ -131,7 +131,7 @@ def prioritised(
     priority: Priority | None = None,
     replace: bool = True,
     robust: bool = False,
-    worth: Worth = buffer.by_score,
+    worth: RetentionScore = buffer.by_score,
 ) -> Curriculum:
     """Replays stored tasks by score and staleness, and takes new ones from a source.
 
@@ -183,7 +183,7 @@ def prioritised(
         store, old = buffer.draw(store, slot, again)
         fed, new = source.take(state.source, needed & ~again)
         replayed = state.replayed + jnp.sum(again, dtype=jnp.int32)
-        task: Task = choose(again, old, new)
+        task: Task = tree_where(again, old, new)
         learn = again if robust else jnp.ones_like(again)
         return Prioritised(fed, store, replayed), task._replace(origin=task.origin._replace(learn=learn))
 

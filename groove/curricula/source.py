@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Info, Origin, Score, Source, Task
-from groove.base.trees import arrivals, overwrite, pick
+from groove.base.trees import arrivals, tree_scatter, tree_take
 from groove.parallel import devices
 from levels.base import Generator, Level
 
@@ -123,7 +123,7 @@ def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
         wanted = serial < state.taken + size
         place = jnp.where(wanted, serial % size, size)
         made = devices.blockwise(lambda serial: one(state.key, serial, guide), serial, block=block)
-        task = overwrite(state.task, made, arrivals(place, size))
+        task = tree_scatter(state.task, made, arrivals(place, size))
         return state._replace(task=task, filled=state.filled + jnp.sum(wanted, dtype=jnp.int32))
 
     def refresh(state, guide):
@@ -133,7 +133,7 @@ def ring(score: Score, make: Make, *, size: int, block: int = 32) -> Ring:
         number = state.taken + jnp.cumsum(want, dtype=jnp.int32) - want
         fresh, stale = want & (number < state.filled), want & (number >= state.filled)
         again = state.reused + jnp.cumsum(stale, dtype=jnp.int32) - stale
-        task = pick(state.task, jnp.where(stale, again, number) % size)
+        task = tree_take(state.task, jnp.where(stale, again, number) % size)
         taken = state.taken + jnp.sum(fresh, dtype=jnp.int32)
         return state._replace(taken=taken, reused=state.reused + jnp.sum(stale, dtype=jnp.int32)), task
 

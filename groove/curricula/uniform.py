@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Source, Task
-from groove.base.trees import arrivals, overwrite, pick
+from groove.base.trees import arrivals, tree_scatter, tree_take
 
 
 def uniform(source: Source) -> Curriculum:
@@ -59,13 +59,13 @@ def frozen(tasks: Task) -> Curriculum:
         order = jax.vmap(lambda p: jax.random.permutation(jax.random.fold_in(state.key, p), size))(passes)
         row = order[number // size - first, number % size]
         proposed = state.proposed + jnp.sum(needed, dtype=jnp.int32)
-        return state._replace(proposed=proposed), pick(state.task, row)
+        return state._replace(proposed=proposed), tree_take(state.task, row)
 
     def report(state, tasks, score, outcomes, finished):
         place = jnp.where(finished & jnp.isfinite(score), tasks.origin.serial, size)
         first = jnp.argmax(place[:, None] == place[None], axis=1) == jnp.arange(place.size)
         arrived = arrivals(jnp.where(first, place, size), size)  # of several reports on one task the first wins
-        memory, score = overwrite((state.task.memory, state.score), (tasks.memory, score), arrived)
+        memory, score = tree_scatter((state.task.memory, state.score), (tasks.memory, score), arrived)
         return state._replace(task=state.task._replace(memory=memory), score=score)
 
     return Curriculum(

@@ -1,29 +1,29 @@
 """Held-out evaluation: how well rules learn on tasks nobody trained them on, and how sure that is."""
 
 from groove.evaluation import results, tuning
-from groove.evaluation.contestants import RANDOM, Contestant, contestants
-from groove.evaluation.standings import AGGREGATES, WORST, Entry, Standing, Sums, improvements, standings, sums
+from groove.evaluation.execution import Plan, Stopped, check, evaluated, selected_splits
+from groove.evaluation.methods import RANDOM, Method, contestants
+from groove.evaluation.summaries import AGGREGATES, WORST, Entry, SuiteResult, Summary, improvements, suite_results, sums
 from groove.evaluation.tuning import tune
-from groove.evaluation.work import Plan, Stopped, check, evaluated, wanted
 
 __all__ = [
     "AGGREGATES",
     "RANDOM",
     "WORST",
-    "Contestant",
     "Entry",
+    "Method",
     "Plan",
-    "Standing",
     "Stopped",
-    "Sums",
+    "SuiteResult",
+    "Summary",
     "check",
     "contestants",
     "evaluated",
     "improvements",
     "results",
-    "standings",
+    "selected_splits",
+    "suite_results",
     "sums",
     "tune",
     "tuning",
-    "wanted",
 ]

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove import protocols
-from groove.evaluation.contestants import RANDOM
-from groove.evaluation.work import Stopped, agents_at_once, key_of, life_of
+from groove.evaluation.execution import Stopped, agents_at_once, key_of, life_of
+from groove.evaluation.methods import RANDOM
 from groove.files.writing import write_text
-from groove.lifetime import evaluate
+from groove.lifetime import learning_curve
 from groove.protocols import PROTOCOLS, Setting, SuiteProtocol
 from levels.base import Discrete, Level
 from levels.files import check_writable
-from levels.suites import SUITES, Chapter, chapters
+from levels.suites import SUITES, Split, splits
 
 SEED = 81_517
 """Of the agents that settings are tried with; those that are reported of have other seeds."""
@@ -92,7 +92,7 @@ def tune(
         page = {"hashes": protocols.hashes(suite, scale), **{part: {} for part in PARTS}}
     page = _current(page)
     lost = []
-    searches = [(rule, chapter) for rule in rules for chapter in chapters(SUITES[suite])]
+    searches = [(rule, chapter) for rule in rules for chapter in splits(SUITES[suite])]
     for done, (rule, chapter) in enumerate(searches):
         if stopped():
             raise Stopped(f"stopped after {done} of {len(searches)} searches")
@@ -146,7 +146,7 @@ def read(path: Path) -> dict[str, dict]:
     return protocols.read_tuned(path) if path.is_file() else {}
 
 
-def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Search:
+def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Split) -> Search:
     """Tries all settings of a baseline on levels for practice, all in one compiled function."""
     spec = chapter.family.environment.spec
     pictures = not isinstance(spec.observation, Discrete) and len(spec.observation.shape) > 2
@@ -167,7 +167,7 @@ def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> 
     return Search(settings, np.where(np.isfinite(found).all(1), scores, np.nan))
 
 
-def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> Callable[..., jax.Array]:
+def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Split) -> Callable[..., jax.Array]:
     """`(key, levels, setting) -> f32[tasks, agents]`, returns at the end of the lives of a baseline's agents."""
     spec, budget = chapter.family.environment.spec, protocol.budgets[scale]
     end = jnp.asarray([budget.lifetime], jnp.int32)
@@ -176,12 +176,12 @@ def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Chapter) -> C
     def live(key: jax.Array, levels: Level, setting: Setting) -> jax.Array:
         made = protocols.named_rule(rule, spec, setting, gamma=protocol.gamma, lambda_=protocol.lambda_)
         life = life_of(protocol, budget, made, chapter)
-        return evaluate.courses(life, key, (), levels, end, agents=SEEDS, block=block).episode_return[..., 0]
+        return learning_curve.learning_curves(life, key, (), levels, end, agents=SEEDS, block=block).episode_return[..., 0]
 
     return live
 
 
-def references(protocol: SuiteProtocol, scale: str, setting: Setting, chapter: Chapter) -> dict[str, list[float]]:
+def references(protocol: SuiteProtocol, scale: str, setting: Setting, chapter: Split) -> dict[str, list[float]]:
     """What a random policy and tuned A2C reach on the tasks whose optimum is not known, with seeds of their own."""
     unknown = ~np.isfinite(chapter.optimum)
     if not unknown.any():

@@ -28,7 +28,7 @@ RATIOS = np.linspace(0.4, 1.6, 121, dtype=np.float32)
 """Where drifts are drawn: probabilities now over those of the policy that played."""
 
 
-class Course(NamedTuple):
+class LifeCurve(NamedTuple):
     """Agents over a lifetime of N updates, means over agents and levels; errors are the standard errors of means."""
 
     lifetime: int
@@ -51,7 +51,7 @@ class Response(NamedTuple):
     target_entropy: np.ndarray  # f32[P]; mean entropy of y_hat, in nats
 
 
-class Drift(NamedTuple):
+class DriftCurve(NamedTuple):
     """A drift function and its slope, for advantages of +1 and -1."""
 
     name: str
@@ -69,9 +69,9 @@ def lifetimes(low: int, high: int) -> list[int]:
     return sorted({low, round(math.sqrt(low * high)), high})
 
 
-def courses(
+def life_curves(
     rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, levels: Level, lifetimes: Sequence[int]
-) -> list[Course]:
+) -> list[LifeCurve]:
     """Lives of newborn agents, one on each level, for each lifetime; the same words for all lifetimes.
 
     Args:
@@ -98,7 +98,7 @@ def courses(
         entropy, step, reward = (rows[name][:lifetime] for name in ("entropy", "step", "reward"))
         age = (points / lifetime).astype(np.float32)
         apart = (errors["entropy"][:lifetime], errors["step"][:lifetime], spread[points])
-        found.append(Course(lifetime, entropy, step, reward, age, reached[points], *apart))
+        found.append(LifeCurve(lifetime, entropy, step, reward, age, reached[points], *apart))
     return found
 
 
@@ -176,7 +176,7 @@ def responses(
     return found
 
 
-def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: bool = False) -> list[Drift]:
+def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: bool = False) -> list[DriftCurve]:
     """LPO's drift at the beginning, in the middle and at the end of a lifetime, and those of PPO and DPO.
 
     Where equal ages of unequal lives mean different drifts, there are also those of a life of half the length.
@@ -204,7 +204,7 @@ def drifts(theta: Parameters, horizon: Horizon, *, lifetime: int, ppo_start: boo
     ]
     functions += [("PPO", math.nan, 0, ppo_drift), ("DPO", math.nan, 0, dpo_drift)]
     return [
-        Drift(name, age, advantage, *_curve(function, advantage), life)
+        DriftCurve(name, age, advantage, *_curve(function, advantage), life)
         for name, age, life, function in functions
         for advantage in (1.0, -1.0)
     ]

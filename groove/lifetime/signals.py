@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from groove.base import Agent, Outcome, Signals, UpdateRule
 from groove.base.ranges import Number
-from groove.base.trees import choose
+from groove.base.trees import tree_where
 from groove.lifetime import Evaluate, act, playable
-from groove.nets.agents import Learner
+from groove.nets.agents import TrainState
 from groove.nets.critic import Critic, advantages
 from levels.base import Environment, Level, words
 
@@ -23,7 +23,7 @@ class Watched(NamedTuple):
     """An agent, and the value function that watches it."""
 
     agent: Agent
-    critic: Learner
+    critic: TrainState
 
 
 def watched(rule: UpdateRule, critic: Critic) -> UpdateRule:
@@ -146,7 +146,7 @@ def _player(rule: UpdateRule, environment: Environment, critic: Critic, *, episo
         state, before, running = now
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, before.observation, before.time)
         following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
-        state, after = choose(running, following, (state, before))
+        state, after = tree_where(running, following, (state, before))
         value, next_value = values(agent, before), values(agent, after)
         reward = jnp.where(jax.vmap(playable)(logits), after.reward, jnp.nan)
         row = _Steps(reward, value, next_value, after.terminated, after.truncated, running)

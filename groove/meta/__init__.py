@@ -3,29 +3,29 @@
 from groove.meta import strategies
 from groove.meta.evolution import Visit, evolution, final_return, mean_reward, ranks, raw
 from groove.meta.genetic import deep_ga
-from groove.meta.gradient import Player, Stage, Weights, adam, gradient
-from groove.meta.novelty import probes, seeking
-from groove.meta.truncated import Couple, forgetful, noise_reuse, persistent, truncated
+from groove.meta.gradient import AgentState, FamilySetup, Weights, adam, gradient
+from groove.meta.novelty import novelty_search, probes
+from groove.meta.truncated import AntitheticPair, noise_reuse_es, persistent_es, truncated, truncated_es
 
 __all__ = [
-    "Couple",
-    "Player",
-    "Stage",
+    "AgentState",
+    "AntitheticPair",
+    "FamilySetup",
     "Visit",
     "Weights",
     "adam",
     "deep_ga",
     "evolution",
     "final_return",
-    "forgetful",
     "gradient",
     "mean_reward",
-    "noise_reuse",
-    "persistent",
+    "noise_reuse_es",
+    "novelty_search",
+    "persistent_es",
     "probes",
     "ranks",
     "raw",
-    "seeking",
     "strategies",
     "truncated",
+    "truncated_es",
 ]

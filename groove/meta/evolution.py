@@ -112,7 +112,7 @@ def evolution(
         raise ValueError(f"block must be at least 1, got {block}.")
 
     def begin(key, tasks):
-        own = devices.own(tasks)
+        own = devices.local_shard(tasks)
         return tuple(Visit(task, Clock(jnp.zeros_like(task.lifetime), task.lifetime)) for task in own)
 
     def step(key, state, live):
@@ -133,7 +133,7 @@ def evolution(
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
         seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))
         seen["nonfinite"] = nonfinite(strategy.theta(moved)) + seen["nonfinite"]  # its agents may well have a finite return
-        return moved, live, devices.own(tuple(better_half(outcome) for outcome, _ in results)), seen
+        return moved, live, devices.local_shard(tuple(better_half(outcome) for outcome, _ in results)), seen
 
     return MetaOptimizer(init=strategy.init, begin=begin, theta=strategy.theta, step=step)
 

@@ -10,7 +10,7 @@ from groove.base.ranges import Number, check_positive
 from groove.meta.strategies import Strategy
 
 
-class Herd(NamedTuple):
+class Population(NamedTuple):
     """A generation: the elite first, then its elders' offspring."""
 
     members: Theta  # PyTree of [population, ...]
@@ -48,10 +48,10 @@ def deep_ga(*, population: int, parents: int, sigma: Number = 0.002) -> Strategy
         keys = jax.tree.unflatten(structure, list(jax.random.split(key, len(leaves))))
         return jax.tree.map(lambda leaf, k: leaf + sigma * jax.random.normal(k, leaf.shape, leaf.dtype), chosen, keys)
 
-    def breed(key, elite: Theta, chosen: Theta) -> Herd:
+    def breed(key, elite: Theta, chosen: Theta) -> Population:
         """The elite, and mutations of `chosen` [population - 1, ...]."""
         children = mutate(key, chosen)
-        return Herd(jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), elite, children))
+        return Population(jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), elite, children))
 
     def init(key, theta):
         same = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (population - 1, *leaf.shape)), theta)

@@ -10,22 +10,22 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
-from groove.base.ranges import Number, check_positive, known
-from groove.base.trees import choose
+from groove.base.ranges import Number, check_positive, is_concrete
+from groove.base.trees import tree_where
 from groove.lifetime import Lifetime, Member
 from groove.nets import agents
-from groove.nets.agents import Learner
+from groove.nets.agents import TrainState
 from groove.nets.categorical import log_probability
 from groove.nets.critic import Critic, normalise, over_steps
 from groove.parallel import devices
 
 
-class Player(NamedTuple):
+class AgentState(NamedTuple):
     """A member of the batch: its task, its life and the value function that only the meta-loss sees."""
 
     task: Task
     member: Member
-    critic: Learner
+    critic: TrainState
 
     @property
     def finished(self) -> jax.Array:
@@ -33,7 +33,7 @@ class Player(NamedTuple):
         return self.member.clock.update >= self.member.clock.lifetime
 
 
-class Stage(NamedTuple):
+class FamilySetup(NamedTuple):
     """What a family of tasks is played with: one entry per family of a run."""
 
     rule: UpdateRule
@@ -74,7 +74,7 @@ def policy_loss(rule: UpdateRule, agent: chex.ArrayTree, rollout: Rollout, advan
 
 
 def gradient(
-    stages: tuple[Stage, ...],
+    stages: tuple[FamilySetup, ...],
     optimizer: optax.GradientTransformation,
     *,
     updates: int = 5,
@@ -117,11 +117,11 @@ def gradient(
     )
 
     def begin(key, tasks):
-        mine = devices.own(tasks)
+        mine = devices.local_shard(tasks)
         keys = _keys(key, [task.lifetime.size for task in mine], each=2)
         return tuple(_begin(*row) for row in zip(stages, keys, mine, strict=True))
 
-    def step(key, state: Learner, live):
+    def step(key, state: TrainState, live):
         sizes = [players.task.lifetime.size for players in live]
         keys = _keys(key, sizes, each=updates + 2)
         blocks = [block or _usual_block(size, reproducible=reproducible) for size in sizes]
@@ -149,7 +149,7 @@ def gradient(
     )
 
 
-def _shares(live: tuple[Player, ...], *, per_life: bool) -> list[jax.Array]:
+def _shares(live: tuple[AgentState, ...], *, per_life: bool) -> list[jax.Array]:
     """What each member's loss is weighted with, f32[B] of each family; 1 on average."""
     if not per_life:
         return [jnp.ones(players.task.lifetime.shape, jnp.float32) for players in live]
@@ -158,9 +158,9 @@ def _shares(live: tuple[Player, ...], *, per_life: bool) -> list[jax.Array]:
     return [values / scale for values in inverse]
 
 
-def _begin(stage: Stage, keys: jax.Array, task: Task) -> Player:
+def _begin(stage: FamilySetup, keys: jax.Array, task: Task) -> AgentState:
     def one(keys, task):
-        return Player(task, stage.life.begin(keys[0], task.level, task.lifetime), stage.critic.init(keys[1]))
+        return AgentState(task, stage.life.begin(keys[0], task.level, task.lifetime), stage.critic.init(keys[1]))
 
     return jax.vmap(one)(keys, task)
 
@@ -169,10 +169,10 @@ def _keys(key: jax.Array, sizes: list[int], *, each: int) -> list[jax.Array]:
     """The keys of this device's members, [B, each] of each family: by one split, as each compiles for long on CPUs."""
     counts = [size * devices.count() for size in sizes]
     keys = jax.random.split(key, (sum(counts), each))
-    return [devices.own(keys[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+    return [devices.local_shard(keys[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
 
 
-def _measure(stages: tuple[Stage, ...], keys: list[jax.Array], live: tuple[Player, ...]) -> tuple[Outcome, ...]:
+def _measure(stages: tuple[FamilySetup, ...], keys: list[jax.Array], live: tuple[AgentState, ...]) -> tuple[Outcome, ...]:
     return tuple(
         jax.vmap(stage.life.evaluate)(k, players.member.agent, players.task.level, players.finished)
         for stage, k, players in zip(stages, keys, live, strict=True)
@@ -180,8 +180,8 @@ def _measure(stages: tuple[Stage, ...], keys: list[jax.Array], live: tuple[Playe
 
 
 def _member_loss(
-    stage: Stage, weights: Weights, *, normalised: bool, rematerialise: bool
-) -> Callable[[Theta, jax.Array, tuple[Player, jax.Array]], tuple[jax.Array, tuple[Player, Info]]]:
+    stage: FamilySetup, weights: Weights, *, normalised: bool, rematerialise: bool
+) -> Callable[[Theta, jax.Array, tuple[AgentState, jax.Array]], tuple[jax.Array, tuple[AgentState, Info]]]:
     """`(theta, keys [K + 1], (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
     def update(theta, player, key):
@@ -189,7 +189,7 @@ def _member_loss(
         member, rollout, info = stage.life.update(key, theta, player.member, player.task.level)
         _, target = stage.critic.advantage(player.critic, rollout)
         critic, error = stage.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
-        player = Player(player.task, member, choose(alive, critic, player.critic))
+        player = AgentState(player.task, member, tree_where(alive, critic, player.critic))
         seen = {name: value if name in REGULARISED else jax.lax.stop_gradient(value) for name, value in info.items()}
         return player, ({**seen, "value_loss": jax.lax.stop_gradient(error)}, alive)
 
@@ -205,7 +205,7 @@ def _member_loss(
         scaled = normalise(advantage) if normalised else advantage
         value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **info, **diagnosis}
-        return jnp.where(player.task.origin.learn, share * value, 0.0), (Player(player.task, member, critic), seen)
+        return jnp.where(player.task.origin.learn, share * value, 0.0), (AgentState(player.task, member, critic), seen)
 
     return loss
 
@@ -221,12 +221,12 @@ def _usual_block(members: int, *, reproducible: bool) -> int:
     shared = devices.count()
     if shared == 1 and not reproducible:
         return members
-    return members * shared // devices.pieces(members * shared, shared)
+    return members * shared // devices.num_blocks(members * shared, shared)
 
 
 def _blocked(
-    loss, keys: jax.Array, theta: Theta, members: tuple[Player, jax.Array], block: int
-) -> tuple[Theta, Player, Info]:
+    loss, keys: jax.Array, theta: Theta, members: tuple[AgentState, jax.Array], block: int
+) -> tuple[Theta, AgentState, Info]:
     """Sums the gradients of all members, `block` at a time: (gradient, this device's players, their infos [B])."""
     size = members[1].size
     if size % block:
@@ -275,7 +275,7 @@ def adam(rate: Number = 1e-4, *, clip: Number | None = None, decay_steps: int | 
         decay_steps: Steps over which the rate falls to 0 along a cosine; None for a constant rate.
     """
     check_positive({"rate": rate})
-    if clip is not None and known(clip) and not clip > 0:
+    if clip is not None and is_concrete(clip) and not clip > 0:
         raise ValueError(f"clip must be positive, got {clip}.")
     schedule = optax.cosine_decay_schedule(rate, decay_steps) if decay_steps else rate
     clipped = optax.identity() if clip is None else optax.clip_by_global_norm(clip)

@@ -94,7 +94,7 @@ def novelty(behaviour: jax.Array, archive: Archive, neighbours: int) -> jax.Arra
     )
 
 
-def seeking(
+def novelty_search(
     strategy: Strategy,
     behaviour: Behaviour,
     *,

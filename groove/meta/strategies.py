@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Info, Theta
-from groove.base.ranges import Number, check_positive, known
+from groove.base.ranges import Number, check_positive, is_concrete
 
 
 class Strategy(NamedTuple):
@@ -154,7 +154,7 @@ def named(
 
 def decaying_adam(rate: Number = 1e-2, *, decay: float = 0.999, floor: Number = 1e-5) -> optax.GradientTransformation:
     """Adam whose rate falls by a factor each generation, down to a floor; TA-LPG's (Jackson, Lu et al. 2024)."""
-    plain = known(rate) and known(floor)
+    plain = is_concrete(rate) and is_concrete(floor)
     if not 0 < decay <= 1 or (plain and not (0 < rate < math.inf and 0 <= floor <= rate)):
         raise ValueError(
             f"0 < rate < inf, 0 < decay <= 1 and 0 <= floor <= rate must hold, got {rate}, {decay} and {floor}."

@@ -13,14 +13,14 @@ from groove.base.ranges import Number, check_positive, has_nan
 from groove.lifetime import Lifetime, Member
 from groove.meta.evolution import better_half, grounded, means_of_sound, nonfinite
 from groove.nets import agents
-from groove.nets.agents import Learner
+from groove.nets.agents import TrainState
 from groove.parallel import devices
 
 Credit: TypeAlias = Callable[[Theta, Theta, jax.Array], tuple[Theta, Theta]]
 """`(fresh, kept, born bool[]) -> (noise, weight)`: what theta is perturbed with now, and what the outcome is credited to."""
 
 
-class Couple(NamedTuple):
+class AntitheticPair(NamedTuple):
     """Two agents alive on one task, perturbed in opposite directions. Leading axis [B]."""
 
     task: Task
@@ -33,18 +33,18 @@ class Couple(NamedTuple):
         return self.member.clock.update[..., 0] >= self.member.clock.lifetime[..., 0]
 
 
-def persistent(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+def persistent_es(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
     """New noise in every piece, credited with all noise since birth: unbiased (Vicol et al. 2021, arXiv 2112.13835)."""
     return fresh, jax.tree.map(lambda new, old: jnp.where(born, new, old + new), fresh, kept)
 
 
-def noise_reuse(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+def noise_reuse_es(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
     """One noise for a whole life: unbiased, and of less variance (Li et al. 2023, arXiv 2304.12180)."""
     noise = jax.tree.map(lambda new, old: jnp.where(born, new, old), fresh, kept)
     return noise, noise
 
 
-def forgetful(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
+def truncated_es(fresh: Theta, kept: Theta, born: jax.Array) -> tuple[Theta, Theta]:
     """New noise in every piece, credited with that alone: plain truncation, blind to whatever pays off later."""
     return fresh, fresh
 
@@ -56,7 +56,7 @@ def truncated(
     *,
     sigma: Number = 0.1,
     updates: int = 5,
-    credit: Credit = persistent,
+    credit: Credit = persistent_es,
     final: bool = False,
     block: int = 1,
 ) -> MetaOptimizer:
@@ -93,14 +93,14 @@ def truncated(
 
     def family(play, key, center, couples):
         noise_key, play_key = jax.random.split(key)
-        keys = devices.own(jax.random.split(noise_key, couples.finished.size * devices.count()))
+        keys = devices.local_shard(jax.random.split(noise_key, couples.finished.size * devices.count()))
         fresh = jax.vmap(lambda key: _noise(key, nothing, sigma))(keys)
         born = couples.member.clock.update[:, 0] == 0
         noise, kept = jax.vmap(credit)(fresh, couples.kept, born)
         couples, outcome, info = _blocked(play, play_key, center, couples._replace(kept=kept), noise, block)
         return _slope(couples, info["fitness"], sigma=sigma, block=block), couples, outcome, info
 
-    def step(key, state: Learner, live):
+    def step(key, state: TrainState, live):
         keys = jax.random.split(key, len(lives))
         results = [family(play, k, state.parameters, c) for play, k, c in zip(plays, keys, live, strict=True)]
         count = sum(couples.finished.size for couples in live) * devices.count()
@@ -119,12 +119,12 @@ def truncated(
     )
 
 
-def _begin(life: Lifetime, key: jax.Array, task: Task, nothing: Theta) -> Couple:
+def _begin(life: Lifetime, key: jax.Array, task: Task, nothing: Theta) -> AntitheticPair:
     def one(key, task):
         twin = life.begin(key, task.level, task.lifetime)
-        return Couple(task, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), twin), nothing)
+        return AntitheticPair(task, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), twin), nothing)
 
-    return jax.vmap(one)(*devices.own((jax.random.split(key, task.lifetime.size), task)))
+    return jax.vmap(one)(*devices.local_shard((jax.random.split(key, task.lifetime.size), task)))
 
 
 def _noise(key: jax.Array, like: Theta, sigma: Number) -> Theta:
@@ -163,7 +163,7 @@ def _player(life: Lifetime, *, updates: int, final: bool):
     return play
 
 
-def _blocked(play, key: jax.Array, center: Theta, couples: Couple, noise: Theta, block: int) -> tuple[Couple, Outcome, Info]:
+def _blocked(play, key: jax.Array, center: Theta, couples: AntitheticPair, noise: Theta, block: int) -> tuple[AntitheticPair, Outcome, Info]:
     """Plays this device's couples, `block` at a time: (couples, outcomes [B], infos [B, 2])."""
     size = couples.finished.size
     if size % block:
@@ -172,16 +172,16 @@ def _blocked(play, key: jax.Array, center: Theta, couples: Couple, noise: Theta,
     def one(rows):
         return jax.vmap(play, (0, None, 0, 0))(rows[0], center, *rows[1:])
 
-    rows = (devices.own(jax.random.split(key, size * devices.count())), couples, noise)
+    rows = (devices.local_shard(jax.random.split(key, size * devices.count())), couples, noise)
     found = jax.lax.map(one, jax.tree.map(lambda leaf: leaf.reshape(size // block, block, *leaf.shape[1:]), rows))
     couples, outcome, info = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), found)
     return couples, better_half(outcome), info
 
 
-def _slope(couples: Couple, fitness: jax.Array, *, sigma: Number, block: int) -> Theta:
+def _slope(couples: AntitheticPair, fitness: jax.Array, *, sigma: Number, block: int) -> Theta:
     """The sum over everyone's couples of what they kept, by the difference in fitness f32[B, 2]; block by block."""
     grounds = grounded(devices.gather(fitness))
-    difference = devices.own(grounds[:, 0] - grounds[:, 1])
+    difference = devices.local_shard(grounds[:, 0] - grounds[:, 1])
     credit = jnp.where(couples.task.origin.learn, difference / (2 * sigma**2), 0.0)
 
     def total(kept):

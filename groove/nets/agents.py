@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from groove.base.ranges import Number, check_positive
-from groove.base.trees import pick
+from groove.base.trees import tree_take
 from levels.base import Array, Discrete, Spec, in_one_batch
 
 Parameters: TypeAlias = chex.ArrayTree
@@ -48,22 +48,22 @@ class Architecture(NamedTuple):
     critic: optax.GradientTransformation
 
 
-class Learner(NamedTuple):
+class TrainState(NamedTuple):
     """Parameters in training."""
 
     parameters: Parameters
     optimizer: optax.OptState
 
 
-def begin(optimizer: optax.GradientTransformation, parameters: Parameters) -> Learner:
+def begin(optimizer: optax.GradientTransformation, parameters: Parameters) -> TrainState:
     """A learner that has not learned yet."""
-    return Learner(parameters, optimizer.init(parameters))
+    return TrainState(parameters, optimizer.init(parameters))
 
 
-def descend(optimizer: optax.GradientTransformation, learner: Learner, gradient: Parameters) -> Learner:
+def descend(optimizer: optax.GradientTransformation, learner: TrainState, gradient: Parameters) -> TrainState:
     """One step of `optimizer` down `gradient`."""
     updates, state = optimizer.update(gradient, learner.optimizer, learner.parameters)
-    return Learner(optax.apply_updates(learner.parameters, updates), state)
+    return TrainState(optax.apply_updates(learner.parameters, updates), state)
 
 
 def scaled(architecture: Architecture, scale: jax.Array) -> Architecture:
@@ -134,7 +134,7 @@ def tabular(
 
         def apply(parameters, observation, time):
             table = parameters["table"]
-            row = table[0] if rows == 1 else pick(table, observation)  # one row: no lookup
+            row = table[0] if rows == 1 else tree_take(table, observation)  # one row: no lookup
             if not spec.time:
                 return row
             # a product, so that its gradient is one over all steps

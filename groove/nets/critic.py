@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from groove.base import Rollout
 from groove.base.ranges import Number
 from groove.nets import agents, returns
-from groove.nets.agents import Architecture, Learner
+from groove.nets.agents import Architecture, TrainState
 from levels.base import Spec
 
 
@@ -23,10 +23,10 @@ class Critic(NamedTuple):
         value: `(learner, observation, time f32[]) -> f32[]`, V of one state.
     """
 
-    init: Callable[[jax.Array], Learner]
-    advantage: Callable[[Learner, Rollout], tuple[jax.Array, jax.Array]]
-    update: Callable[[Learner, Rollout, jax.Array], tuple[Learner, jax.Array]]
-    value: Callable[[Learner, jax.Array, jax.Array], jax.Array]
+    init: Callable[[jax.Array], TrainState]
+    advantage: Callable[[TrainState, Rollout], tuple[jax.Array, jax.Array]]
+    update: Callable[[TrainState, Rollout, jax.Array], tuple[TrainState, jax.Array]]
+    value: Callable[[TrainState, jax.Array, jax.Array], jax.Array]
 
 
 def critic(spec: Spec, architecture: Architecture, *, gamma: Number = 0.99, lambda_: Number = 0.95) -> Critic:

@@ -75,7 +75,7 @@ def fit(members: tuple[int, ...], count: int, *, block: int = 1) -> bool:
     return all(size % (count * block) == 0 for size in members)
 
 
-def pieces(members: int, devices: int) -> int:
+def num_blocks(members: int, devices: int) -> int:
     """How many blocks a family's members are cut into: the same for every number of devices that divides `PIECES`.
 
     Args:
@@ -118,7 +118,7 @@ def count() -> int:
         return 1
 
 
-def own(tree: Tree) -> Tree:
+def local_shard(tree: Tree) -> Tree:
     """This device's rows of arrays [B, ...] that every device holds whole: [B / devices, ...]."""
     shared = count()
     if shared == 1:

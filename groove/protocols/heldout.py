@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove import rules
-from groove.assembly import Part, Run, measure
+from groove.assembly import FamilyParts, Run, measure
 from groove.base import Theta, UpdateRule
 from groove.config import GYMNAX, QUICK, Config
-from groove.lifetime import evaluate, lifetime
+from groove.lifetime import learning_curve, lifetime
 from groove.statistics import Interval, stratified_bootstrap
 from levels.base import Discrete, Family, Level
 
@@ -97,7 +97,7 @@ def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Le
     return jax.jit(jax.vmap(family.generator.sample))(keys)
 
 
-def _family(run: Run, part: Part, key: jax.Array, untrained: Theta, trained: Theta) -> HeldOut:
+def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, trained: Theta) -> HeldOut:
     sizes = protocol(run.config)
     levels = held_out_levels(part.family, sizes.tasks)
     learned = assessment(run.config, part.family, part.rule, levels, sizes)
@@ -109,7 +109,7 @@ def _family(run: Run, part: Part, key: jax.Array, untrained: Theta, trained: The
         rival_name(run.config): assessment(run.config, part.family, part.antagonist, levels, sizes)(key, ()),
     }
     if part.family.optimum is not None:
-        best = jax.jit(lambda levels: evaluate.optima(part.family, levels))(levels)
+        best = jax.jit(lambda levels: learning_curve.optima(part.family, levels))(levels)
         found["optimum"] = jnp.broadcast_to(best[:, None], (sizes.tasks, sizes.agents))
     return HeldOut(part.family.name, {name: np.asarray(value) for name, value in found.items()})
 
@@ -128,7 +128,7 @@ def assessment(
     lifetimes = jnp.full(sizes.tasks, sizes.lifetime, jnp.int32)
     block = 64 if isinstance(family.environment.spec.observation, Discrete) else 1  # agents that see images need memory
     return jax.jit(
-        lambda key, theta: evaluate.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
+        lambda key, theta: learning_curve.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
     )
 
 

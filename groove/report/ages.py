@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from groove.config.limits import LARGEST
-from groove.lifetime.schedules import LEARNED, Course, Drift, Response
+from groove.lifetime.schedules import LEARNED, DriftCurve, LifeCurve, Response
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
 from levels.files import DAMAGED, read_json
 
@@ -47,9 +47,9 @@ Style: TypeAlias = dict[str, Any]
 class Schedules(NamedTuple):
     """The tables of `schedules.json`."""
 
-    courses: Mapping[str, Sequence[Course]]  # by family
+    courses: Mapping[str, Sequence[LifeCurve]]  # by family
     responses: Mapping[str, Sequence[Response]]  # by family; none but for LPG
-    drifts: Sequence[Drift]  # none but for LPO
+    drifts: Sequence[DriftCurve]  # none but for LPO
     ratios: np.ndarray  # f64; where drifts are known
     trained: tuple[int, int] | None = None  # the range of lifetimes that the rule was trained on, where that is known
 
@@ -82,12 +82,12 @@ def _trained(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _course(row: Mapping[str, Any]) -> Course:
-    *measured, entropy, step, reached = Course._fields[1:]
+def _course(row: Mapping[str, Any]) -> LifeCurve:
+    *measured, entropy, step, reached = LifeCurve._fields[1:]
     columns = [_numbers(row[name]) for name in measured]
     unknown = {entropy: columns[0], step: columns[1], reached: columns[4]}  # errors came later than schedules
     errors = [_numbers(row[name]) if name in row else np.full_like(like, math.nan) for name, like in unknown.items()]
-    found = Course(operator.index(row["lifetime"]), *columns, *errors)
+    found = LifeCurve(operator.index(row["lifetime"]), *columns, *errors)
     _check_sizes(found.lifetime, found.entropy, found.step, found.reward, found.entropy_error, found.step_error)
     _check_sizes(found.age.size, found.episode_return, found.return_error)
     return found
@@ -99,9 +99,9 @@ def _response(row: Mapping[str, Any]) -> Response:
     return found
 
 
-def _drift(row: Mapping[str, Any], size: int) -> Drift:
+def _drift(row: Mapping[str, Any], size: int) -> DriftCurve:
     age = math.nan if row["age"] is None else float(row["age"])
-    found = Drift(str(row["name"]), age, float(row["advantage"]), _numbers(row["value"]), _numbers(row["slope"]))
+    found = DriftCurve(str(row["name"]), age, float(row["advantage"]), _numbers(row["value"]), _numbers(row["slope"]))
     found = found._replace(lifetime=operator.index(row.get("lifetime", 0)))
     _check_sizes(size, found.value, found.slope)
     return found
@@ -128,7 +128,7 @@ def pictures(found: Schedules) -> list[Picture]:
     return drawn + ([_drifts(found.ratios, found.drifts, found.trained)] if found.drifts else [])
 
 
-def _courses(family: str, courses: Sequence[Course], index: int, trained: tuple[int, int] | None) -> Picture:
+def _courses(family: str, courses: Sequence[LifeCurve], index: int, trained: tuple[int, int] | None) -> Picture:
     figure, axes = _canvas(family, 9.2, 3.0, 1, 3)
     for place, row in enumerate(courses):
         ages = np.arange(1, row.lifetime + 1) / row.lifetime
@@ -191,7 +191,7 @@ def _told(trained: tuple[int, int] | None, lifetimes: Sequence[int]) -> list[str
     return [f"The rule was trained on lives of {span} updates{others}."]
 
 
-def _drifts(ratios: np.ndarray, drifts: Sequence[Drift], trained: tuple[int, int] | None) -> Picture:
+def _drifts(ratios: np.ndarray, drifts: Sequence[DriftCurve], trained: tuple[int, int] | None) -> Picture:
     figure, axes = _canvas("", 7.2, 5.4, 2, 2)
     ages = sorted({row.age for row in drifts if not math.isnan(row.age)})
     lives = sorted({row.lifetime for row in drifts if row.lifetime}, reverse=True)
@@ -217,12 +217,12 @@ def _drifts(ratios: np.ndarray, drifts: Sequence[Drift], trained: tuple[int, int
     return Picture("drift", finished(figure), f"Drift functions; at r = 1.5 and A = 1: {said}.", " ".join(words))
 
 
-def _named(row: Drift) -> str:
+def _named(row: DriftCurve) -> str:
     age = "" if math.isnan(row.age) else f" at n/N = {row.age:g}"
     return f"{row.name}{age}{f', N = {row.lifetime}' if row.lifetime else ''}"
 
 
-def _style(row: Drift, ages: Sequence[float], lives: Sequence[int]) -> Style:
+def _style(row: DriftCurve, ages: Sequence[float], lives: Sequence[int]) -> Style:
     if row.name != LEARNED:
         return {"color": GREY, "linestyle": "--" if row.name == "PPO" else ":", "linewidth": 1.2, "label": row.name}
     if math.isnan(row.age):

@@ -7,7 +7,7 @@ from pathlib import Path
 from groove import evaluation
 from groove.evaluation import results as files
 from groove.files.writing import write_text
-from groove.report import figures, html, page, results
+from groove.report import figures, html, page, suites
 from groove.report.figures import Picture
 
 
@@ -44,4 +44,4 @@ def write(folders: Sequence[Path], results_of: Sequence[Path], output: Path, *, 
 
 def _results(paths: Sequence[Path], pictures: list[Picture]) -> list[str]:
     table = files.merged([files.read(path) for path in paths])
-    return results.sections(evaluation.standings(table), pictures)
+    return suites.sections(evaluation.summaries(table), pictures)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from groove import evaluation
-from groove.evaluation import Standing, Sums
+from groove.evaluation import SuiteResult, Summary
 from groove.report.figures import COLOURS, FAINT, GREY, INK, Picture, bar, canvases, finished, plain
 from groove.statistics import interquartile_mean, nested_bootstrap, said
 
@@ -21,7 +21,7 @@ PALE = 0.45
 """By how much the colours of probabilities leave out the dark ends of their map, on which nobody could read."""
 
 
-def pictures(standing: Standing, sums: Mapping[str, Sums]) -> list[Picture]:
+def pictures(standing: SuiteResult, sums: Mapping[str, Summary]) -> list[Picture]:
     """Intervals of every statistic, courses of lives, profiles and, with two rules or more, who beats whom.
 
     Of many rules those of the highest interquartile means: pairs are more than anybody would wait for, or read.
@@ -36,7 +36,7 @@ def pictures(standing: Standing, sums: Mapping[str, Sums]) -> list[Picture]:
     return [*found, _matrix(standing)] if len(standing.entries) > 1 else found
 
 
-def _name(standing: Standing, what: str) -> str:
+def _name(standing: SuiteResult, what: str) -> str:
     """Of a picture's file."""
     return f"{standing.suite}-{standing.scale}-{what}"
 
@@ -50,7 +50,7 @@ def _line(place: int) -> str:
     return LINES[place // len(COLOURS) % len(LINES)]
 
 
-def _intervals(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
+def _intervals(standing: SuiteResult, sums: Mapping[str, Summary]) -> Picture:
     names, rules = list(evaluation.AGGREGATES), list(sums)
     columns = 2  # so that they can be read on a phone
     figure, grid = canvases(5.4, 0.6 + math.ceil(len(names) / columns) * (0.45 + 0.2 * len(rules)), 2, columns)
@@ -67,7 +67,7 @@ def _intervals(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     return Picture(_name(standing, "intervals"), finished(figure), f"Interquartile means: {words}.", caption)
 
 
-def _courses(standing: Standing) -> Picture:
+def _courses(standing: SuiteResult) -> Picture:
     figure, (axes,) = canvases(4.4, 2.8, 1, 1)
     share = np.array(standing.points) / standing.points[-1]
     ends = []
@@ -95,7 +95,7 @@ def _courses(standing: Standing) -> Picture:
     )
 
 
-def _profiles(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
+def _profiles(standing: SuiteResult, sums: Mapping[str, Summary]) -> Picture:
     figure, (axes,) = canvases(4.4, 2.8, 1, 1)
     for place, (rule, found) in enumerate(sums.items()):
         profile = found.profile
@@ -111,7 +111,7 @@ def _profiles(standing: Standing, sums: Mapping[str, Sums]) -> Picture:
     return Picture(_name(standing, "profiles"), finished(figure), f"Share of runs and tasks above 0.5: {words}.", caption)
 
 
-def _matrix(standing: Standing) -> Picture:
+def _matrix(standing: SuiteResult) -> Picture:
     rules = [entry.rule for entry in standing.entries]
     found = evaluation.improvements(standing)
     size = 1.1 + 0.8 * len(rules)

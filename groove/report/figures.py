@@ -83,7 +83,7 @@ def curve(name: str, title: str, unit: str, points: Series, index: int, *, zero:
     return Picture(name, finished(figure), alt)
 
 
-class Drift(NamedTuple):
+class FeatureDrift(NamedTuple):
     """How one feature of levels moves over a run."""
 
     lived: Series  # mean over the levels being lived on
@@ -91,7 +91,7 @@ class Drift(NamedTuple):
     kept: float | None  # mean over what the curriculum holds in the end
 
 
-def drift(family: str, features: Mapping[str, Drift], index: int) -> Picture:
+def drift(family: str, features: Mapping[str, FeatureDrift], index: int) -> Picture:
     """Small charts of a family's features against meta-steps, beside the means of random and of kept levels."""
     rows = -(-len(features) // 3)
     figure, grid = canvases(4.6, 0.45 + 1.15 * rows, rows, 3)

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from groove.parallel import devices
-from groove.report.figures import Drift, Picture
+from groove.report.figures import FeatureDrift, Picture
 from groove.report.record import Kept, Record
 from groove.report.series import series
 from levels.base import Family
@@ -50,7 +50,7 @@ def _level(family: Family, kept: Kept, row: int, place: str) -> Picture:
     return Picture(f"{family.name}-{place}", file.getvalue(), alt, f"score {score:+.3f}\nlifetime {lifetime}", chart=False)
 
 
-def drifts(record: Record, family: Family) -> dict[str, Drift]:
+def drifts(record: Record, family: Family) -> dict[str, FeatureDrift]:
     """Each feature of a family that is not the same throughout."""
     prefix = f"{family.name}/feature_"
     names = [name.removeprefix(prefix) for name in (record.metrics[-1] if record.metrics else {}) if name.startswith(prefix)]
@@ -60,7 +60,7 @@ def drifts(record: Record, family: Family) -> dict[str, Drift]:
         lived = series(record.metrics, prefix + name)
         values = [*lived.value, *(means[name] for means in (random, kept) if name in means)]
         if len(lived.step) and np.ptp(values) > 1e-6 * np.max(np.abs(values)):
-            found[name] = Drift(lived, random.get(name), kept.get(name))
+            found[name] = FeatureDrift(lived, random.get(name), kept.get(name))
     return found
 
 

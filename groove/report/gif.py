@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from groove.lifetime.evaluate import Walk
-from groove.lifetime.evaluate import walk as walk_of
+from groove.lifetime.learning_curve import Walk
+from groove.lifetime.learning_curve import walk as walk_of
 from groove.runs import Result
 from levels.base import Family, Level
 from levels.files import whole

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from groove.runs import Metrics
 
-Numbers = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
 BANDWIDTH = 0.04
 """Deviation of the smoothing kernel, as a share of the run's length."""
 
@@ -16,9 +16,9 @@ BANDWIDTH = 0.04
 class Series(NamedTuple):
     """A metric where it is known, against meta-steps. Fields are f64[points]."""
 
-    step: Numbers
-    value: Numbers
-    weight: Numbers
+    step: Floats
+    value: Floats
+    weight: Floats
 
 
 def series(metrics: Sequence[Metrics], name: str, weight: str | None = None) -> Series:
@@ -30,7 +30,7 @@ def series(metrics: Sequence[Metrics], name: str, weight: str | None = None) -> 
     return Series(table[:, 0], table[:, 1], table[:, 2])
 
 
-def smooth(points: Series, at: Numbers, bandwidth: float) -> Numbers:
+def smooth(points: Series, at: Floats, bandwidth: float) -> Floats:
     """Means f64[at] of a series around each place, weighted by a normal kernel (Nadaraya and Watson 1964)."""
     return np.array([_mean_near(points, place, bandwidth) for place in at])
 
@@ -41,7 +41,7 @@ def _mean_near(points: Series, place: np.float64, bandwidth: float) -> np.float6
     return np.sum(kernel * points.value) / np.maximum(np.sum(kernel), 1e-300)
 
 
-def line(points: Series) -> tuple[Numbers, Numbers]:
+def line(points: Series) -> tuple[Floats, Floats]:
     """A smoothed curve through a series of at least one point: places and values."""
     first, last = points.step[0], points.step[-1]
     at = np.linspace(first, last, 200) if last > first else points.step[:1]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from groove.base import Clock, Rollout, UpdateRule
 from groove.base.ranges import Number, check_not_negative, check_shares
 from groove.nets import agents
-from groove.nets.agents import Architecture, Learner
+from groove.nets.agents import Architecture, TrainState
 from groove.nets.categorical import entropy, played
 from groove.nets.critic import critic, normalise, over_steps
 from levels.base import Spec
@@ -17,8 +17,8 @@ from levels.base import Spec
 class ActorCritic(NamedTuple):
     """An agent with a policy and a value function, trained apart."""
 
-    actor: Learner
-    critic: Learner
+    actor: TrainState
+    critic: TrainState
 
 
 def policy_slope(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from groove.base import Clock, Rollout, Theta, UpdateRule
 from groove.base.ranges import Number, check_not_negative, check_shares
 from groove.nets import agents, recurrent
-from groove.nets.agents import Architecture, Learner
+from groove.nets.agents import Architecture, TrainState
 from groove.nets.categorical import entropy, softmaxes, spread
 from groove.nets.critic import over_steps
 from groove.nets.recurrent import Cell
@@ -137,7 +137,7 @@ def lpg(
     def split(both) -> tuple[jax.Array, jax.Array]:
         return both[..., : spec.actions], both[..., spec.actions :]
 
-    def inputs(theta, agent: Learner, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array) -> jax.Array:
+    def inputs(theta, agent: TrainState, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array) -> jax.Array:
         next_y = softmaxes(outputs(agent.parameters, rollout.next_observation, rollout.next_time)[1])[0]
         known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
         age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
@@ -145,7 +145,7 @@ def lpg(
         embedded = (targets.embed(theta, gate(now)) for now in (y, next_y))
         return jnp.concatenate([scalars, *embedded, age], axis=-1)
 
-    def update(key, theta, agent: Learner, rollout: Rollout, clock: Clock):
+    def update(key, theta, agent: TrainState, rollout: Rollout, clock: Clock):
         both, pull_back = jax.vjp(lambda own: apply(own, rollout.observation, rollout.time), agent.parameters)
         (pi, log_pi), (y, log_y) = map(softmaxes, split(both))
         taken = jax.nn.one_hot(rollout.action, spec.actions, dtype=bool)

@@ -20,7 +20,7 @@ from groove.runs.folder import (
 from groove.runs.loop import NotFinite, Result, describe
 from groove.runs.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
 from groove.runs.process import InUse, interruptible, locked, owned
-from groove.runs.results import evaluate, plain, save_curriculum, save_rule, save_schedules
+from groove.runs.artefacts import evaluate_held_out, plain, save_curriculum, save_rule, save_schedules
 from groove.runs.training import train, train_together
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "create_together",
     "cut_metrics",
     "describe",
-    "evaluate",
+    "evaluate_held_out",
     "folders_of",
     "interruptible",
     "locked",

@@ -14,7 +14,7 @@ from groove.files import curriculumfile
 from groove.files import rulefile
 from groove.assembly import Latents
 from groove.config import Config, generator_of, is_plugged
-from groove.curricula.latent import Latent, settings_of, shape, train
+from groove.curricula.clutr import Latent, settings_of, shape, train
 from groove.files.writing import user_cache
 from levels import plugins
 from levels.base import Family, Generator

@@ -18,8 +18,8 @@ from groove.files import checkpoint
 from groove.parallel import devices
 from groove.parallel import processes
 from groove.base import Info, Task
-from groove.assembly import Run, beside, remade
-from groove.runs import faults, playing
+from groove.assembly import Run, vmap_runs, remade
+from groove.runs import nan_origin, playing
 from groove.runs.folder import begun, open_folder
 from groove.runs.metrics import Metrics, Sink, append_metrics, cut_metrics, table
 from groove.runs.process import interruptible
@@ -63,7 +63,7 @@ class Loop:
         self.settings = [open_folder(folder, trusted=trusted) for folder in folders]
         seeds = np.array([settings.seed for settings in self.settings], np.uint32)
         self.seeds = seeds[0] if self.alone else seeds
-        trainer = shared(run.trainer, mesh) if self.alone else beside(run, self.settings, mesh)
+        trainer = shared(run.trainer, mesh) if self.alone else vmap_runs(run, self.settings, mesh)
         self.init = jax.jit(lambda seeds: trainer.init(self.each(jax.random.key)(seeds)))
         self.run_chunk = jax.jit(trainer.chunk, donate_argnums=() if debug else 0)
         self.refresh = jax.jit(trainer.refresh, donate_argnums=0)
@@ -217,12 +217,12 @@ class Loop:
 
     def blamed(self, place: int, before: State, after: State) -> str:
         """Which leaves a chunk broke, and by which operation if a person wants to know."""
-        leaves = faults.broken(self.of_run(after, place))
+        leaves = nan_origin.broken(self.of_run(after, place))
         said = f"{leaves}." if leaves else "Every leaf of theta and of the members is finite."
         if not self.debug:
             return f"{said} To learn where it came from, go on with --debug."
         chunk = remade(self.run, self.settings[place]).trainer.chunk
-        found = faults.origin(chunk, self.of_run(self.collect(before), place))
+        found = nan_origin.origin(chunk, self.of_run(self.collect(before), place))
         return f"{said} The first operation to make NaN: {found or 'none; it began with inf'}."
 
     @functools.cached_property

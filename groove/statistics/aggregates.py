@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 Axis: TypeAlias = int | tuple[int, ...] | None
-Numbers: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-def interquartile_mean(x: npt.ArrayLike, axis: Axis = None) -> Numbers | np.float64:
+def interquartile_mean(x: npt.ArrayLike, axis: Axis = None) -> Floats | np.float64:
     """The mean of the middle half: what is left of n values without the floor(n / 4) lowest and as many highest.
 
     Robust to outliers as the median, with far less variance. Agarwal et al. 2021, section 4.3; equal to
@@ -43,7 +43,7 @@ def interquartile_mean(x: npt.ArrayLike, axis: Axis = None) -> Numbers | np.floa
     return np.where(np.isnan(values[..., -1]), np.nan, middle)[()]  # nan sorts last
 
 
-def optimality_gap(x: npt.ArrayLike, axis: Axis = None, *, target: float = 1.0) -> Numbers | np.float64:
+def optimality_gap(x: npt.ArrayLike, axis: Axis = None, *, target: float = 1.0) -> Floats | np.float64:
     """The mean shortfall from `target`, E[max(target - x, 0)]: lower is better, nothing is gained above it.
 
     Agarwal et al. 2021, section 4.3.
@@ -61,11 +61,11 @@ def optimality_gap(x: npt.ArrayLike, axis: Axis = None, *, target: float = 1.0) 
         >>> float(optimality_gap([0.0, 0.5, 2.0, 1.0]))
         0.375
     """
-    shortfall: Numbers = np.maximum(target - np.asarray(x, np.float64), 0.0)
+    shortfall: Floats = np.maximum(target - np.asarray(x, np.float64), 0.0)
     return np.mean(shortfall, axis=axis, dtype=np.float64)
 
 
-def median(x: npt.ArrayLike, axis: tuple[int, int] = (0, 1)) -> Numbers | np.float64:
+def median(x: npt.ArrayLike, axis: tuple[int, int] = (0, 1)) -> Floats | np.float64:
     """The median over tasks of the mean over runs. Agarwal et al. 2021, section 4.3; rliable's `aggregate_median`.
 
     Args:
@@ -84,7 +84,7 @@ def median(x: npt.ArrayLike, axis: tuple[int, int] = (0, 1)) -> Numbers | np.flo
     return np.median(means, axis=-1)
 
 
-def _pooled(x: npt.ArrayLike, axis: Axis) -> Numbers:
+def _pooled(x: npt.ArrayLike, axis: Axis) -> Floats:
     """`x` as f64[..., n], the reduced axes flattened into the last."""
     values = np.asarray(x, np.float64)
     axes = range(values.ndim) if axis is None else np.atleast_1d(axis) % values.ndim

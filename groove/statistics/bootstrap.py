@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from groove.statistics.aggregates import Numbers, interquartile_mean
+from groove.statistics.aggregates import Floats, interquartile_mean
 
-Statistic: TypeAlias = Callable[[Numbers, tuple[int, int]], Numbers | np.float64]
+Statistic: TypeAlias = Callable[[Floats, tuple[int, int]], Floats | np.float64]
 """`(x f64[..., runs, tasks], axis) -> f64[...]`, reducing the two axes: `interquartile_mean`, `np.mean`, `np.median`, ..."""
 
 BLOCK = 1 << 22
@@ -150,7 +150,7 @@ def nested_bootstrap(
     return _percentiles(flat, statistic, partial(_resample_nested, metas=len(table)), seed, repetitions, confidence)
 
 
-def cube(scores: npt.ArrayLike) -> Numbers:
+def cube(scores: npt.ArrayLike) -> Floats:
     """`scores` as f64[meta-seeds, runs, tasks], -inf where a run diverged.
 
     Raises:
@@ -170,16 +170,16 @@ def nested_rows(random: np.random.Generator, count: int, shape: tuple[int, int, 
     return (meta * runs + run).reshape(count, metas * runs, tasks)
 
 
-def _resample_nested(random: np.random.Generator, table: Numbers, count: int, metas: int) -> Numbers:
+def _resample_nested(random: np.random.Generator, table: Floats, count: int, metas: int) -> Floats:
     """Draws [count, metas * runs, tasks] from [metas * runs, tasks]."""
     rows, tasks = table.shape
     return table[nested_rows(random, count, (metas, rows // metas, tasks)), np.arange(tasks)]
 
 
 def _percentiles(
-    table: Numbers,
+    table: Floats,
     statistic: Statistic,
-    resample: Callable[[np.random.Generator, Numbers, int], Numbers],
+    resample: Callable[[np.random.Generator, Floats, int], Floats],
     seed: int,
     repetitions: int,
     confidence: float,
@@ -192,7 +192,7 @@ def _percentiles(
     return Interval(float(low), float(statistic(table, (0, 1))), float(high))
 
 
-def ends(draws: Numbers, confidence: float) -> tuple[Numbers, Numbers]:
+def ends(draws: Floats, confidence: float) -> tuple[Floats, Floats]:
     """The ends of the middle `confidence` of draws f64[draws, ...], some of which may be infinite."""
     shares = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     if np.isfinite(draws).all():
@@ -202,7 +202,7 @@ def ends(draws: Numbers, confidence: float) -> tuple[Numbers, Numbers]:
     return low, high
 
 
-def _whole_runs(random: np.random.Generator, table: Numbers, count: int) -> Numbers:
+def _whole_runs(random: np.random.Generator, table: Floats, count: int) -> Floats:
     """Draws [count, runs, tasks] from [runs, tasks]: rows as they are."""
     return table[random.integers(len(table), size=(count, len(table)))]
 
@@ -214,7 +214,7 @@ def _check_bootstrap(repetitions: int, confidence: float) -> None:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence}.")
 
 
-def _resample(random: np.random.Generator, table: Numbers, count: int, tasks: bool) -> Numbers:
+def _resample(random: np.random.Generator, table: Floats, count: int, tasks: bool) -> Floats:
     """Draws [count, runs, tasks] from [runs, tasks]: a run for every place, and a task for every column if `tasks`."""
     runs, columns = table.shape
     run = random.integers(runs, size=(count, runs, columns))
@@ -222,7 +222,7 @@ def _resample(random: np.random.Generator, table: Numbers, count: int, tasks: bo
     return table[run, column]
 
 
-def _table(scores: npt.ArrayLike) -> Numbers:
+def _table(scores: npt.ArrayLike) -> Floats:
     table = np.asarray(scores, np.float64)
     if table.ndim != 2 or table.size == 0:
         raise ValueError(f"scores must have shape [runs, tasks], at least 1 of each, got shape {table.shape}.")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from groove.statistics.aggregates import Numbers
+from groove.statistics.aggregates import Floats
 from groove.statistics.bootstrap import BLOCK, Interval, cube, ends, nested_rows
 
 REPETITIONS = 2000
@@ -22,10 +22,10 @@ FEWEST = 4
 class Profile(NamedTuple):
     """The share of runs and tasks with a score above each threshold, with a pointwise interval. f64[thresholds] each."""
 
-    threshold: Numbers
-    low: Numbers
-    point: Numbers
-    high: Numbers
+    threshold: Floats
+    low: Floats
+    point: Floats
+    high: Floats
 
 
 def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int) -> Interval:
@@ -49,7 +49,7 @@ def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike, *, seed: int)
     a, b = _flat(ours), _flat(theirs)
     wins = (a[:, None] > b[None]) + 0.5 * (a[:, None] == b[None])  # [runs, other runs, tasks]
 
-    def mean(mine: Numbers, other: Numbers) -> Numbers:
+    def mean(mine: Floats, other: Floats) -> Floats:
         return np.mean(np.einsum("cit,ijt,cjt->ct", mine, wins, other, optimize=True), axis=1)
 
     return _interval(mean, (ours, theirs), seed)
@@ -76,7 +76,7 @@ def share_below(x: npt.ArrayLike, baseline: npt.ArrayLike, *, share: float = 0.7
     _check_tasks(ours, theirs)
     a, b = _flat(ours), _flat(theirs)
 
-    def below(mine: Numbers, other: Numbers) -> Numbers:
+    def below(mine: Floats, other: Floats) -> Floats:
         rule, rival = _weighted(mine, a), _weighted(other, b)
         return np.mean((rule < share * rival) & (rival > 0), axis=1)
 
@@ -138,7 +138,7 @@ def worst_count(tasks: int, share: float = 0.05) -> int:
     return max(1, round(share * tasks))
 
 
-def _by_pair(runs: Numbers, count: int) -> Numbers:
+def _by_pair(runs: Floats, count: int) -> Floats:
     """The mean score of each run on the worst tasks of each: f64[who chose, who scored] from f64[runs, tasks]."""
     chosen = np.argsort(runs, axis=1, kind="stable")[:, :count]
     return np.stack([np.mean(runs[:, tasks], axis=1) for tasks in chosen])
@@ -160,7 +160,7 @@ def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike, *, see
     table, levels = cube(scores), np.asarray(thresholds, np.float64)
     above = _flat(table)[:, None, :] > levels[None, :, None]  # [runs, thresholds, tasks]
 
-    def shares(weight: Numbers) -> Numbers:
+    def shares(weight: Floats) -> Floats:
         return np.einsum("crt,rkt->ck", weight, above.astype(np.float64), optimize=True) / table.shape[-1]
 
     draws = np.concatenate([shares(weight) for (weight,) in _resamples((table,), seed)])
@@ -168,7 +168,7 @@ def performance_profile(scores: npt.ArrayLike, thresholds: npt.ArrayLike, *, see
     return Profile(levels, low, np.mean(above, axis=(0, 2)), high)
 
 
-def _interval(statistic: Callable[[Numbers, Numbers], Numbers], tables: tuple[Numbers, Numbers], seed: int) -> Interval:
+def _interval(statistic: Callable[[Floats, Floats], Floats], tables: tuple[Floats, Floats], seed: int) -> Interval:
     """Of a statistic of two tables of weights [resamples, rows, tasks]."""
     point = statistic(*[np.full((1, *_flat(table).shape), 1 / len(_flat(table))) for table in tables])[0]
     draws = np.concatenate([statistic(*weights) for weights in _resamples(tables, seed)])
@@ -176,7 +176,7 @@ def _interval(statistic: Callable[[Numbers, Numbers], Numbers], tables: tuple[Nu
     return Interval(float(low), float(point), float(high))
 
 
-def _resamples(tables: tuple[Numbers, ...], seed: int) -> Iterator[tuple[Numbers, ...]]:
+def _resamples(tables: tuple[Floats, ...], seed: int) -> Iterator[tuple[Floats, ...]]:
     """Weights [resamples, rows, tasks] of every table, in blocks that bound memory."""
     random = np.random.default_rng(seed)
     most = max(1, BLOCK // max(table.size for table in tables))
@@ -186,23 +186,23 @@ def _resamples(tables: tuple[Numbers, ...], seed: int) -> Iterator[tuple[Numbers
         yield tuple(_weights(nested_rows(random, count, shape), shape[0] * shape[1]) for shape in shapes)
 
 
-def _weights(rows: npt.NDArray[np.int64], number: int) -> Numbers:
+def _weights(rows: npt.NDArray[np.int64], number: int) -> Floats:
     """How often every row was drawn, as shares: f64[resamples, number, tasks] from i64[resamples, draws, tasks]."""
     count, draws, tasks = rows.shape
     place = (np.arange(count)[:, None, None] * number + rows) * tasks + np.arange(tasks)
     return np.bincount(place.reshape(-1), minlength=count * number * tasks).reshape(count, number, tasks) / draws
 
 
-def _weighted(weight: Numbers, scores: Numbers) -> Numbers:
+def _weighted(weight: Floats, scores: Floats) -> Floats:
     """Sums over rows, f64[resamples, tasks], of weights [resamples, rows, tasks] and scores [rows, tasks]."""
     return np.sum(np.multiply(weight, scores, where=weight > 0, out=np.zeros(weight.shape)), axis=1)
 
 
-def _flat(table: Numbers) -> Numbers:
+def _flat(table: Floats) -> Floats:
     """Runs of all meta-seeds: f64[meta-seeds * runs, tasks]."""
     return table.reshape(-1, table.shape[-1])
 
 
-def _check_tasks(ours: Numbers, theirs: Numbers) -> None:
+def _check_tasks(ours: Floats, theirs: Floats) -> None:
     if ours.shape[-1] != theirs.shape[-1]:
         raise ValueError(f"both must have the same tasks, got {ours.shape[-1]} and {theirs.shape[-1]}.")

@@ -36,7 +36,7 @@ class Ranges(NamedTuple):
     walls: int  # cells of the padding drawn to be walls
 
 
-class Numbers(NamedTuple):
+class Settings(NamedTuple):
     """A level but for its layout."""
 
     height: jax.Array  # i32[]
@@ -70,13 +70,13 @@ def decode(vector: jax.Array, ranges: Ranges) -> GridLevel:
     return build(numbers(vector, ranges), jax.random.fold_in(jax.random.key(0), layout), ranges)
 
 
-def numbers(vector: jax.Array, ranges: Ranges) -> Numbers:
+def numbers(vector: jax.Array, ranges: Ranges) -> Settings:
     """Maps uniform numbers f32[d] to the numbers of a level."""
     shared = 4 if ranges.square else 5
     reward, terminate, respawn = jnp.split(vector[shared:], 3)
     height = integer(vector[0], ranges.side)
     width = height if ranges.square else integer(vector[4], ranges.side)
-    return Numbers(
+    return Settings(
         height=jnp.minimum(height, ranges.height),
         width=jnp.minimum(width, ranges.width),
         number=integer(vector[1], ranges.number),
@@ -110,7 +110,7 @@ def rewards(u: jax.Array, bounds: tuple[float, float]) -> jax.Array:
     return low + u * (bounds[1] - low)
 
 
-def build(chosen: Numbers, key: jax.Array, ranges: Ranges) -> GridLevel:
+def build(chosen: Settings, key: jax.Array, ranges: Ranges) -> GridLevel:
     """Lays a level out: walls, start and objects at random, then repaired so that an object can be reached."""
     shape, entries = (ranges.height, ranges.width), jnp.arange(ranges.objects, dtype=jnp.int32)
     noise = words(key, 3, ranges.height * ranges.width)  # orders walls, then places; one more word for the repair

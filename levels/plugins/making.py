@@ -12,7 +12,7 @@ import jax
 from levels.base import Family, Generator, Level
 from levels.plugins.finding import load, reason
 
-Part = TypeVar("Part", bound=tuple)
+Made = TypeVar("Made", bound=tuple)
 
 
 class PluginError(ValueError):
@@ -62,7 +62,7 @@ def generator(name: str, *, family: Family | None = None, known: Iterable[str] =
     return blamed(name, part)
 
 
-def make(group: str, name: str, kind: type[Part], *arguments: object, known: Iterable[str] = ()) -> Part:
+def make(group: str, name: str, kind: type[Made], *arguments: object, known: Iterable[str] = ()) -> Made:
     """The part that a plug-in is, or makes of some arguments. Its functions name the plug-in when they fail.
 
     Args:
@@ -128,7 +128,7 @@ def blaming(name: str) -> Iterator[None]:
         raise PluginError(f"plug-in {name!r} fails: {reason(error)}") from error
 
 
-def blamed(name: str, part: Part) -> Part:
+def blamed(name: str, part: Made) -> Made:
     """The same part, whose functions name the plug-in when they fail, whoever calls them.
 
     Args:

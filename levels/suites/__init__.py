@@ -36,7 +36,7 @@ class Suite(NamedTuple):
     chapters: Mapping[str, Kind]  # the family of each set of levels that it has, by the set's name
 
 
-class Chapter(NamedTuple):
+class Split(NamedTuple):
     """The levels of one family in a suite. Arrays are NumPy's, of the levels' order in the file."""
 
     name: str
@@ -132,7 +132,7 @@ def path_of(chapter: str) -> Path:
     return Path(str(resources.files("levels.suites"))) / "data" / f"{chapter.replace(':', '-')}.parquet"
 
 
-def chapters(suite: Suite) -> tuple[Chapter, ...]:
+def splits(suite: Suite) -> tuple[Split, ...]:
     """Everything that a suite holds, checked level by level. Read once a process.
 
     Example:
@@ -150,7 +150,7 @@ def _stored(name: str, kind: Kind) -> tuple[Family, dataset.Dataset]:
     return family, dataset.load(path_of(name), family=family)
 
 
-def _chapter(name: str, kind: Kind) -> Chapter:
+def _chapter(name: str, kind: Kind) -> Split:
     family, found = _stored(name, kind)
     practice = found.columns["practice"]
     alone = bool(not practice.any())
@@ -160,7 +160,7 @@ def _chapter(name: str, kind: Kind) -> Chapter:
         return jax.tree.map(lambda leaf: leaf[chosen], found.levels)
 
     columns = found.columns
-    return Chapter(
+    return Split(
         name=name,
         family=family,
         levels=levels(~practice),

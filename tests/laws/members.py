@@ -10,18 +10,18 @@ import numpy as np
 
 from groove.base import Curriculum, Origin, Score, Source, Task, UpdateRule
 from groove.curricula import (
+    accel,
+    alp_gmm,
     diverse,
-    edited,
     frozen,
     log_uniform,
-    mixture,
     pool,
     prioritised,
     proportional,
-    selected,
+    sfl,
     uniform,
 )
-from groove.curricula.latent import latent
+from groove.curricula.clutr import clutr
 from groove.lifetime import Lifetime, exact, lifetime
 from groove.nets import agents, recurrent
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo, recurrent_targets
@@ -238,17 +238,17 @@ CURRICULA: dict[str, Callable[[], Curriculum]] = {
     "prioritised-diverse": lambda: prioritised(
         source(), capacity=8, minimal_fill=0.25, worth=diverse(BANDIT.features, weight=0.5)
     ),
-    "edited": lambda: edited(
+    "edited": lambda: accel(
         prioritised(source(), capacity=24, minimal_fill=0.25), BANDIT.generator, REMEMBERING, size=16, block=8
     ),
-    "edited-robust": lambda: edited(
+    "edited-robust": lambda: accel(
         prioritised(source(), capacity=8, minimal_fill=0.0, robust=True), BANDIT.generator, REMEMBERING, size=3, learn=False
     ),
-    "selected": lambda: selected(source(), capacity=6, sweep=12),
-    "mixture": lambda: mixture(
+    "selected": lambda: sfl(source(), capacity=6, sweep=12),
+    "mixture": lambda: alp_gmm(
         BANDIT.generator, REMEMBERING, log_uniform(2, 9), size=64, window=12, history=16, components=3
     ),
-    "latent": lambda: latent(
+    "latent": lambda: clutr(
         lambda point: BANDIT.generator.decode(jax.nn.sigmoid(point)),
         REMEMBERING,
         log_uniform(2, 9),

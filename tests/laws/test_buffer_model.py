@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from groove.base import Clock, MetaOptimizer, Origin, Outcome, Signals, Source, Task
-from groove.curricula import frozen, prioritised, proportional, rank, selected
+from groove.curricula import frozen, prioritised, proportional, rank, sfl
 from groove.meta import Visit
 from groove.scores import learning_progress, maximum_monte_carlo
-from groove.trainer import Class, trainer
+from groove.trainer import TaskGroup, trainer
 
 BATCH, LEVELS, STEPS = 6, 11, 40
 
@@ -224,7 +224,7 @@ def test_prioritised_replay_is_its_model(name):
 
 def test_selection_keeps_the_best_of_each_sweep():
     """Two of at least five that were tried, at the first refresh after them; the next sweep begins from nothing."""
-    teacher, rng = selected(numbered(), capacity=2, sweep=5), np.random.default_rng(1)
+    teacher, rng = sfl(numbered(), capacity=2, sweep=5), np.random.default_rng(1)
     report, refresh = jax.jit(teacher.report), jax.jit(teacher.refresh)
     state = jax.jit(lambda: teacher.init(jax.random.key(0)))()
     tried, sweep, chosen, choices = 0, {}, {}, 0
@@ -288,7 +288,7 @@ def test_what_a_score_remembers_comes_back_with_the_task(name):
     reference = np.full(2, 0.25, np.float32) if name == "learning-progress" else ()
     memory = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], 2, 0), score.memory)
     teacher = frozen(jax.tree.map(jnp.asarray, tasks._replace(reference=reference, memory=memory)))
-    run = trainer((Class("toy", 2, teacher, score),), scripted(), lambda key: (), steps=len(RETURNS))
+    run = trainer((TaskGroup("toy", 2, teacher, score),), scripted(), lambda key: (), steps=len(RETURNS))
 
     @jax.jit
     def whole(key):

@@ -29,9 +29,9 @@ from by_hand import (
 
 from groove.base import Clock, Origin, Outcome, Task, UpdateRule
 from groove.lifetime import Lifetime, Member
-from groove.meta import Player, Stage, Weights, gradient
+from groove.meta import AgentState, FamilySetup, Weights, gradient
 from groove.nets import agents
-from groove.nets.agents import Learner
+from groove.nets.agents import TrainState
 from groove.nets.categorical import entropy as entropy_of
 from groove.nets.critic import critic, over_steps
 from groove.rules import a2c, dpo, horizon, lpg, lpo, ppo
@@ -46,7 +46,7 @@ CLOCK = Clock(np.int32(3), np.int32(11))
 ENTROPY = 0.17
 
 
-def learner(parameters) -> Learner:
+def learner(parameters) -> TrainState:
     return agents.begin(PLAIN.actor, single(parameters))
 
 
@@ -301,7 +301,7 @@ def meta_step():
     """Theta's slope, the critics after, and the mean of the meta-losses, of one meta-step from theta 0.43."""
     rule, rows = toy_rule(), played(3)
     value = critic(SPEC, PLAIN, **STEPS)
-    stage = Stage(rule, toy_life(rule), value)
+    stage = FamilySetup(rule, toy_life(rule), value)
     optimizer = gradient((stage,), optax.sgd(1.0), updates=UPDATES, weights=BETAS, per_life=True)
     minus = jnp.full(3, -1, jnp.int32)
     origin = Origin(minus, minus, minus, minus, jnp.zeros((3, 0)), jnp.array(LIVES["learn"]))
@@ -309,7 +309,7 @@ def meta_step():
     task = Task(rows, clocks.lifetime, (), (), origin)
     critics = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(single(tables(20 + member, 1)) for member in range(3)))
     member = Member(jnp.asarray(AGENTS, jnp.float32), jnp.zeros(3, jnp.int32), (), clocks)
-    players = Player(task, member, jax.vmap(lambda own: agents.begin(PLAIN.critic, own))(critics))
+    players = AgentState(task, member, jax.vmap(lambda own: agents.begin(PLAIN.critic, own))(critics))
 
     @jax.jit
     def step(theta, players):

@@ -12,18 +12,18 @@ from members import BANDIT, FAMILIES, REMEMBERING, SCORES, antagonist, life_of, 
 from groove import analysis
 from groove.base import Outcome, UpdateRule
 from groove.curate.rating import rater
-from groove.curricula import constant, edited, mixture, pool, prioritised, selected, uniform
-from groove.curricula.latent import latent
-from groove.lifetime import Lifetime, evaluate, lifetime, sampled, schedules
+from groove.curricula import accel, alp_gmm, constant, pool, prioritised, sfl, uniform
+from groove.curricula.clutr import clutr
+from groove.lifetime import Lifetime, learning_curve, lifetime, sampled, schedules
 from groove.lifetime.signals import observed, watched
-from groove.meta import Stage, deep_ga, evolution, gradient, truncated
+from groove.meta import FamilySetup, deep_ga, evolution, gradient, truncated
 from groove.meta.novelty import probes
 from groove.meta.strategies import named
 from groove.nets import agents
 from groove.nets.critic import critic
 from groove.scores import algorithmic_regret
 from groove.scores import uniform as indifferent
-from groove.trainer import Class, trainer
+from groove.trainer import TaskGroup, trainer
 from levels.bandit import bernoulli_bandit
 from levels.base import Environment
 
@@ -75,14 +75,14 @@ def test_evaluated_lives():
     def program(key, levels):
         course_key, return_key = jax.random.split(key)
         points, ends = jnp.array([1, 3]), jnp.full(2, 2, jnp.int32)
-        found = evaluate.courses(watched_life, course_key, (), levels, points, agents=2, block=2)
-        return found, evaluate.returns(plain_life, return_key, (), levels, ends, agents=2)
+        found = learning_curve.learning_curves(watched_life, course_key, (), levels, points, agents=2, block=2)
+        return found, learning_curve.returns(plain_life, return_key, (), levels, ends, agents=2)
 
     assert_used_once(used(program, sample(HOME, 2)))
 
 
 def test_courses_of_lives():
-    program = functools.partial(schedules.courses, *living("a2c-bandit"))
+    program = functools.partial(schedules.life_curves, *living("a2c-bandit"))
     assert_used_once(used(lambda key: program(key, (), sample(HOME, 2), [3])[0].entropy, jit=False))
 
 
@@ -162,14 +162,14 @@ def new(score):
 TEACHERS = {
     "prioritised": lambda: prioritised(new(REGRET), capacity=8, minimal_fill=0.25),
     "without-replacement": lambda: prioritised(new(REMEMBERING), capacity=8, minimal_fill=0.25, replace=False),
-    "edited": lambda: edited(
+    "edited": lambda: accel(
         prioritised(new(REMEMBERING), capacity=8, minimal_fill=0.25), BANDIT.generator, REMEMBERING, size=BATCH, block=2
     ),
-    "selected": lambda: selected(new(REMEMBERING), capacity=2, sweep=4),
-    "mixture": lambda: mixture(
+    "selected": lambda: sfl(new(REMEMBERING), capacity=2, sweep=4),
+    "mixture": lambda: alp_gmm(
         BANDIT.generator, REMEMBERING, constant(2), size=BATCH, block=2, window=50, history=50, components=2
     ),
-    "latent": lambda: latent(
+    "latent": lambda: clutr(
         lambda point: BANDIT.generator.decode(jax.nn.sigmoid(point)),
         REMEMBERING,
         constant(2),
@@ -209,7 +209,7 @@ def meta_optimizers():
     rule, life = living(LPG)
     theta = jax.eval_shape(rule.init, jax.random.key(0))
     return {
-        "gradient": (gradient((Stage(rule, life, value),), optax.sgd(0.1), updates=2), 1),
+        "gradient": (gradient((FamilySetup(rule, life, value),), optax.sgd(0.1), updates=2), 1),
         "evolution": (evolution((life,), named("Open_ES", theta, population=4)), 2),
         "truncated": (truncated((life,), optax.sgd(0.1), theta, updates=2), 2),
     }
@@ -219,7 +219,7 @@ def meta_optimizers():
 def test_meta_steps(name):
     """Two chunks of two meta-steps each, with the refresh before each: births, updates, measurements and new lives."""
     learner, most = meta_optimizers()[name]
-    share = Class("bandit", 2, uniform(pool(HOME.generator, indifferent(), constant(4), size=4, block=2)), indifferent())
+    share = TaskGroup("bandit", 2, uniform(pool(HOME.generator, indifferent(), constant(4), size=4, block=2)), indifferent())
     run = trainer((share,), learner, rule_of(LPG).init, steps=2)
 
     init, chunk, refresh = map(compiled, (run.init, run.chunk, run.refresh))

@@ -36,7 +36,7 @@ def assert_equal(got, want):
 
 @pytest.mark.parametrize("shared", [2, 3, 4])
 def test_what_is_cut_and_gathered_is_as_it_was(shared):
-    assert_equal(by_all(lambda: devices.gather(devices.own(jax.tree.map(jnp.asarray, ROWS))), shared), ROWS)
+    assert_equal(by_all(lambda: devices.gather(devices.local_shard(jax.tree.map(jnp.asarray, ROWS))), shared), ROWS)
 
 
 @pytest.mark.parametrize("shared", [2, 3])

@@ -8,11 +8,11 @@ from scipy import stats
 
 from groove.analysis.differences import _distance, rank_correlation
 from groove.base import Outcome
-from groove.curricula import constant, mixture
-from groove.curricula.latent.policy import Gaussian, log_density
+from groove.curricula import alp_gmm, constant
+from groove.curricula.clutr.policy import Gaussian, log_density
 from groove.evaluation import results
-from groove.evaluation.standings import _bounds
-from groove.lifetime import evaluate, exact
+from groove.evaluation.summaries import _bounds
+from groove.lifetime import exact, learning_curve
 from groove.lifetime.signals import _signals, _Steps
 from groove.report.series import Series, smooth
 from groove.rules import random_policy
@@ -92,7 +92,7 @@ def test_what_counts_as_0_and_1_where_nothing_is_known():
 def test_progress_is_that_from_the_nearest_of_the_tasks_before():
     """Over random reports, with a ring that turns: none for the first batch, which knows no task before it."""
     family = bernoulli_bandit(arms=2)
-    teacher = mixture(family.generator, uniform(), constant(3), size=4, block=4, window=9, history=10, components=2)
+    teacher = alp_gmm(family.generator, uniform(), constant(3), size=4, block=4, window=9, history=10, components=2)
     report = jax.jit(teacher.report)
     state = jax.jit(teacher.init)(jax.random.key(0))
     task = jax.tree.map(np.asarray, state.pool.task)
@@ -145,7 +145,7 @@ def counting() -> Environment:
 def test_a_walk_adds_up_what_is_paid_until_the_episode_ends():
     """1.25, 2.25, 3.25 and 4.25; nothing afterwards."""
     rule = random_policy(counting().spec)
-    found = jax.jit(lambda key: evaluate.walk(rule, counting(), key, (), (), steps=6))(jax.random.key(0))
+    found = jax.jit(lambda key: learning_curve.walk(rule, counting(), key, (), (), steps=6))(jax.random.key(0))
     assert found.total.tolist() == [0.0, 1.25, 3.5, 6.75, 11.0, 11.0, 11.0]
     assert found.state.tolist() == [0, 1, 2, 3, 4, 4, 4]
     assert found.running.tolist() == [True] * 4 + [False] * 3

@@ -21,21 +21,21 @@ from groove.config import Bandits, Config, Curriculum, Evolution, Life, Meta, Ru
 from groove.files import checkpoint
 from groove.lifetime import Lifetime, Member, lifetime
 from groove.meta import (
-    Stage,
+    FamilySetup,
     Weights,
     adam,
     evolution,
-    forgetful,
     gradient,
-    noise_reuse,
-    persistent,
+    noise_reuse_es,
+    persistent_es,
     ranks,
     raw,
     strategies,
     truncated,
+    truncated_es,
 )
 from groove.nets import agents
-from groove.nets.agents import Learner
+from groove.nets.agents import TrainState
 from groove.nets.critic import Critic, critic
 
 SIZE = 3
@@ -48,7 +48,7 @@ class Target(NamedTuple):
     point: jax.Array
 
 
-def toy(value) -> Stage:
+def toy(value) -> FamilySetup:
     """Agents are points that move by theta in each update; where they end is worth `value(agent, level's point)`.
 
     For the meta-gradient the worth travels as the rule's entropy, which the meta-loss subtracts with weight 1; the policy is
@@ -80,12 +80,12 @@ def toy(value) -> Stage:
         return Outcome(value(agent, level.point), jnp.float32(0))
 
     indifferent = Critic(
-        init=lambda key: Learner((), ()),
+        init=lambda key: TrainState((), ()),
         advantage=lambda learner, rollout: (jnp.zeros((1, SIZE)), jnp.zeros((1, SIZE))),
         update=lambda learner, rollout, target: (learner, jnp.float32(0)),
         value=lambda learner, observation, time: jnp.float32(0),
     )
-    return Stage(rule, Lifetime(begin, rollout, update, lambda *rest: ZERO, evaluate), indifferent)
+    return FamilySetup(rule, Lifetime(begin, rollout, update, lambda *rest: ZERO, evaluate), indifferent)
 
 
 def bowl(agent, point):
@@ -136,7 +136,7 @@ def evolved(name, value=bowl, optimizer=None, tasks=32) -> MetaOptimizer:
     if name in ("whole-raw", "whole-ranks"):
         strategy = strategies.named("Open_ES", ZERO, population=2 * tasks, sigma=0.1, optimizer=optimizer)
         return evolution(lives, strategy, shaping=raw if name == "whole-raw" else ranks, block=tasks)
-    memory = {"persistent": persistent, "noise-reuse": noise_reuse, "truncated": forgetful}[name]
+    memory = {"persistent": persistent_es, "noise-reuse": noise_reuse_es, "truncated": truncated_es}[name]
     return truncated(lives, optimizer, ZERO, sigma=0.1, updates=2, credit=memory, final=True, block=tasks)
 
 
@@ -304,7 +304,7 @@ def stage(rule=None):
     name = "lpg-fraction-and-log"
     value = critic(BANDIT.environment.spec, agents.tabular(actor_rate=1.0, critic_rate=0.5))
     life = life_of(name) if rule is None else lifetime(rule, BANDIT.environment, steps=5, environments=3)
-    return Stage(rule or rule_of(name), life, value)
+    return FamilySetup(rule or rule_of(name), life, value)
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from groove.base import Origin, Outcome, Task
-from groove.curricula import buffer, constant, diverse, mixture
-from groove.curricula.latent import autoencoder, latent
-from groove.curricula.latent.vocabulary import Vocabulary
-from groove.curricula.mixture import Gaussians, draw
-from groove.meta import seeking
+from groove.curricula import alp_gmm, buffer, constant, diverse
+from groove.curricula.alp_gmm import Gaussians, draw
+from groove.curricula.clutr import autoencoder, clutr
+from groove.curricula.clutr.vocabulary import Vocabulary
+from groove.meta import novelty_search
 from groove.meta.strategies import Strategy, named
 from groove.scores import uniform
 from levels.bandit import bernoulli_bandit
@@ -83,7 +83,7 @@ def test_the_mixture_follows_the_last_window_and_what_waits_is_drawn_anew():
 
     The history holds less than two windows, so that its ring has turned by then.
     """
-    teacher = mixture(TOYS, uniform(), constant(3), size=8, window=WINDOW, history=HISTORY, components=2, explore=0.0)
+    teacher = alp_gmm(TOYS, uniform(), constant(3), size=8, window=WINDOW, history=HISTORY, components=2, explore=0.0)
     report, refresh = jax.jit(teacher.report), jax.jit(teacher.refresh)
     state = refresh(jax.random.key(1), jax.jit(teacher.init)(jax.random.key(0)))
     random, everyone, made = np.random.default_rng(0), np.ones(BATCH, bool), [np.asarray(state.pool.task.level.vector)]
@@ -154,7 +154,7 @@ def test_novelty_is_mixed_with_fitness():
         tell=lambda key, state, candidates, fitness: fitness,
         theta=lambda state: state,
     )
-    outer = seeking(told, lambda theta: theta[None], weight=0.3, neighbours=2, capacity=3)
+    outer = novelty_search(told, lambda theta: theta[None], weight=0.3, neighbours=2, capacity=3)
     candidates, fitness = jnp.float32([0.5, 1.75, 4.25, 11.5]), jnp.float32([2.5, -1.25, 0.75, 3.5])
 
     @jax.jit
@@ -187,7 +187,7 @@ def test_where_nobody_is_finite_nothing_is_learned(fitness):
 
 def test_of_more_reports_than_a_batch_the_last_stay():
     """Seven reports at once, one of them without a score, where the teacher remembers three: number n in place n mod 3."""
-    teacher = latent(lambda point: Toy(point), uniform(), constant(3), dimensions=2, size=4, batch=3, block=4)
+    teacher = clutr(lambda point: Toy(point), uniform(), constant(3), dimensions=2, size=4, batch=3, block=4)
     vector = np.arange(28, dtype=np.float32).reshape(7, 4) + 0.5
     score = np.float32([0.5, 1.5, np.nan, 2.5, 3.5, 4.5, 5.5])
 

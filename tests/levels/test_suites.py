@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from levels import dataset
-from levels.suites import SUITES, chapters, content, kinds, make, path_of, tasks
+from levels.suites import SUITES, content, kinds, make, path_of, splits, tasks
 
 HASHES = {
     "grid-handcrafted": "1a9bc51931b01647b7ebf9a9cce04d8d3b36663a0b9207cd715ec1bab805f471",
@@ -33,7 +33,7 @@ def test_contents_are_pinned(name: str):
 @every_suite
 def test_chapters_are_whole(name: str):
     """Every level was found valid when it was read; names are unique; nothing for practice is among the tasks."""
-    found = chapters(SUITES[name])
+    found = splits(SUITES[name])
     names = [task for chapter in found for task in chapter.tasks]
     assert len(set(names)) == len(names) == sum(count for _, _, count in tasks(SUITES[name]))
     for chapter in found:
@@ -62,17 +62,17 @@ def test_sizes():
 
 
 def test_tasks_that_cannot_be_normalised_are_named():
-    assert [c.flat for c in chapters(SUITES["mazes"])] == [("Labyrinth-objects",)]
-    (bernoulli, gaussian) = chapters(SUITES["bandits"])
+    assert [c.flat for c in splits(SUITES["mazes"])] == [("Labyrinth-objects",)]
+    (bernoulli, gaussian) = splits(SUITES["bandits"])
     assert bernoulli.flat == gaussian.flat == ()
-    inside, outside = chapters(SUITES["grid-unseen"])
+    inside, outside = splits(SUITES["grid-unseen"])
     assert [int(name.removeprefix("inside-")) for name in inside.flat] == [175, 180, 237, 285, 640, 688, 772, 957]
     flat = [43, 128, 138, 140, 338, 357, 383, 492, 556, 640, 666]
     assert [int(name.removeprefix("outside-")) for name in outside.flat] == flat
 
 
 def test_the_handcrafted_grids_are_those_of_the_papers():
-    (chapter,) = chapters(SUITES["grid-handcrafted"])
+    (chapter,) = splits(SUITES["grid-handcrafted"])
     assert chapter.tasks == ("dense", "sparse", "long", "longer", "long_dense")
     level = chapter.levels
     assert level.limit[:5].tolist() == [500, 50, 1000, 2000, 2000]
@@ -112,7 +112,7 @@ def test_what_is_stored_is_what_is_made(name: str, tmp_path: Path):
 def test_bounds_of_random_grids(kind: kinds.Kind):
     """Recomputed for a few of the thousand."""
     chapter = next(
-        c for c in chapters(SUITES["grid-unseen"]) if c.name == ("grid-inside" if kind is kinds.INSIDE else "grid-outside")
+        c for c in splits(SUITES["grid-unseen"]) if c.name == ("grid-inside" if kind is kinds.INSIDE else "grid-outside")
     )
     few = jax.tree.map(lambda leaf: leaf[:3], chapter.levels)
     random, optimum = make.bounds(chapter.family, few)
@@ -121,7 +121,7 @@ def test_bounds_of_random_grids(kind: kinds.Kind):
 
 
 def test_the_outside_is_outside():
-    inside, outside = chapters(SUITES["grid-unseen"])
+    inside, outside = splits(SUITES["grid-unseen"])
     assert outside.levels.height.min() > inside.levels.height.max()
     assert outside.levels.limit.min() >= inside.levels.limit.max()
     assert (outside.levels.kind >= 0).sum(1).min() >= 5

@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from groove import evaluation
-from groove.evaluation import Standing, Sums
+from groove.evaluation import SuiteResult, Summary
 from groove.files.writing import write_text
 from groove.protocols import PROTOCOLS, hashes
 from groove.report import contests, figures, html
 from groove.report.figures import Picture
 from groove.statistics import said, worst_count
-from levels.suites import SUITES, chapters
+from levels.suites import SUITES, splits
 
 WORST_SHOWN = 6
 """Levels drawn of those on which a rule does worst."""
@@ -34,7 +34,7 @@ WORST = (
 )
 
 
-def write(found: Sequence[Standing], folder: Path, name: str = "report.html") -> Path:
+def write(found: Sequence[SuiteResult], folder: Path, name: str = "report.html") -> Path:
     """Writes a self-contained page about results, and its pictures in `figures/`.
 
     Args:
@@ -52,12 +52,12 @@ def write(found: Sequence[Standing], folder: Path, name: str = "report.html") ->
     return folder / name
 
 
-def sections(found: Sequence[Standing], pictures: list[Picture]) -> list[str]:
+def sections(found: Sequence[SuiteResult], pictures: list[Picture]) -> list[str]:
     """A section a suite; its pictures are added to the list."""
     return [_section(standing, pictures) for standing in found]
 
 
-def _section(standing: Standing, pictures: list[Picture]) -> str:
+def _section(standing: SuiteResult, pictures: list[Picture]) -> str:
     sums = {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries if standing.tasks}
     drawn = contests.pictures(standing, sums) if sums else []
     worst = {entry.rule: _worst(standing, place) for place, entry in enumerate(standing.entries) if sums}
@@ -80,7 +80,7 @@ def _section(standing: Standing, pictures: list[Picture]) -> str:
     return "\n".join(filter(None, blocks))
 
 
-def about(standing: Standing) -> str:
+def about(standing: SuiteResult) -> str:
     """What was done, in a paragraph."""
     suite, protocol = SUITES.get(standing.suite), PROTOCOLS.get(standing.suite)
     said = [suite.about if suite else ""]
@@ -103,7 +103,7 @@ def about(standing: Standing) -> str:
     return " ".join(filter(None, said))
 
 
-def warnings(standing: Standing) -> list[str]:
+def warnings(standing: SuiteResult) -> list[str]:
     """What a reader must know before comparing, in sentences."""
     found = []
     lost = [f"{rule} in {count} of {of} lives" for rule, (count, of) in standing.diverged.items() if count]
@@ -128,7 +128,7 @@ def warnings(standing: Standing) -> list[str]:
     return found
 
 
-def summary(standing: Standing, sums: Mapping[str, Sums]) -> tuple[list[str], list[list[str]]]:
+def summary(standing: SuiteResult, sums: Mapping[str, Summary]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the statistics of every rule, the best first."""
     head = ["rule", *evaluation.AGGREGATES, "worst 5 %", "under 75 % of A2C"]
     rows = [
@@ -138,7 +138,7 @@ def summary(standing: Standing, sums: Mapping[str, Sums]) -> tuple[list[str], li
     return head, rows
 
 
-def lines(standing: Standing) -> tuple[str, list[str], list[list[str]]]:
+def lines(standing: SuiteResult) -> tuple[str, list[str], list[list[str]]]:
     """The summary for a terminal: title, head, rows."""
     title = f"{standing.suite}, scale {standing.scale}"
     if not standing.tasks:
@@ -151,7 +151,7 @@ def lines(standing: Standing) -> tuple[str, list[str], list[list[str]]]:
     return title, [head[0], head[1], head[4], *head[5:]], [[row[0], row[1], row[4], *row[5:]] for row in rows]
 
 
-def all_tasks(standing: Standing) -> tuple[list[str], list[list[str]]]:
+def all_tasks(standing: SuiteResult) -> tuple[list[str], list[list[str]]]:
     """Head and rows of raw mean returns, a row a task."""
     names = list(standing.every)
     rows = [
@@ -161,14 +161,14 @@ def all_tasks(standing: Standing) -> tuple[list[str], list[list[str]]]:
     return ["task", "levels", *standing.raw], rows
 
 
-def provenance(standing: Standing) -> str:
+def provenance(standing: SuiteResult) -> str:
     """Hashes, rules and versions, as text."""
     rules = json.dumps({rule: [json.loads(text) for text in texts] for rule, texts in standing.abouts.items()}, indent=1)
     versions = "\n".join(f"{name} {version}" for text in standing.versions for name, version in json.loads(text).items())
     return f"levels {standing.hashes[0]}\nprotocol {standing.hashes[1]}\n\n{rules}\n\n{versions}"
 
 
-def _worst(standing: Standing, place: int) -> list[Picture]:
+def _worst(standing: SuiteResult, place: int) -> list[Picture]:
     """The levels of lowest mean score of a rule, drawn; nothing where a family has no pictures."""
     entry = standing.entries[place]
     if entry.rule == evaluation.RANDOM or standing.suite not in SUITES:
@@ -186,8 +186,8 @@ def _worst(standing: Standing, place: int) -> list[Picture]:
     return drawn
 
 
-def _level(standing: Standing, task: str, name: str, said: str) -> Picture | None:
-    for chapter in chapters(SUITES[standing.suite]):
+def _level(standing: SuiteResult, task: str, name: str, said: str) -> Picture | None:
+    for chapter in splits(SUITES[standing.suite]):
         if task in chapter.tasks and chapter.family.image is not None:
             row = chapter.tasks.index(task)
             level = jax.tree.map(lambda leaf, row=row: leaf[row], chapter.levels)

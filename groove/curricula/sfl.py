@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Curriculum, Source, Task
-from groove.base.ranges import Number, check_shares, known
-from groove.base.trees import choose, pick
+from groove.base.ranges import Number, check_shares, is_concrete
+from groove.base.trees import tree_take, tree_where
 from groove.curricula import buffer
 from groove.curricula.buffer import Buffer
 
@@ -22,7 +22,7 @@ class Selection(NamedTuple):
     tried: jax.Array  # i32[]; tasks scored in this sweep
 
 
-def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5, share: Number = 0.5) -> Curriculum:
+def sfl(source: Source, *, capacity: int, sweep: int, select: Number = 0.5, share: Number = 0.5) -> Curriculum:
     """Trains on the best of many tasks that were tried first.
 
     With probability `select` a member tries a new task: it lives there, is scored, and the meta-learner learns nothing from
@@ -41,7 +41,7 @@ def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5,
     """
     if not 1 <= capacity <= sweep:
         raise ValueError(f"capacity must be at least 1 and at most the sweep of {sweep} tasks, got {capacity}.")
-    if known(select) and not 0 <= select < 1:
+    if is_concrete(select) and not 0 <= select < 1:
         raise ValueError(f"select must lie in [0, 1), got {select}.")
     check_shares({"share": share})
 
@@ -58,9 +58,9 @@ def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5,
         trying = needed & jax.random.bernoulli(select_key, select, needed.shape)
         known = needed & ~trying & jax.random.bernoulli(share_key, share, needed.shape) & jnp.any(held)
         slot = jax.random.categorical(draw_key, jnp.where(held, 0.0, -jnp.inf), shape=needed.shape).astype(jnp.int32)
-        old: Task = pick(state.chosen.task, slot)
+        old: Task = tree_take(state.chosen.task, slot)
         fed, new = source.take(state.source, needed & ~known)
-        task: Task = choose(known, old, new)
+        task: Task = tree_where(known, old, new)
         return state._replace(source=fed), task._replace(origin=task.origin._replace(learn=~trying))
 
     def report(state, tasks, score, outcomes, finished):
@@ -71,7 +71,7 @@ def selected(source: Source, *, capacity: int, sweep: int, select: Number = 0.5,
     def refresh(key, state):
         over = state.tried >= sweep
         empty = buffer.clear(state.sweep)
-        chosen, begun = choose(over, (state.sweep, empty), (state.chosen, state.sweep))
+        chosen, begun = tree_where(over, (state.sweep, empty), (state.chosen, state.sweep))
         return Selection(source.refresh(key, state.source), chosen, begun, jnp.where(over, 0, state.tried))
 
     def info(state):

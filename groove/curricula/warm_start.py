@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from groove.base import Curriculum, Outcome, Task
 
 
-def started(curriculum: Curriculum, tasks: Task, score: jax.Array) -> Curriculum:
+def warm_start(curriculum: Curriculum, tasks: Task, score: jax.Array) -> Curriculum:
     """The same curriculum, that begins as if these tasks had been lived on and reported with these scores.
 
     Args:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from groove.base import Curriculum, Score, Task
 from groove.base.ranges import Number, check_shares
-from groove.base.trees import choose, pick
+from groove.base.trees import tree_take, tree_where
 from groove.curricula.prioritised import Priority, rank
 from groove.curricula.source import Pool, new_task, ring
 from levels.base import Generator
@@ -31,7 +31,7 @@ class _Parents(NamedTuple):
     probability: jax.Array  # f32[C]
 
 
-def edited(
+def accel(
     curriculum: Curriculum,
     generator: Generator,
     score: Score,
@@ -74,7 +74,7 @@ def edited(
     def make(score, key, serial, parents: _Parents) -> Task:
         parent_key, edit_key, reference_key = jax.random.split(key, 3)
         row = jax.random.categorical(parent_key, jnp.log(parents.probability))
-        parent = pick(parents.task, row)
+        parent = tree_take(parents.task, row)
         level, _ = jax.lax.scan(
             lambda level, key: (mutate(key, level), None), parent.level, jax.random.split(edit_key, edits)
         )
@@ -100,7 +100,7 @@ def edited(
         given = asked & (jnp.cumsum(asked, dtype=jnp.int32) <= state.pool.ready)
         inner, others = curriculum.propose(inner_key, state.inner, needed & ~given)
         pool, edits = tasks.take(state.pool, given)
-        return Edited(inner, pool), choose(given, edits, others)
+        return Edited(inner, pool), tree_where(given, edits, others)
 
     def refresh(key, state):
         inner = curriculum.refresh(key, state.inner)

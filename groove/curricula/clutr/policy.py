@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from groove.base import Curriculum, Outcome, Score, Task
-from groove.base.trees import arrivals, overwrite
-from groove.curricula.latent.autoencoder import Decoded
+from groove.base.trees import arrivals, tree_scatter
+from groove.curricula.clutr.autoencoder import Decoded
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
 from levels.base import Level
 
@@ -49,7 +49,7 @@ def objective(
     return jnp.mean(jnp.minimum(ratio * advantage, clipped * advantage)) + entropy * jnp.sum(policy.log_deviation)
 
 
-def latent(
+def clutr(
     decode: Callable[[jax.Array], Level | Decoded],
     score: Score,
     lifetimes: Lifetimes,
@@ -148,7 +148,7 @@ def _remember(state: Teacher, tasks: Task, score: jax.Array, outcomes: Outcome, 
     place = jnp.where(known & (number >= last), number % batch, batch)
     vector = tasks.origin.vector
     remembered = (state.point, state.log_odds, state.reward)
-    point, log_odds, reward = overwrite(remembered, (vector[:, :-2], vector[:, -2], score), arrivals(place, batch))
+    point, log_odds, reward = tree_scatter(remembered, (vector[:, :-2], vector[:, -2], score), arrivals(place, batch))
     reported = state.reported + jnp.sum(known, dtype=jnp.int32)
     return state._replace(point=point, log_odds=log_odds, reward=reward, reported=reported)
 

@@ -16,7 +16,7 @@ from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
 from groove.runs import rule_file
 from levels import plugins
 from levels.base import Spec
-from levels.suites import Chapter
+from levels.suites import Split
 
 RANDOM = "random"
 """The policy that all returns are compared with; it does not learn."""
@@ -24,18 +24,18 @@ LONGEST = 80
 """Characters of a label."""
 
 
-class Contestant(NamedTuple):
+class Method(NamedTuple):
     """A rule that is measured on a suite."""
 
     label: str  # what results call it; rules of one label differ by their meta-seed alone
     meta_seed: int  # of the run that learned it; 0 if nothing did
     learned: bool
-    make: Callable[[Chapter], UpdateRule]  # its `init` gives its theta, whatever the key
-    about: Callable[[Chapter], dict[str, object]]  # all that it takes to make it again, as JSON can hold it
-    tuned: Callable[[Chapter], bool]  # whether its settings were searched for this chapter, or it has none
+    make: Callable[[Split], UpdateRule]  # its `init` gives its theta, whatever the key
+    about: Callable[[Split], dict[str, object]]  # all that it takes to make it again, as JSON can hold it
+    tuned: Callable[[Split], bool]  # whether its settings were searched for this chapter, or it has none
 
 
-def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Contestant, ...]:
+def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Method, ...]:
     """Rules by the words of a user.
 
     Args:
@@ -76,7 +76,7 @@ def _is_path(text: str) -> bool:
     return config.is_file(text) or Path(text).exists()
 
 
-def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
+def _other(label: str, text: str, suite: str, tuned: Tuned) -> Method:
     """A rule written by hand: ours, or another package's."""
     protocol = PROTOCOLS[suite]
     known = (*BASELINES, RANDOM)
@@ -84,10 +84,10 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
     if config.check_part("rule", text, "groove.rules", known) in known:
         settings = tuned.settings.get(text, {})
 
-        def setting(chapter: Chapter) -> Setting:
+        def setting(chapter: Split) -> Setting:
             return settings.get(chapter.name) or protocols.default_setting(text, chapter.family.environment.spec)
 
-        return Contestant(
+        return Method(
             label or text,
             0,
             False,
@@ -99,18 +99,18 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Contestant:
             lambda chapter: text == RANDOM or chapter.name in settings,
         )
 
-    def plugged(chapter: Chapter) -> UpdateRule:
+    def plugged(chapter: Split) -> UpdateRule:
         spec = chapter.family.environment.spec
         return assembly.plugged_rule(text, spec, protocols.default_architecture(spec))
 
     origin = plugins.origin("groove.rules", text)
     about: dict[str, object] = {"rule": text, "origin": origin, "source": plugins.source("groove.rules", text)}
-    return Contestant(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: False)
+    return Method(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: False)
 
 
-def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list[Contestant]:
+def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list[Method]:
     """Rules of runs. Those of equal configurations, seeds apart, share a label; others get a number behind it."""
-    found: list[Contestant] = []
+    found: list[Method] = []
     labels: dict[str, str] = {}  # by configuration without seed
     for label, text in words:
         path = rule_file(text)
@@ -124,7 +124,7 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
     return found
 
 
-def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) -> Contestant:
+def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) -> Method:
     about: dict[str, object] = {
         "rule": settings.rule.kind,
         "run": path.resolve().parent.name,
@@ -132,9 +132,9 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
         "config": dataclasses.asdict(settings),
     }
 
-    def make(chapter: Chapter) -> UpdateRule:
+    def make(chapter: Split) -> UpdateRule:
         spec: Spec = chapter.family.environment.spec
         networks = assembly.architecture(settings, spec, chapter.family.name)
         return library.load_rule(path, spec, networks, trusted=trusted)
 
-    return Contestant(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)
+    return Method(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)

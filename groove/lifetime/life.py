@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from groove.base import Agent, Clock, Info, Outcome, Rollout, Theta, UpdateRule
 from groove.base.ranges import has_nan
-from groove.base.trees import choose
+from groove.base.trees import tree_where
 from groove.parallel.devices import check_precision
 from levels.base import TIME_SCALE, Discrete, Environment, Level, Policy, State, TimeStep, uniform, words
 
@@ -120,7 +120,7 @@ def lifetime(
             after.observation,
             after.time,
         )
-        return choose(ended, fresh, (state, _view(after))), row
+        return tree_where(ended, fresh, (state, _view(after))), row
 
     def rollout(key, member, level):
         agent = jax.lax.stop_gradient(member.agent)
@@ -135,7 +135,7 @@ def lifetime(
         agent, info = rule.update(rule_key, theta, member.agent, rows, member.clock)
         alive = member.clock.update < member.clock.lifetime
         clock = member.clock._replace(update=member.clock.update + alive.astype(jnp.int32))
-        return member._replace(agent=choose(alive, agent, member.agent), clock=clock), rows, info
+        return member._replace(agent=tree_where(alive, agent, member.agent), clock=clock), rows, info
 
     def live(key, theta, level, lifetime):
         begin_key, life_key = jax.random.split(key)
@@ -181,7 +181,7 @@ def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, bl
         state, timestep, running, total = now
         logits = jax.vmap(rule.policy, (None, 0, 0))(agent, timestep.observation, timestep.time)
         following = step(noise[1:], level, state, jax.vmap(act)(noise[0], logits))
-        state, timestep = choose(running, following, (state, timestep))
+        state, timestep = tree_where(running, following, (state, timestep))
         reward = jnp.where(jax.vmap(playable)(logits), timestep.reward, jnp.nan)
         total = total + jnp.where(running, reward, 0.0)
         return state, timestep, running & ~(timestep.terminated | timestep.truncated), total

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from groove.curricula.latent.vocabulary import Vocabulary, assemble, numbers, spoken, tokens, vocabulary
+from groove.curricula.clutr.vocabulary import Vocabulary, assemble, numbers, spoken, tokens, vocabulary
 from levels.base import Generator, Level
 
 WIDTH, DIMENSIONS, VALUES = 64, 16, 16

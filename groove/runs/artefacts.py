@@ -38,7 +38,7 @@ def save_rule(result: Result) -> Path:
     return path
 
 
-def evaluate(result: Result) -> list[protocols.Row]:
+def evaluate_held_out(result: Result) -> list[protocols.Row]:
     """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
     settings = result.run.config
     newborn = assembled(result.folder, newborn=True, trusted=result.trusted).trainer
@@ -59,7 +59,7 @@ def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
     for part, own in zip(run.parts, jax.random.split(jax.random.key(schedules.SEED), len(run.parts)), strict=True):
         course_key, response_key = jax.random.split(own)
         name, levels = part.family.name, protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
-        lived = schedules.courses(part.rule, part.life, course_key, theta, levels, lifetimes)
+        lived = schedules.life_curves(part.rule, part.life, course_key, theta, levels, lifetimes)
         courses[name] = [plain(row) for row in lived]
         if settings.rule.kind == "lpg":
             answers = schedules.responses(part.rule, part.life, response_key, theta, levels, lifetimes)

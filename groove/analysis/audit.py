@@ -21,7 +21,7 @@ from groove.config.limits import MOST, check_within
 from groove.curate import Journal, Learner, Measure, Stopped
 from groove.files.curriculumfile import Rows
 from groove.lifetime import Lifetime
-from groove.meta import Stage
+from groove.meta import FamilySetup
 from groove.nets.critic import Critic, critic
 from levels.base import Family
 
@@ -58,7 +58,7 @@ class Report(NamedTuple):
     findings: tuple[Findings, ...]  # a family each
 
 
-class Part(NamedTuple):
+class Audited(NamedTuple):
     """One family of an audit."""
 
     name: str  # in the configuration
@@ -138,21 +138,21 @@ def _describe(plan: Plan, name: str, rule: Mapping[str, object]) -> dict[str, ob
     return {**parts, **own, **about, "versions": runs.versions()}
 
 
-def _part(plan: Plan, name: str) -> Part:
+def _part(plan: Plan, name: str) -> Audited:
     family = assembly.family(plan.config, name)
     spec = family.environment.spec
     networks = assembly.architecture(plan.config, spec, name)
     value = critic(spec, networks, gamma=plan.config.life.gamma, lambda_=plan.config.life.gae_lambda)
     if plan.rule != NEWBORN:
-        return Part(name, family, curate.learner_of(plan.config, plan.rule, name, family, trusted=plan.trusted), value)
+        return Audited(name, family, curate.learner_of(plan.config, plan.rule, name, family, trusted=plan.trusted), value)
     rule = assembly.learned_rule(plan.config, spec, networks)
     theta = rule.init(jax.random.fold_in(jax.random.key(plan.config.seed), 3))
-    return Part(name, family, Learner(rule, theta, {"name": NEWBORN, "kind": plan.config.rule.kind}), value)
+    return Audited(name, family, Learner(rule, theta, {"name": NEWBORN, "kind": plan.config.rule.kind}), value)
 
 
 def _findings(
     plan: Plan,
-    part: Part,
+    part: Audited,
     place: int,
     journal: Journal | None,
     seen: Callable[[int, int], None],
@@ -178,7 +178,7 @@ def _findings(
     )
 
 
-def _scores(plan: Plan, part: Part) -> tuple[Measure, dict[str, str]]:
+def _scores(plan: Plan, part: Audited) -> tuple[Measure, dict[str, str]]:
     """All scores that the family allows, and why not the others."""
     found: dict[str, Score] = {}
     skipped: dict[str, str] = {}
@@ -197,7 +197,7 @@ def _scored_by(config: Config, score: str) -> Config:
     return dataclasses.replace(config, curriculum=dataclasses.replace(config.curriculum, score=score))
 
 
-def _yardsticks(plan: Plan, part: Part) -> tuple[list[Measure], dict[str, str]]:
+def _yardsticks(plan: Plan, part: Audited) -> tuple[list[Measure], dict[str, str]]:
     """All yardsticks that the family and the rule allow, and why not the others."""
     family, rule, theta, about = part.family, *part.learner
     life = assembly.life_of(plan.config, family, rule, assembly.measure(plan.config, family, rule, exactly=True))
@@ -230,7 +230,7 @@ class _Played(NamedTuple):
     family: Family
     rule: UpdateRule
     life: Lifetime
-    stage: Stage
+    stage: FamilySetup
 
 
 def _learner(settings: Config, family: Family, rule: UpdateRule, value: Critic) -> MetaOptimizer:
@@ -238,4 +238,4 @@ def _learner(settings: Config, family: Family, rule: UpdateRule, value: Critic) 
     zero = jnp.zeros((), jnp.float32)
     life = assembly.life_of(settings, family, rule, lambda key, agent, level, wanted: Outcome(zero, zero))
     meta = dataclasses.replace(settings.meta, method="gradient", block=0)
-    return meta_optimizer(dataclasses.replace(settings, meta=meta), [_Played(family, rule, life, Stage(rule, life, value))])
+    return meta_optimizer(dataclasses.replace(settings, meta=meta), [_Played(family, rule, life, FamilySetup(rule, life, value))])

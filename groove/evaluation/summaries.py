@@ -40,7 +40,7 @@ class Entry(NamedTuple):
     courses: np.ndarray  # f64[points, metas, seeds, tasks]; likewise
 
 
-class Standing(NamedTuple):
+class SuiteResult(NamedTuple):
     """What all rules did on one suite at one scale."""
 
     suite: str
@@ -60,7 +60,7 @@ class Standing(NamedTuple):
     unfinished: tuple[str, ...]  # rules that have not met all tasks, left out
 
 
-class Sums(NamedTuple):
+class Summary(NamedTuple):
     """One rule's statistics."""
 
     aggregates: Mapping[str, Interval]
@@ -69,7 +69,7 @@ class Sums(NamedTuple):
     profile: Profile
 
 
-def standings(table: pa.Table) -> tuple[Standing, ...]:
+def suite_results(table: pa.Table) -> tuple[SuiteResult, ...]:
     """By suite, scale and hashes, of every rule that has met all the tasks that the others have.
 
     Raises:
@@ -89,7 +89,7 @@ def _where(table: pa.Table, row: Mapping[str, str]) -> pa.Array:
     return pa.array(np.all([table[name].to_numpy(zero_copy_only=False) == value for name, value in row.items()], axis=0))
 
 
-def _standing(table: pa.Table, group: Mapping[str, str]) -> Standing:
+def _standing(table: pa.Table, group: Mapping[str, str]) -> SuiteResult:
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     chapters = dict(zip(columns["task"], columns["chapter"], strict=True))
     tasks, points = tuple(chapters), tuple(int(point) for point in np.unique(columns["update"]))
@@ -97,7 +97,7 @@ def _standing(table: pa.Table, group: Mapping[str, str]) -> Standing:
     cubes = {rule: cube for rule in rules if (cube := _cube(columns, rule, tasks, points)) is not None}
     zero, one, is_one = _bounds(columns, tasks, cubes)
     normal = np.isfinite(one)
-    return Standing(
+    return SuiteResult(
         suite=group["suite"],
         scale=group["scale"],
         hashes=(group["suite_hash"], group["protocol_hash"]),
@@ -156,14 +156,14 @@ def _cube(
     return cube
 
 
-def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
+def sums(standing: SuiteResult, entry: Entry, *, seed: int = 0) -> Summary:
     """One rule's statistics, with 95 % intervals over meta-seeds and seeds."""
     rival = next((one for one in standing.entries if one.rule == "a2c"), None)
     aggregates = {
         name: statistics.nested_bootstrap(entry.scores, statistic, seed=seed) for name, statistic in AGGREGATES.items()
     }
     below = None if rival is None or rival is entry else statistics.share_below(entry.scores, rival.scores, seed=seed)
-    return Sums(
+    return Summary(
         aggregates,
         statistics.worst_mean(entry.scores, share=WORST, seed=seed),
         below,
@@ -171,14 +171,14 @@ def sums(standing: Standing, entry: Entry, *, seed: int = 0) -> Sums:
     )
 
 
-def _thresholds(standing: Standing) -> np.ndarray:
+def _thresholds(standing: SuiteResult) -> np.ndarray:
     """The same for all rules, so that nearly all scores lie between."""
     finite = [entry.scores[np.isfinite(entry.scores)] for entry in standing.entries]
     ends = np.array([np.quantile(scores, [EXTREME, 1 - EXTREME]) for scores in finite if scores.size] or [[0.0, 1.0]])
     return np.linspace(min(0.0, ends.min()), max(1.2, ends.max()), THRESHOLDS)
 
 
-def improvements(standing: Standing, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
+def improvements(standing: SuiteResult, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
     """How likely each rule does better than each other one."""
     return {
         (one.rule, other.rule): statistics.probability_of_improvement(one.scores, other.scores, seed=seed)

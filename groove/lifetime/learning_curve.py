@@ -45,7 +45,7 @@ def returns(
     return jax.lax.map(task, (keys, levels, lifetimes), batch_size=min(block, lifetimes.size))
 
 
-def courses(
+def learning_curves(
     life: Lifetime,
     key: jax.Array,
     theta: Theta,

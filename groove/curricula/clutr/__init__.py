@@ -1,6 +1,6 @@
 """CLUTR (Azad et al. 2023, arXiv 2210.10243): an autoencoder over levels, and a teacher in its latent space."""
 
-from groove.curricula.latent.autoencoder import DIMENSIONS, Latent, decoder, settings_of, shape, train
-from groove.curricula.latent.policy import latent
+from groove.curricula.clutr.autoencoder import DIMENSIONS, Latent, decoder, settings_of, shape, train
+from groove.curricula.clutr.policy import clutr
 
 __all__ = ["DIMENSIONS", "Latent", "decoder", "latent", "settings_of", "shape", "train"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from groove.base import Curriculum, Outcome, Score, Task
 from groove.base.ranges import Number, check_shares
-from groove.base.trees import arrivals, overwrite
+from groove.base.trees import arrivals, tree_scatter
 from groove.curricula.source import Lifetimes, Pool, new_task, pool_info, ring
 from groove.parallel import devices
 from levels.base import Generator
@@ -23,7 +23,7 @@ class Gaussians(NamedTuple):
     root: jax.Array  # f32[K, d, d]; lower triangular, root root^T is the covariance
 
 
-class Progress(NamedTuple):
+class History(NamedTuple):
     """What was lived on, what came of it, and the mixture over it."""
 
     pool: Pool
@@ -76,7 +76,7 @@ def draw(key: jax.Array, mixture: Gaussians, *, explore: Number) -> jax.Array:
     return jnp.where(free, jax.random.uniform(uniform_key, (dimensions,), jnp.float32), jnp.clip(point, 0.0, 1.0))
 
 
-def mixture(
+def alp_gmm(
     generator: Generator,
     score: Score,
     lifetimes: Lifetimes,
@@ -128,7 +128,7 @@ def mixture(
     def init(key):
         zero, nothing = jnp.zeros((), jnp.int32), jnp.zeros(history, jnp.float32)
         vectors = jnp.zeros((history, dimensions), jnp.float32)
-        return Progress(tasks.init(key, nobody), vectors, nothing, nothing, zero, zero, nobody)
+        return History(tasks.init(key, nobody), vectors, nothing, nothing, zero, zero, nobody)
 
     def refresh(key, state):
         due = state.reported - state.fitted >= window
@@ -154,19 +154,19 @@ def mixture(
     return Curriculum(init=init, propose=propose, report=_remember, refresh=refresh, info=info, contents=contents)
 
 
-def _remember(state: Progress, tasks: Task, score: jax.Array, outcomes: Outcome, finished: jax.Array) -> Progress:
+def _remember(state: History, tasks: Task, score: jax.Array, outcomes: Outcome, finished: jax.Array) -> History:
     """A curriculum's `report`: how far returns lie from those of the nearest earlier tasks."""
     value, history = outcomes.episode_return, state.progress.size
     known = finished & jnp.isfinite(value)
     progress = jnp.where(state.reported > 0, jnp.abs(value - _nearest(state, tasks.origin.vector)), 0.0)
     place = jnp.where(known, (state.reported + jnp.cumsum(known, dtype=jnp.int32) - known) % history, history)
     remembered = (state.vector, state.episode_return, state.progress)
-    vector, value, progress = overwrite(remembered, (tasks.origin.vector, value, progress), arrivals(place, history))
+    vector, value, progress = tree_scatter(remembered, (tasks.origin.vector, value, progress), arrivals(place, history))
     reported = state.reported + jnp.sum(known, dtype=jnp.int32)
     return state._replace(vector=vector, episode_return=value, progress=progress, reported=reported)
 
 
-def _refit(key: jax.Array, state: Progress, window: int, due: jax.Array) -> Progress:
+def _refit(key: jax.Array, state: History, window: int, due: jax.Array) -> History:
     """Fits the mixture to the last `window` reports, on the host; not if it is not due, as where runs are batched."""
     row = (state.reported - window + jnp.arange(window, dtype=jnp.int32)) % state.progress.size
     most = state.mixture.odds.size
@@ -190,7 +190,7 @@ def _refit(key: jax.Array, state: Progress, window: int, due: jax.Array) -> Prog
     return state._replace(mixture=Gaussians(*devices.by_one(on_host)), fitted=state.reported)
 
 
-def _nearest(state: Progress, vector: jax.Array) -> jax.Array:
+def _nearest(state: History, vector: jax.Array) -> jax.Array:
     """The return f32[B] of the known task whose vector is nearest to each of f32[B, d]."""
     history = state.episode_return.size
     cross = vector @ state.vector.T

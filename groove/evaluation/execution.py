@@ -21,13 +21,13 @@ from groove import protocols, runs
 from groove.assembly import check_rule
 from groove.base import Outcome, UpdateRule
 from groove.evaluation import results
-from groove.evaluation.contestants import RANDOM, Contestant
-from groove.lifetime import Lifetime, evaluate, exact, lifetime, sampled
+from groove.evaluation.methods import RANDOM, Method
+from groove.lifetime import Lifetime, exact, learning_curve, lifetime, sampled
 from groove.parallel import processes
 from groove.parallel.devices import check_precision
 from groove.protocols import PROTOCOLS, Budget, SuiteProtocol, Tuned
 from levels.base import Discrete, Level
-from levels.suites import SUITES, Chapter, chapters
+from levels.suites import SUITES, Split, splits
 
 Found = TypeVar("Found")
 Courses: TypeAlias = Callable[[jax.Array, Level, jax.Array], Outcome]
@@ -50,15 +50,15 @@ class Plan(NamedTuple):
 
     suite: str
     scale: str
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[Method, ...]
     tuned: Tuned  # settings of baselines, and what counts as 0 and 1 where nothing is exact
 
 
 class Piece(NamedTuple):
     """A rule on some tasks of a chapter: what is found out, and kept, at once."""
 
-    contestant: Contestant
-    chapter: Chapter
+    contestant: Method
+    chapter: Split
     first: int  # of the tasks
     number: int
 
@@ -118,7 +118,7 @@ def check(plan: Plan) -> Plan:
     """
     check_precision()
     protocol = PROTOCOLS[plan.suite]
-    for contestant, chapter in itertools.product(plan.contestants, chapters(SUITES[plan.suite])):
+    for contestant, chapter in itertools.product(plan.contestants, splits(SUITES[plan.suite])):
         made = contestant.make(chapter)
         life = life_of(protocol, protocol.budgets[plan.scale], made, chapter)
         check_rule(contestant.label, made, life, chapter.family)
@@ -129,7 +129,7 @@ def _pieces(plan: Plan) -> Iterator[Piece]:
     """Everything that a plan asks for, rule by rule."""
     wanted = PROTOCOLS[plan.suite].budgets[plan.scale].tasks
     for contestant in plan.contestants:
-        for chapter in chapters(SUITES[plan.suite]):
+        for chapter in splits(SUITES[plan.suite]):
             tasks = min(wanted, len(chapter.tasks))
             for first in range(0, tasks, block_of(tasks)):
                 yield Piece(contestant, chapter, first, min(block_of(tasks), tasks - first))
@@ -172,7 +172,7 @@ def _rows(table: pa.Table, values: Mapping[str, str | int]) -> pa.Table:
     return table
 
 
-def _check_bounds(rows: pa.Table, plan: Plan, chapter: Chapter) -> None:
+def _check_bounds(rows: pa.Table, plan: Plan, chapter: Split) -> None:
     now = {task: bound for task, *bound in zip(chapter.tasks, *bounds(chapter, plan.tuned), strict=True)}
     for row in rows.group_by(["task", "zero", "one", "one_is"]).aggregate([]).to_pylist():
         zero, one, is_one = now[row["task"]]
@@ -200,7 +200,7 @@ def _about(piece: Piece) -> str:
     return json.dumps(piece.contestant.about(piece.chapter), sort_keys=True, default=float)
 
 
-def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Courses:
+def measured(plan: Plan, rule: UpdateRule, chapter: Split) -> Courses:
     """A rule's agents on a chapter, with a protocol's sizes; returns are exact where the family knows them."""
     protocol = PROTOCOLS[plan.suite]
     budget = protocol.budgets[plan.scale]
@@ -210,12 +210,12 @@ def measured(plan: Plan, rule: UpdateRule, chapter: Chapter) -> Courses:
 
     def courses(key, levels, first):
         theta = rule.init(jax.random.key(0))  # what a learned rule has learned
-        return evaluate.courses(life, key, theta, levels, points, agents=budget.seeds, first=first, block=block)
+        return learning_curve.learning_curves(life, key, theta, levels, points, agents=budget.seeds, first=first, block=block)
 
     return jax.jit(courses)
 
 
-def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Chapter) -> Lifetime:
+def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Split) -> Lifetime:
     """How a rule's agents live on a chapter; their returns are exact where the family knows them."""
     environment, value = chapter.family.environment, chapter.family.value
     measure = exact(rule, environment, value) if value else sampled(rule, environment, episodes=budget.episodes)
@@ -233,7 +233,7 @@ def together(calls: Sequence[Callable[[], Found]]) -> list[Found]:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def agents_at_once(chapter: Chapter) -> int:
+def agents_at_once(chapter: Split) -> int:
     """How many agents to step together, a power of two: on a CPU so few that their tables stay in cache."""
     if jax.default_backend() != "cpu":
         return 512
@@ -242,7 +242,7 @@ def agents_at_once(chapter: Chapter) -> int:
     return 2 ** int(np.clip(math.log2(CACHED / numbers), 0, 7))
 
 
-def key_of(chapter: Chapter, meta_seed: int, seed: int = SEED) -> jax.Array:
+def key_of(chapter: Split, meta_seed: int, seed: int = SEED) -> jax.Array:
     """The key of all agents of a rule on a chapter. Rules share it, meta-seeds do not."""
     named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(chapter.name.encode()))
     return jax.random.fold_in(named, meta_seed)
@@ -290,7 +290,7 @@ def _spread(values: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray
     return np.broadcast_to(np.expand_dims(values, [i for i in range(len(shape)) if i != axis]), shape).reshape(-1)
 
 
-def bounds(chapter: Chapter, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bounds(chapter: Split, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What counts as 0 and 1 on each task, and what 1 is; nan where a task cannot be normalised."""
     zero, one = chapter.random.copy(), chapter.optimum.copy()
     is_one = np.where(np.isfinite(one), results.OPTIMUM, results.UNKNOWN).astype("<U8")
@@ -304,7 +304,7 @@ def bounds(chapter: Chapter, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.n
     return zero, one, is_one
 
 
-def wanted(words: Sequence[str], suite: str) -> tuple[str, ...]:
+def selected_splits(words: Sequence[str], suite: str) -> tuple[str, ...]:
     """The words of a user, with the random policy where nothing says what 0 is."""
-    known = all(np.isfinite(chapter.random).all() for chapter in chapters(SUITES[suite]))
+    known = all(np.isfinite(chapter.random).all() for chapter in splits(SUITES[suite]))
     return tuple(words) if known or RANDOM in words else (*words, RANDOM)
