@@ -7,7 +7,7 @@ its autoencoder trained once and cached. All settings are the library's defaults
 looked at on the levels that judge.
 
 `python -m benchmarks.curricula FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and
-judges the rule by exact returns of newborn agents on held-out levels of both families; with the only METHOD `cost` it
+judges the rule by exact returns of untrained agents on held-out levels of both families; with the only METHOD `cost` it
 measures costs alone. In the end it writes FOLDER/curricula.json and prints it as one JSON object on its last line:
 `results`, by method and family the interquartile mean over levels and meta-seeds with an interval that resamples meta-
 seeds, and the mean of every meta-seed (with three of them these are to be looked at, and claim nothing); `cost`, the time

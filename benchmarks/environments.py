@@ -1,6 +1,6 @@
 """Steps per second with random actions: `python -m benchmarks.environments`, one JSON object on the last line.
 
-Every contestant runs the same rollouts in as many environments, compiled as one; finished episodes are reset within them. A
+Every method runs the same rollouts in as many environments, compiled as one; finished episodes are reset within them. A
 rollout carries the last observation, the state and the sum of rewards, so that none of them is dead code, and draws the
 actions of all its steps in one call. gymnax steps with a key an environment and resets by itself; jaxued's Maze is
 replayed on its level as its AutoReplay wrapper does (which needs an older JAX), and run without any reset beside.
@@ -30,7 +30,7 @@ ROUNDS = 21
 Run = Callable[[jax.Array, chex.ArrayTree], chex.ArrayTree]
 
 
-class Contestant(NamedTuple):
+class Method(NamedTuple):
     init: Callable[[jax.Array], chex.ArrayTree]  # (key) -> carry
     run: Run  # (key, carry) -> carry; one rollout of STEPS steps in ENVIRONMENTS environments
 
@@ -40,7 +40,7 @@ def select(condition: jax.Array, yes: chex.ArrayTree, no: chex.ArrayTree) -> che
     return jax.tree.map(lambda a, b: jnp.where(condition.reshape(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
-def ours(family: Family) -> Contestant:
+def ours(family: Family) -> Method:
     """A family of levels, one level an environment, the words of all steps drawn in one call."""
     spec, reset, step = family.environment
     no_words = jnp.zeros((0, ENVIRONMENTS), jnp.uint32)
@@ -65,10 +65,10 @@ def ours(family: Family) -> Contestant:
         noise = words(key, STEPS, spec.noise + 1, ENVIRONMENTS)
         return level, *jax.lax.scan(body, tuple(rest), noise)[0]
 
-    return Contestant(init, run)
+    return Method(init, run)
 
 
-def of_gymnax(name: str) -> Contestant:
+def of_gymnax(name: str) -> Method:
     """A gymnax environment with its default parameters, stepped with a key an environment and step."""
     environment, parameters = gymnax.make(name)
     step = jax.vmap(environment.step, in_axes=(0, 0, 0, None))
@@ -90,10 +90,10 @@ def of_gymnax(name: str) -> Contestant:
         actions = jax.random.randint(action_key, (STEPS, ENVIRONMENTS), 0, environment.num_actions)
         return jax.lax.scan(body, carry, (jax.random.split(step_key, STEPS), actions))[0]
 
-    return Contestant(init, run)
+    return Method(init, run)
 
 
-def maze(*, replay: bool) -> Contestant:
+def maze(*, replay: bool) -> Method:
     """jaxued's Maze on random levels with its default view; its step draws no random numbers.
 
     Replaying selects between whole states, as jaxued does, and these hold the map. Without it episodes run on past their
@@ -124,7 +124,7 @@ def maze(*, replay: bool) -> Contestant:
         actions = jax.random.randint(key, (STEPS, ENVIRONMENTS), 0, environment.action_space(parameters).n)
         return level, *jax.lax.scan(body, tuple(rest), actions)[0]
 
-    return Contestant(init, run)
+    return Method(init, run)
 
 
 def rollouts(run: Run) -> Run:
@@ -136,10 +136,10 @@ def rollouts(run: Run) -> Run:
     return many
 
 
-def looped(contestant: Contestant) -> Callable[[], chex.ArrayTree]:
+def looped(method: Method) -> Callable[[], chex.ArrayTree]:
     """A function that goes on where its last call stopped, with a new key each time."""
-    run = jax.jit(rollouts(contestant.run))
-    carry = jax.jit(contestant.init)(jax.random.key(0))
+    run = jax.jit(rollouts(method.run))
+    carry = jax.jit(method.init)(jax.random.key(0))
     calls = 0
 
     def go_on() -> chex.ArrayTree:
@@ -162,7 +162,7 @@ def optimum_seconds() -> float:
 
 
 def main() -> None:
-    contestants = {
+    methods = {
         "gridworld": ours(gridworld()),
         "bandit": ours(bernoulli_bandit(arms=2, pulls=(100, 100))),
         "gymnax_FourRooms": of_gymnax("FourRooms-misc"),
@@ -170,7 +170,7 @@ def main() -> None:
         "jaxued_Maze": maze(replay=True),
         "jaxued_Maze_without_resets": maze(replay=False),
     }
-    seconds = interleaved({name: looped(contestant) for name, contestant in contestants.items()}, rounds=ROUNDS)
+    seconds = interleaved({name: looped(method) for name, method in methods.items()}, rounds=ROUNDS)
     speed = {name: ENVIRONMENTS * STEPS * ROLLOUTS / time for name, time in seconds.items()}
     speed["gridworld_per_FourRooms"] = speed["gridworld"] / speed["gymnax_FourRooms"]
     speed["gridworld_per_Maze"] = speed["gridworld"] / speed["jaxued_Maze"]

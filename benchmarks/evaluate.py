@@ -37,9 +37,9 @@ BARE, ROLLOUTS = (256, 1024, 4096), 20
 ROUNDS = 7
 
 
-def lives(rule: UpdateRule, chapter: Split, updates: int, *, measured: bool) -> Callable[[], list[Outcome]]:
+def lives(rule: UpdateRule, split: Split, updates: int, *, measured: bool) -> Callable[[], list[Outcome]]:
     """Agents on all tasks; unless they are measured, one number of each keeps their lives from being optimised away."""
-    environment, value = chapter.family.environment, chapter.family.value
+    environment, value = split.family.environment, split.family.value
     assert value is not None
     zero, place = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
     glance = lambda key, agent, level, wanted: Outcome(rule.policy(agent, place, zero)[0], zero)  # noqa: E731
@@ -51,7 +51,7 @@ def lives(rule: UpdateRule, chapter: Split, updates: int, *, measured: bool) -> 
         evaluate=exact(rule, environment, value) if measured else glance,
     )
     points = jnp.array([updates // 10, updates // 3, updates] if measured else [updates], jnp.int32)
-    block, part = agents_at_once(chapter), TASKS // workers()
+    block, part = agents_at_once(split), TASKS // workers()
 
     @jax.jit
     def run(key: jax.Array, levels: Level, place: jax.Array) -> Outcome:
@@ -62,19 +62,19 @@ def lives(rule: UpdateRule, chapter: Split, updates: int, *, measured: bool) -> 
         return jax.block_until_ready(run(jax.random.key(1), levels, jnp.int32(place)))
 
     places = range(0, TASKS, part)
-    parts = [jax.tree.map(lambda leaf, at=at: jnp.asarray(leaf[at : at + part]), chapter.levels) for at in places]
+    parts = [jax.tree.map(lambda leaf, at=at: jnp.asarray(leaf[at : at + part]), split.levels) for at in places]
     return lambda: together([functools.partial(lived, *one) for one in zip(places, parts, strict=True)])
 
 
-def first(chapter: Split) -> Level:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf[:TASKS]), chapter.levels)
+def first(split: Split) -> Level:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf[:TASKS]), split.levels)
 
 
-def bare(chapter: Split, size: int, calls: int) -> Callable[[], list[chex.ArrayTree]]:
+def bare(split: Split, size: int, calls: int) -> Callable[[], list[chex.ArrayTree]]:
     """Random actions in `size` environments of the same levels in each of several calls; finished episodes are reset."""
-    environment = chapter.family.environment
+    environment = split.family.environment
     spec = environment.spec
-    levels = jax.tree.map(lambda leaf: jnp.repeat(leaf, size // TASKS, axis=0), first(chapter))
+    levels = jax.tree.map(lambda leaf: jnp.repeat(leaf, size // TASKS, axis=0), first(split))
     step, reset = jax.vmap(environment.step, (1, 0, 0, 0)), jax.vmap(environment.reset, (1, 0))
 
     def body(now: chex.ArrayTree, noise: jax.Array) -> tuple[chex.ArrayTree, None]:
@@ -100,8 +100,8 @@ def bare(chapter: Split, size: int, calls: int) -> Callable[[], list[chex.ArrayT
 
 
 def main() -> None:
-    chapter = splits(SUITES["grid-unseen"])[0]
-    spec = chapter.family.environment.spec
+    split = splits(SUITES["grid-unseen"])[0]
+    spec = split.family.environment.spec
     protocol = PROTOCOLS["grid-unseen"]
     discounts = {"gamma": protocol.gamma, "lambda_": protocol.lambda_}
     a2c = protocols.named_rule("a2c", spec, protocols.default_setting("a2c", spec), **discounts)
@@ -112,13 +112,13 @@ def main() -> None:
     rules = {"a2c": a2c, "lpg": assembly.learned_rule(settings, spec, assembly.architecture(settings, spec, "gridworld"))}
     multiply, product_flops = large_product()
     bares = list(itertools.product(BARE, {1, workers()}))
-    contestants = {
-        **{name: lives(rule, chapter, UPDATES[name], measured=False) for name, rule in rules.items()},
-        **{f"{name}_measured": lives(rule, chapter, UPDATES[name], measured=True) for name, rule in rules.items()},
-        **{f"bare_{size}_{calls}": bare(chapter, size, calls) for size, calls in bares},
+    methods = {
+        **{name: lives(rule, split, UPDATES[name], measured=False) for name, rule in rules.items()},
+        **{f"{name}_measured": lives(rule, split, UPDATES[name], measured=True) for name, rule in rules.items()},
+        **{f"bare_{size}_{calls}": bare(split, size, calls) for size, calls in bares},
         "product": multiply,
     }
-    seconds = interleaved(contestants, rounds=ROUNDS)
+    seconds = interleaved(methods, rounds=ROUNDS)
     steps = {name: agents * UPDATES[name] * STEPS * ENVIRONMENTS / seconds[name] for name in rules}
     fastest = max(size * calls * STEPS * ROLLOUTS / seconds[f"bare_{size}_{calls}"] for size, calls in bares)
     speed = forward_flops(settings) * UPDATES["lpg"] / seconds["lpg"]

@@ -43,18 +43,18 @@ def arranged(run: Run, *, block: int, grouped: bool) -> Trainer:
 
 def measure(config: Config, generations: int = GENERATIONS) -> dict[str, float]:
     run, pairs = build(config), config.members[0]
-    contestants = {
+    methods = {
         "couples": arranged(run, block=1, grouped=True),
         "one batch": arranged(run, block=pairs, grouped=False),
         "sorted": arranged(run, block=pairs // 4, grouped=True),
         "unsorted": arranged(run, block=pairs // 4, grouped=False),
     }
     start = jax.jit(run.trainer.refresh)(jax.jit(run.trainer.init)(jax.random.key(0)))
-    states: dict[str, State] = dict.fromkeys(contestants, start)
-    compiled = {name: jax.jit(part.chunk).lower(start).compile() for name, part in contestants.items()}
+    states: dict[str, State] = dict.fromkeys(methods, start)
+    compiled = {name: jax.jit(part.chunk).lower(start).compile() for name, part in methods.items()}
     refresh = jax.jit(run.trainer.refresh)
     product, product_flops = large_product()
-    seconds: dict[str, list[float]] = {name: [] for name in (*contestants, "product")}
+    seconds: dict[str, list[float]] = {name: [] for name in (*methods, "product")}
     updates = []
     for _ in range(1 + generations):  # the first is not counted
         for name, chunk in compiled.items():
@@ -66,7 +66,7 @@ def measure(config: Config, generations: int = GENERATIONS) -> dict[str, float]:
             jax.block_until_ready(product())
             seconds["product"].append(time.perf_counter() - begin)
         updates.append(2 * int(np.sum(states["couples"].live[0].task.lifetime)))
-    total = {name: sum(seconds[name][1:]) for name in contestants}
+    total = {name: sum(seconds[name][1:]) for name in methods}
     peak = product_flops / statistics.median(seconds["product"][1:])
     flops = forward_flops(dataclasses.replace(config, members=(1,)), inputs=8) * sum(updates[1:])
     return {

@@ -2,12 +2,12 @@
 
 One factor at a time around the evolution of `benchmarks.horizons` (TA-LPG, width 32, 6 x 6 grids, lifetimes 10 to 100), at a
 quarter of its length: learning rate, noise of the candidates, noise of fitness, size
-of the population at equally many lives, learning rate of the agents, and where the search begins: at a newborn rule, or at
-one that the meta-gradient found. Two meta-seeds each: to be looked at, not to be claimed from.
+of the population at equally many lives, learning rate of the agents, and where the search begins: at an untrained rule, or
+at one that the meta-gradient found. Two meta-seeds each: to be looked at, not to be claimed from.
 
 `python -m benchmarks.factors FOLDER [METHOD ...]` trains into FOLDER/<method>-<seed>, each run where it stopped, and
-judges the rule by exact returns of newborn agents at lifetimes of 10, 30 and 100 on the levels that settings were chosen on;
-nothing is tuned by what comes out. It writes FOLDER/factors.json and prints it as one JSON object on its last line. By
+judges the rule by exact returns of untrained agents at lifetimes of 10, 30 and 100 on the levels that settings were chosen
+on; nothing is tuned by what comes out. It writes FOLDER/factors.json and prints it as one JSON object on its last line. By
 method and lifetime, `returns`: means by meta-seed. `schedule`: how a rule's push changes over a life of 100 updates,
 on fixed rollouts where only the clock differs, as log(mean |pi_hat| at the end / at the start), for every meta-seed; 0 is no
 schedule. `steps`: the same of the size of an agent's updates, which changes in the course of a life without schedule, too.

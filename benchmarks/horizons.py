@@ -83,7 +83,7 @@ METHODS: Mapping[str, Config] = {
 
 
 class Judge:
-    """What newborn agents of a rule reach at each lifetime, by exact returns on fixed levels."""
+    """What untrained agents of a rule reach at each lifetime, by exact returns on fixed levels."""
 
     def __init__(self, rule: UpdateRule, settings: Config, levels: Level):
         family = assembly.family(settings, "gridworld")
@@ -186,9 +186,9 @@ def summary(base: Path) -> dict[str, object]:
     intervals = {
         name: {h: clustered_bootstrap(table[h], seed=0)._asdict() for h in HORIZONS} for name, table in tables.items()
     }
-    rival = intervals["tuned A2C"]
+    antagonist = intervals["tuned A2C"]
     beats = {
-        name: {h: bool(found[h]["low"] > rival[h]["high"]) for h in HORIZONS}
+        name: {h: bool(found[h]["low"] > antagonist[h]["high"]) for h in HORIZONS}
         for name, found in intervals.items()
         if name != "tuned A2C"
     }

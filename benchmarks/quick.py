@@ -43,7 +43,7 @@ def main(base: Path, preset: str = "quick", seeds: int = 5) -> None:
     apart = {name: sum(r[name][TRAINED]["low"] > r[name][UNTRAINED]["high"] for r in results) for name in families}
     share = {
         name: [
-            r[name][TRAINED]["point"] / next(r[name][rival] for rival in RIVALS if rival in r[name])["point"]
+            r[name][TRAINED]["point"] / next(r[name][antagonist] for antagonist in RIVALS if antagonist in r[name])["point"]
             for r in results
         ]
         for name in families

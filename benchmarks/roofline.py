@@ -164,11 +164,11 @@ def sequence(config: Config, gpus: int) -> dict[str, float]:
     small = resized(config, 2, 2, steps=config.life.steps, updates=config.meta.updates)
     run, state = build(small), abstract(small)
     (part,), players = run.parts, state.live[0]
-    rival = life_of(small, part.family, part.antagonist)
+    antagonist = life_of(small, part.family, part.antagonist)
     keys, theta = jax.eval_shape(lambda: (jax.random.split(jax.random.key(0), 2), part.antagonist.init(jax.random.key(0))))
     levels, lifetimes = players.task.level, players.task.lifetime
     updates, evaluation = kernels(run.trainer.chunk, state)
-    rival_life = jax.vmap(rival.live, (0, None, 0, 0))
+    rival_life = jax.vmap(antagonist.live, (0, None, 0, 0))
     _, rival_update = kernels(rival_life, keys, theta, levels, lifetimes)
     measure = EPISODE / STEPS_AT_ONCE * evaluation
     length, members = config.life.updates[0], sum(config.members)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 import jax
 
 
-def interleaved(contestants: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
+def interleaved(methods: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
     """Median seconds of each function over rounds in which all of them run, after one call that is not counted.
 
-    What a function returns is waited for. Interleaving gives every contestant its share of a machine's bad moments.
+    What a function returns is waited for. Interleaving gives every method its share of a machine's bad moments.
     """
-    for run in contestants.values():
+    for run in methods.values():
         jax.block_until_ready(run())
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
-        for name, run in contestants.items():
+        for name, run in methods.items():
             begin = time.perf_counter()
             jax.block_until_ready(run())
             seconds[name].append(time.perf_counter() - begin)

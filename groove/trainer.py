@@ -65,7 +65,9 @@ SEPARATE = State._make([None, 0, 0, 0, 0])
 """The axes of runs side by side: all of them have done as many meta-steps, the rest of each is its own."""
 
 
-def trainer(classes: tuple[TaskGroup, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int) -> Trainer:
+def trainer(
+    classes: tuple[TaskGroup, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int
+) -> Trainer:
     """Puts the parts of a run together.
 
     Args:
@@ -250,10 +252,10 @@ def _report(
 def _renew(
     meta: MetaOptimizer, key: jax.Array, live: tuple, tasks: tuple[Task, ...], needed: tuple[jax.Array, ...]
 ) -> tuple:
-    """Puts newborn members in the place of those whose lifetime ended; costs nothing while none has."""
+    """Puts new members in the place of those whose lifetime ended; costs nothing while none has."""
 
     def renew():
-        newborn = meta.begin(key, tasks)
-        return tuple(tree_where(*row) for row in zip(devices.local_shard(needed), newborn, live, strict=True))
+        new = meta.begin(key, tasks)
+        return tuple(tree_where(*row) for row in zip(devices.local_shard(needed), new, live, strict=True))
 
     return jax.lax.cond(jnp.any(jnp.concatenate(needed)), renew, lambda: live)

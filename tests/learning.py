@@ -22,7 +22,9 @@ def assert_learns(settings: Config, *, levels: int, lifetime: int, agents: int) 
         state, _ = chunk(refresh(state))
     part = run.parts[0]
     unseen, lifetimes = held_out_levels(part.family, levels), jnp.full(levels, lifetime, jnp.int32)
-    reach = jax.jit(lambda theta: learning_curve.returns(part.life, jax.random.key(1), theta, unseen, lifetimes, agents=agents))
+    reach = jax.jit(
+        lambda theta: learning_curve.returns(part.life, jax.random.key(1), theta, unseen, lifetimes, agents=agents)
+    )
     after, before = (np.asarray(reach(run.trainer.theta(s))).mean(axis=1) for s in (state, start))
     gain = after - before
     assert gain.mean() > 5 * gain.std(ddof=1) / np.sqrt(levels), (before.mean(), after.mean())

@@ -22,7 +22,7 @@ norm = jax.jit(optax.tree.norm)
 
 
 def born(network, seed=0):
-    """Parameters of a newborn agent."""
+    """Parameters of an untrained agent."""
     return jax.jit(network.init)(jax.random.key(seed))
 
 
@@ -32,7 +32,7 @@ def shapes(network):
 
 
 def descend(optimizer, parameters, gradient):
-    """A newborn learner after one step down this gradient."""
+    """An untrained learner after one step down this gradient."""
     return jax.jit(lambda p, g: agents.descend(optimizer, agents.begin(optimizer, p), g))(parameters, gradient)
 
 

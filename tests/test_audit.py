@@ -199,7 +199,7 @@ def test_the_page_and_the_numbers(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """A newborn rule on bandits: table, page, numbers, all yardsticks; the same words again are refused."""
+    """An untrained rule on bandits: table, page, numbers, all yardsticks; the same words again are refused."""
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     monkeypatch.chdir(tmp_path)
     words = ["curate", "--audit", "--families", "bernoulli-bandit", "--count", "4", "--output", "a"]

@@ -55,7 +55,7 @@ def test_robust_replay_learns_from_replayed_tasks_only():
 
 
 @functools.cache
-def accel(rate=0.5, size=32, edits=1):
+def small_accel(rate=0.5, size=32, edits=1):
     inner = prioritised(source(), capacity=8, minimal_fill=0.0, replay=0.0)
     priority = rank(0.01)  # the best, and nobody else
     return compiled(
@@ -64,14 +64,14 @@ def accel(rate=0.5, size=32, edits=1):
 
 
 def test_nothing_is_edited_before_something_is_kept():
-    curriculum = accel(rate=1.0)
+    curriculum = small_accel(rate=1.0)
     _, tasks = curriculum.propose(jax.random.key(0), begin(curriculum), EVERYONE)
     assert (tasks.origin.parent == -1).all() and (tasks.origin.serial < FIRST_SERIAL).all()
 
 
 def test_edits_are_of_the_best_and_say_so():
     """One edit changes a level, keeps its lifetime, and names its parent; it competes like any other task."""
-    curriculum = accel(rate=1.0)
+    curriculum = small_accel(rate=1.0)
     state, first = play(curriculum, begin(curriculum), 0)
     best = jax.tree.map(lambda leaf: np.asarray(leaf)[7], first)
     state = curriculum.refresh(jax.random.key(2), state)
@@ -86,7 +86,7 @@ def test_edits_are_of_the_best_and_say_so():
 
 
 def test_edits_come_at_their_rate_while_there_are_any():
-    curriculum = accel(rate=0.25, size=64)
+    curriculum = small_accel(rate=0.25, size=64)
     state, _ = play(curriculum, begin(curriculum), 0)
     state = curriculum.refresh(jax.random.key(1), state)
     found = []
@@ -96,7 +96,7 @@ def test_edits_come_at_their_rate_while_there_are_any():
         if seed % 4 == 3:
             state = curriculum.refresh(jax.random.key(seed), state)
     assert abs(np.mean(found) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / len(found))
-    few = accel(rate=1.0, size=3)
+    few = small_accel(rate=1.0, size=3)
     state, _ = play(few, begin(few), 0)
     _, tasks = few.propose(jax.random.key(5), few.refresh(jax.random.key(1), state), EVERYONE)
     assert (tasks.origin.serial >= FIRST_SERIAL).sum() == 3  # then the curriculum proposes
@@ -106,7 +106,7 @@ def test_edits_upon_edits():
     """Nine edits lead further than one: more arms differ."""
 
     def distance(edits):
-        curriculum = accel(rate=1.0, edits=edits)
+        curriculum = small_accel(rate=1.0, edits=edits)
         state, first = play(curriculum, begin(curriculum), 0)
         _, children = play(curriculum, curriculum.refresh(jax.random.key(2), state), 1)
         return np.mean(np.asarray(children.level.mean) != np.asarray(first.level.mean)[7])

@@ -219,12 +219,12 @@ def test_a_folder_with_a_diverged_rule_can_be_used(place: Path, monkeypatch: pyt
     said = capsys.readouterr().out
     assert "note        Diverged: nan in " in said
     assert cli.main(["report", "out"]) == 0
-    (standing,) = evaluation.summaries(results.read(Path("out")))
-    count, of = standing.diverged["nan"]
-    assert count == of > 0 and standing.diverged["a2c"][0] == 0
-    sums = {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries}
-    assert [row[:2] for row in pages.summary(standing, sums)[1]][-1] == ["nan", "diverged"]
-    beaten = evaluation.improvements(standing)
+    (suite_result,) = evaluation.suite_results(results.read(Path("out")))
+    count, of = suite_result.diverged["nan"]
+    assert count == of > 0 and suite_result.diverged["a2c"][0] == 0
+    sums = {entry.rule: evaluation.sums(suite_result, entry) for entry in suite_result.entries}
+    assert [row[:2] for row in pages.summary(suite_result, sums)[1]][-1] == ["nan", "diverged"]
+    beaten = evaluation.improvements(suite_result)
     assert beaten["a2c", "nan"].point == 1 and beaten["nan", "a2c"].point == 0
     assert "diverged" in (Path("out") / "report.html").read_text()
     table = results.read(Path("out"))

@@ -24,7 +24,7 @@ SUITE, SCALE = "chains", "smoke"
 
 
 def plan(*words: str, tuned: Tuned = NOTHING, suite: str = SUITE) -> evaluation.Plan:
-    return evaluation.Plan(suite, SCALE, evaluation.methods(words, suite, tuned), tuned)
+    return evaluation.Plan(suite, SCALE, evaluation.named_methods(words, suite, tuned), tuned)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def made_up(**changes) -> pa.Table:
         "suite_hash": np.repeat("h", len(rows)),
         "scale": np.repeat("tiny", len(rows)),
         "protocol_hash": np.repeat("p", len(rows)),
-        "chapter": np.repeat("c", len(rows)),
+        "split": np.repeat("c", len(rows)),
         "task": task,
         "seed": seed,
         "update": update,
@@ -116,7 +116,7 @@ def test_a_course_ends_like_the_same_life_by_hand():
 def test_rows_are_those_of_the_protocol(done: Path):
     table = results.read(done)
     budget = PROTOCOLS[SUITE].budgets[SCALE]
-    tasks = [task for chapter in splits(SUITES[SUITE]) for task in chapter.tasks[: budget.tasks]]
+    tasks = [task for split in splits(SUITES[SUITE]) for task in split.tasks[: budget.tasks]]
     points = protocols.points_of(PROTOCOLS[SUITE], SCALE)
     assert table.num_rows == len(tasks) * budget.seeds * len(points)
     assert table["task"].unique().to_pylist() == tasks
@@ -143,7 +143,7 @@ def test_stopped_and_resumed_is_never_stopped(done: Path, tmp_path: Path):
 
 
 def test_another_rule_of_the_same_name_is_refused(done: Path):
-    other = Tuned({"a2c": {chapter: Setting(1.0, 0.0) for chapter in SUITES[SUITE].chapters}}, {})
+    other = Tuned({"a2c": {split: Setting(1.0, 0.0) for split in SUITES[SUITE].splits}}, {})
     with pytest.raises(ValueError, match="different rules called 'a2c'.*LABEL=RULE"):
         evaluation.evaluated(plan("a2c", tuned=other), done)
 
@@ -275,7 +275,7 @@ def test_unknown_rules_and_names_given_twice():
         plan("a2c", "a2c")
     with pytest.raises(ValueError, match="RULE or LABEL=RULE"):
         plan("=a2c")
-    assert [one.label for one in plan("mine=a2c", "a2c").contestants] == ["mine", "a2c"]
+    assert [one.label for one in plan("mine=a2c", "a2c").methods] == ["mine", "a2c"]
     for word in ("a2c=ppo", "random=a2c"):
         with pytest.raises(ValueError, match="belongs to the rule"):
             plan(word)
@@ -300,7 +300,7 @@ def test_an_edited_rule_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     seen = []
     for gamma in (0.9, 0.5):
         (tmp_path / "edited_rule.py").write_text(f"GAMMA = {gamma}\n")
-        (one,) = plan("edited_rule:rule").contestants
+        (one,) = plan("edited_rule:rule").methods
         seen.append(one.about(splits(SUITES[SUITE])[0])["source"])
     assert seen[0] != seen[1] and all(seen)
 
@@ -314,7 +314,7 @@ def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, m
     assert (tmp_path / "my_own_rule.py").write_text(whole + broken)
     found = plan("mine=my_own_rule:rule")
     assert evaluation.check(found) is found
-    assert found.contestants[0].about(splits(SUITES[SUITE])[0])["rule"] == "my_own_rule:rule"
+    assert found.methods[0].about(splits(SUITES[SUITE])[0])["rule"] == "my_own_rule:rule"
     words = ["evaluate", "bad=my_own_rule:broken", "--suite", SUITE, "--scale", SCALE, "--output", "o"]
     assert cli.main(words) == 2
     assert "plug-in 'bad' cannot be used" in capsys.readouterr().err and not Path("o").exists()
@@ -322,7 +322,7 @@ def test_a_rule_of_others_is_traced_before_anything_is_written(tmp_path: Path, m
 
 def test_tuned_settings_reach_the_rule():
     found = Tuned({"a2c": {"chain": Setting(3.0, 0.25)}}, {})
-    (one,) = plan("a2c", tuned=found).contestants
+    (one,) = plan("a2c", tuned=found).methods
     chain, distractors = splits(SUITES[SUITE])
     said = {"rule": "a2c", "rate": 3.0, "entropy": 0.25, **protocols.identity("a2c")}
     assert one.about(chain) == said and one.tuned(chain)
@@ -332,9 +332,9 @@ def test_tuned_settings_reach_the_rule():
 @pytest.mark.parametrize("name", ["EPOCHS", "MINIBATCHES", "CRITIC_SHARE"])
 def test_all_that_decides_a_baseline_is_in_its_identity(name: str, monkeypatch: pytest.MonkeyPatch):
     """What was tuned, and what results say of it, belong to these numbers."""
-    before = protocols.identity("ppo"), plan("ppo").contestants[0].about(splits(SUITES[SUITE])[0])
+    before = protocols.identity("ppo"), plan("ppo").methods[0].about(splits(SUITES[SUITE])[0])
     monkeypatch.setattr(protocols.baselines, name, 1)
-    after = protocols.identity("ppo"), plan("ppo").contestants[0].about(splits(SUITES[SUITE])[0])
+    after = protocols.identity("ppo"), plan("ppo").methods[0].about(splits(SUITES[SUITE])[0])
     assert before[0] != after[0] and before[1] != after[1]
     arguments = {"clip", "epochs", "minibatches", "anneal", "critic_share", "tabular", "mlp", "convolutional"}
     assert set(after[0]) == arguments and set(after[0]["tabular"]) == {"clip", "zeros"}
@@ -343,12 +343,12 @@ def test_all_that_decides_a_baseline_is_in_its_identity(name: str, monkeypatch: 
 def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "rule_as_given.py").write_text("from groove.rules import a2c as rule\n")
-    (one,) = plan("rule_as_given:rule").contestants
-    chapter = splits(SUITES[SUITE])[0]
-    assert not one.tuned(chapter)
-    about = np.repeat(json.dumps(one.about(chapter)), 16)
-    (standing,) = evaluation.summaries(made_up(about=about, tuned=np.zeros(16, bool)))
-    said = " ".join(pages.warnings(standing))
+    (one,) = plan("rule_as_given:rule").methods
+    split = splits(SUITES[SUITE])[0]
+    assert not one.tuned(split)
+    about = np.repeat(json.dumps(one.about(split)), 16)
+    (suite_result,) = evaluation.suite_results(made_up(about=about, tuned=np.zeros(16, bool)))
+    said = " ".join(pages.warnings(suite_result))
     assert "Settings as given, not tuned for this suite: a, b." in said and "untuned" not in said
 
 
@@ -356,56 +356,56 @@ def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_standings_by_hand():
-    (standing,) = evaluation.summaries(made_up())
-    assert standing.tasks == ("x", "y") and standing.points == (1, 4) and not standing.unnormalised
-    a, b = standing.entries
+    (suite_result,) = evaluation.suite_results(made_up())
+    assert suite_result.tasks == ("x", "y") and suite_result.points == (1, 4) and not suite_result.unnormalised
+    a, b = suite_result.entries
     np.testing.assert_allclose(a.scores, [[[0.40, 0.401], [0.41, 0.411]]])
     np.testing.assert_allclose(b.courses[0], [[[0.11, 0.111], [0.12, 0.121]]])
     assert (a.learned, b.learned, b.metas) == (False, True, 1)
-    np.testing.assert_allclose(standing.raw["a"], [40.5, 40.6])
-    assert evaluation.improvements(standing)["b", "a"].point == pytest.approx(0.875)  # of four pairs three, one tied
+    np.testing.assert_allclose(suite_result.raw["a"], [40.5, 40.6])
+    assert evaluation.improvements(suite_result)["b", "a"].point == pytest.approx(0.875)  # of four pairs three, one tied
 
 
 def test_meta_seeds_are_an_axis():
     table = pa.concat_tables([made_up(), made_up(meta_seed=np.ones(16, int))])
-    (standing,) = evaluation.summaries(table)
-    assert [entry.metas for entry in standing.entries] == [2, 2]
-    assert standing.entries[0].scores.shape == (2, 2, 2)
+    (suite_result,) = evaluation.suite_results(table)
+    assert [entry.metas for entry in suite_result.entries] == [2, 2]
+    assert suite_result.entries[0].scores.shape == (2, 2, 2)
 
 
 def test_rules_that_are_not_done_are_left_out():
-    (standing,) = evaluation.summaries(made_up().slice(0, 15))
-    assert [entry.rule for entry in standing.entries] == ["a"] and standing.unfinished == ("b",)
-    assert any("not met all these tasks yet: b" in warning for warning in pages.warnings(standing))
+    (suite_result,) = evaluation.suite_results(made_up().slice(0, 15))
+    assert [entry.rule for entry in suite_result.entries] == ["a"] and suite_result.unfinished == ("b",)
+    assert any("not met all these tasks yet: b" in warning for warning in pages.warnings(suite_result))
 
 
 def test_tasks_without_a_range_are_not_normalised():
     x = np.array(made_up()["task"]) == "x"
     one, is_one = np.where(x, 100.0, np.nan), np.where(x, "optimum", "flat")
-    (standing,) = evaluation.summaries(made_up(one=one, one_is=is_one))
-    assert standing.tasks == ("x",) and standing.unnormalised == ("y",)
-    assert list(standing.raw["a"]) == pytest.approx([40.5, 40.6])
+    (suite_result,) = evaluation.suite_results(made_up(one=one, one_is=is_one))
+    assert suite_result.tasks == ("x",) and suite_result.unnormalised == ("y",)
+    assert list(suite_result.raw["a"]) == pytest.approx([40.5, 40.6])
 
 
 def test_where_nothing_is_known_a2c_is_one():
     names = {"a": "random", "b": "a2c"}
     rule = np.array([names[name] for name in made_up()["rule"].to_pylist()])
     nothing = {"rule": rule, "one": np.full(16, np.nan), "zero": np.full(16, np.nan)}
-    (flat,) = evaluation.summaries(made_up(**nothing, one_is=np.repeat("flat", 16)))
+    (flat,) = evaluation.suite_results(made_up(**nothing, one_is=np.repeat("flat", 16)))
     assert not flat.tasks and flat.unnormalised == ("x", "y")  # whoever takes part
-    (standing,) = evaluation.summaries(made_up(**nothing, one_is=np.repeat("", 16)))
-    assert standing.ones == ("a2c here",)
-    random, rival = standing.entries
-    assert float(random.scores.mean()) == pytest.approx(0.0) and float(rival.scores.mean()) == pytest.approx(1.0)
+    (suite_result,) = evaluation.suite_results(made_up(**nothing, one_is=np.repeat("", 16)))
+    assert suite_result.ones == ("a2c here",)
+    random, antagonist = suite_result.entries
+    assert float(random.scores.mean()) == pytest.approx(0.0) and float(antagonist.scores.mean()) == pytest.approx(1.0)
 
 
 def test_bounds_come_from_the_suite_or_from_references():
-    chapter = splits(SUITES["classic"])[0]
-    zero, one, is_one = execution.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
+    split = splits(SUITES["classic"])[0]
+    zero, one, is_one = execution.bounds(split, Tuned({}, {"CartPole-v1": (20.0, 400.0)}))
     assert (zero.tolist(), one.tolist(), is_one.tolist()) == ([20.0], [400.0], ["a2c"])
-    zero, one, is_one = execution.bounds(chapter, NOTHING)
+    zero, one, is_one = execution.bounds(split, NOTHING)
     assert np.isnan([zero, one]).all() and is_one.tolist() == [""]
-    assert execution.bounds(chapter, Tuned({}, {"CartPole-v1": (20.0, 20.0)}))[2].tolist() == ["flat"]
+    assert execution.bounds(split, Tuned({}, {"CartPole-v1": (20.0, 20.0)}))[2].tolist() == ["flat"]
     maze = splits(SUITES["mazes"])[0]
     assert np.isnan(execution.bounds(maze, NOTHING)[1]).sum() == len(maze.flat) == 1
 
@@ -464,9 +464,9 @@ def test_settings_are_for_their_levels_and_protocol(tmp_path: Path):
 def test_a_traced_setting_is_the_setting():
     """One compiled function of the rate and entropy gives what a rule made of the numbers gives."""
     spec = splits(SUITES[SUITE])[0].family.environment.spec
-    chapter = splits(SUITES[SUITE])[0]
-    live = evaluation.tuning.lived(PROTOCOLS[SUITE], SCALE, "a2c", chapter)
-    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), chapter.practice)
+    split = splits(SUITES[SUITE])[0]
+    live = evaluation.tuning.lived(PROTOCOLS[SUITE], SCALE, "a2c", split)
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:2]), split.practice)
     traced = jax.jit(live)(jax.random.key(0), levels, Setting(jnp.float32(20.0), jnp.float32(0.03)))
     plain = jax.jit(lambda key: live(key, levels, Setting(20.0, 0.03)))(jax.random.key(0))
     np.testing.assert_allclose(traced, plain, rtol=1e-5)
@@ -476,13 +476,13 @@ def test_a_traced_setting_is_the_setting():
 def test_tuning_finds_what_is_best_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "tuned.json"
     page = evaluation.tune("chains", "smoke", ["a2c"], path)
-    for chapter in SUITES["chains"].chapters:
-        tried, best = page["search"]["a2c"][chapter], page["settings"]["a2c"][chapter]
+    for split in SUITES["chains"].splits:
+        tried, best = page["search"]["a2c"][split], page["settings"]["a2c"][split]
         assert tried[f"rate {best['rate']:g}, entropy {best['entropy']:g}"] == max(tried.values())
-        assert len(tried) == len(protocols.search_space("a2c", SUITES["chains"].chapters[chapter].family().environment.spec))
+        assert len(tried) == len(protocols.search_space("a2c", SUITES["chains"].splits[split].family().environment.spec))
     monkeypatch.setattr(evaluation.tuning, "search", lambda *args: pytest.fail("searched again"))
     assert evaluation.tune("chains", "smoke", ["a2c"], path) == json.loads(path.read_text())["chains"]["smoke"]
-    assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].chapters.keys()
+    assert protocols.tuned("chains", "smoke", path).settings["a2c"].keys() == SUITES["chains"].splits.keys()
 
 
 def test_a_folder_is_refused_before_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -495,21 +495,21 @@ def test_a_folder_is_refused_before_the_search(tmp_path: Path, monkeypatch: pyte
 def test_a_search_in_which_all_diverge_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The others are done and kept, and the message names it."""
 
-    def search(protocol, scale, rule, chapter):
-        score = np.nan if chapter.name == "chain" else 0.5
+    def search(protocol, scale, rule, split):
+        score = np.nan if split.name == "chain" else 0.5
         return evaluation.tuning.Search((Setting(1.0, 0.0),), np.array([score]))
 
     monkeypatch.setattr(evaluation.tuning, "search", search)
     path = tmp_path / "tuned.json"
     with pytest.raises(ValueError, match=r"some agent diverged: ppo on chain\. The others are kept"):
         evaluation.tune("chains", "smoke", ["ppo"], path)
-    assert protocols.tuned("chains", "smoke", path).settings["ppo"].keys() == SUITES["chains"].chapters.keys() - {"chain"}
+    assert protocols.tuned("chains", "smoke", path).settings["ppo"].keys() == SUITES["chains"].splits.keys() - {"chain"}
 
 
 def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, found = tmp_path / "tuned.json", evaluation.tuning.Search((Setting(1.0, 0.0),), np.zeros(1))
 
-    def search(protocol, scale, rule, chapter):
+    def search(protocol, scale, rule, split):
         if rule == "ppo":  # meanwhile another process is done with its own
             monkeypatch.setattr(evaluation.tuning, "search", lambda *args: found)
             evaluation.tune("chains", "smoke", ["dpo"], path)
@@ -519,7 +519,7 @@ def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytes
     evaluation.tune("chains", "smoke", ["ppo"], path)
     settings = protocols.tuned("chains", "smoke", path).settings
     assert {(rule, name) for rule, own in settings.items() for name in own} == {
-        (rule, name) for rule in ("ppo", "dpo") for name in SUITES["chains"].chapters
+        (rule, name) for rule in ("ppo", "dpo") for name in SUITES["chains"].splits
     }
 
 
@@ -527,16 +527,16 @@ def test_two_searches_into_one_file_keep_both(tmp_path: Path, monkeypatch: pytes
 def test_all_baselines_are_tuned_at_the_scale_small(suite: str):
     """And where no optimum is known, what random and tuned A2C reach is stored for every task."""
     found = protocols.tuned(suite, "small")
-    for chapter in splits(SUITES[suite]):
+    for split in splits(SUITES[suite]):
         for rule in protocols.BASELINES:
-            assert found.settings[rule][chapter.name] in protocols.search_space(rule, chapter.family.environment.spec)
-        unknown = np.array(chapter.tasks)[~np.isfinite(chapter.optimum)]
+            assert found.settings[rule][split.name] in protocols.search_space(rule, split.family.environment.spec)
+        unknown = np.array(split.tasks)[~np.isfinite(split.optimum)]
         assert set(unknown.tolist()) <= found.references.keys()
 
 
 def test_every_baseline_has_a_default():
-    for chapter in (splits(SUITES["chains"])[0], splits(SUITES["classic"])[0]):
-        spec = chapter.family.environment.spec
+    for split in (splits(SUITES["chains"])[0], splits(SUITES["classic"])[0]):
+        spec = split.family.environment.spec
         for name in protocols.BASELINES:
             setting = protocols.default_setting(name, spec)
             assert protocols.named_rule(name, spec, setting, gamma=0.99, lambda_=0.95).init(jax.random.key(0)) == ()
@@ -560,7 +560,7 @@ def test_suites_are_listed_and_drawn(capsys):
 def test_names_of_strangers_are_names(tmp_path: Path):
     """Not paths, nor mathematics, nor hidden."""
     rule = np.where(np.array(made_up()["rule"]) == "a", r"x$\frac{$", "_" + "long" * 15)
-    found = evaluation.summaries(made_up(rule=rule, suite=np.repeat("../../evil", 16), scale=np.repeat("a/b", 16)))
+    found = evaluation.suite_results(made_up(rule=rule, suite=np.repeat("../../evil", 16), scale=np.repeat("a/b", 16)))
     (tmp_path / "deep" / "er").mkdir(parents=True)
     page = pages.write(found, tmp_path / "deep" / "er").read_text(encoding="utf-8")
     assert r"x$\frac{$" in page and "long" * 15 in page
@@ -607,10 +607,12 @@ def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
 
 def test_readme_has_the_figures_of_the_committed_results():
     root = Path(__file__).parents[1]
-    (standing,) = evaluation.summaries(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
-    assert standing.hashes == tuple(protocols.hashes("grid-unseen", "small")), "the suite or its protocol has changed since"
-    assert len(standing.tasks) == 64 and all(entry.tuned or entry.learned for entry in standing.entries)
-    _, head, rows = pages.lines(standing)
+    (suite_result,) = evaluation.suite_results(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
+    assert suite_result.hashes == tuple(protocols.hashes("grid-unseen", "small")), (
+        "the suite or its protocol has changed since"
+    )
+    assert len(suite_result.tasks) == 64 and all(entry.tuned or entry.learned for entry in suite_result.entries)
+    _, head, rows = pages.lines(suite_result)
     said = (root / "README.md").read_text(encoding="utf-8")
     for row in (head, *rows):
         assert "| " + " | ".join(row).rstrip() + " |" in said

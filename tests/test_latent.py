@@ -196,7 +196,7 @@ def test_an_autoencoder_is_trained_once(tmp_path, monkeypatch):
     assert latents.prepare(config.QUICK, said.append) == {}
 
 
-def clutr(generator: str = "", **rates: float) -> config.Config:
+def clutr_config(generator: str = "", **rates: float) -> config.Config:
     small = config.smoke(config.QUICK)
     small = dataclasses.replace(small, families=("gridworld",), members=(2,), generators=(generator,) if generator else ())
     small = dataclasses.replace(small, grids=dataclasses.replace(small.grids, **rates))
@@ -225,14 +225,14 @@ def test_an_autoencoder_is_of_one_generator(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return latents.prepare(settings, lambda text: None)["gridworld"]
 
-    own = file_of(clutr())
-    assert file_of(clutr(actor_rate=1.0, antagonist_entropy=0.5)) == own
+    own = file_of(clutr_config())
+    assert file_of(clutr_config(actor_rate=1.0, antagonist_entropy=0.5)) == own
     found = []
     for more in (0, 1):
         assert (tmp_path / "open_grids.py").write_text(OPEN.format(name="fields", more=more) + "#" * more)
         shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
-        found.append(file_of(clutr("open_grids:fields")))
-    assert len({own, *found}) == 3 and file_of(clutr()) == own
-    bank = latents.load(found[0], assembly.family(clutr(), "gridworld")).bank
+        found.append(file_of(clutr_config("open_grids:fields")))
+    assert len({own, *found}) == 3 and file_of(clutr_config()) == own
+    bank = latents.load(found[0], assembly.family(clutr_config(), "gridworld")).bank
     assert not np.asarray(bank.walls)[:, 0, 0].any()
     sys.modules.pop("open_grids", None)

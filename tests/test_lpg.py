@@ -34,9 +34,9 @@ def oracle(pi_hat, y_hat=None):
 @pytest.mark.parametrize("architecture", [PLAIN, agents.tabular()], ids=["plain", "groove"])
 def test_with_a2cs_advantage_it_is_a2c(architecture):
     """Entropy 0, alpha_y 0, pi_hat the normalised advantage: the same policy update, also where the gradient is clipped."""
-    rival = a2c(SPEC, architecture, entropy_weight=0.0)
-    agent = rival.init_agent(jax.random.key(0))
-    value, teach = critic(SPEC, architecture), jax.jit(rival.update)
+    antagonist = a2c(SPEC, architecture, entropy_weight=0.0)
+    agent = antagonist.init_agent(jax.random.key(0))
+    value, teach = critic(SPEC, architecture), jax.jit(antagonist.update)
     for seed in range(3):
         rollout = recorded(seed)
         pi_hat = normalise(value.advantage(agent.critic, rollout)[0])
@@ -295,7 +295,7 @@ def test_stopping_the_inputs_blocks_their_path():
 
         return jax.jit(jax.jacobian(after))(agent.parameters)["table"]["table"]
 
-    constant = seen({}, rollout, CLOCK)[0][..., 3]  # of the same newborn agent
+    constant = seen({}, rollout, CLOCK)[0][..., 3]  # of the same untrained agent
     np.testing.assert_allclose(jacobian(echo, True), jacobian(oracle(constant), False), atol=1e-6)
     assert float(jnp.max(jnp.abs(jacobian(echo, False) - jacobian(echo, True)))) > 1e-2
 

@@ -141,10 +141,10 @@ def test_at_birth_the_fraction_changes_nothing():
 
 def test_a_theta_of_zeros_from_ppo_is_ppo():
     """But for the margin, which only counts where the ratio is within 1e-4 / |A| of a bound."""
-    rule, rival = lpo(SPEC, TABLES, width=WIDTH, ppo_start=True, clip=0.3, **LOOP), ppo(SPEC, TABLES, clip=0.3, **LOOP)
+    rule, antagonist = lpo(SPEC, TABLES, width=WIDTH, ppo_start=True, clip=0.3, **LOOP), ppo(SPEC, TABLES, clip=0.3, **LOOP)
     agent = rule.init_agent(jax.random.key(1))
     got, info = taught(rule, drawn(0, scale=0.0), agent)
-    want, other = taught(rival, (), agent)
+    want, other = taught(antagonist, (), agent)
     chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(info["drift"], other["drift"], atol=MARGIN)
     assert float(other["drift"]) > 100 * MARGIN

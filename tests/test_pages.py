@@ -29,7 +29,7 @@ document.title = `sorted ${down} | ${order()} | ${head[2].closest("th").getAttri
 
 
 def written(folder: Path, table: pa.Table) -> tuple[Path, str]:
-    page = pages.write(evaluation.summaries(table), folder)
+    page = pages.write(evaluation.suite_results(table), folder)
     return page, page.read_text(encoding="utf-8")
 
 
@@ -58,8 +58,8 @@ def test_nothing_to_normalise_by_is_said(tmp_path: Path):
     table = made_up(one=np.full(16, np.nan), one_is=np.repeat("", 16))
     _, text = written(tmp_path, table)
     assert "Not normalised" in text and "Summary" not in text and "40.500" in text
-    (standing,) = evaluation.summaries(table)
-    title, head, rows = pages.lines(standing)
+    (suite_result,) = evaluation.suite_results(table)
+    title, head, rows = pages.lines(suite_result)
     assert "nothing says what 0 and 1 are" in title and head == ["rule", "mean return"] and rows[0] == ["a", "40.5"]
 
 

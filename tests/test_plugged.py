@@ -558,7 +558,7 @@ def test_an_antagonist_of_others_in_curation(installed, audit, capsys):
             }
             assert json.loads(about["score"])["antagonist"] == name
     with pytest.raises(ValueError, match=f"'{M}growing' cannot be used"):
-        curate.rival_of(small(antagonist=f"{M}growing"), "gridworld", assembly.family(small(), "gridworld"))
+        curate.antagonist_of(small(antagonist=f"{M}growing"), "gridworld", assembly.family(small(), "gridworld"))
 
 
 @pytest.mark.parametrize("audit", [[], ["--audit"]])

@@ -275,7 +275,7 @@ def test_learns_a_grid(rule):
 
 @pytest.mark.slow
 def test_convolutional_agents_learn_under_lpo():
-    """One object that pays 1 and ends the episode, seen as planes: agents of a newborn drift find it, random ones rarely."""
+    """One object that pays 1 and ends the episode, as planes: agents of an untrained net find it, random ones rarely."""
     sizes = {"height": 4, "width": 4, "side": (4, 4), "objects": 1, "episode_limit": 12, "limit": (12, 12), "walls": 2}
     family = planes(**sizes, reward=(1.0, 1.0), terminate=(1.0, 1.0))
     small = agents.convolutional(channels=8, kernel=3, widths=(32,), rate=5e-3)
@@ -287,9 +287,9 @@ def test_convolutional_agents_learn_under_lpo():
     @jax.vmap
     def play(key):
         level, theta, wanted = family.generator.sample(key), rule.init(jax.random.key(7)), jnp.bool_(True)
-        newborn = life.begin(key, level, 30).agent
+        untrained = life.begin(key, level, 30).agent
         grown = life.live(key, theta, level, jnp.int32(30))
-        return tuple(life.evaluate(key, agent, level, wanted).episode_return for agent in (newborn, grown))
+        return tuple(life.evaluate(key, agent, level, wanted).episode_return for agent in (untrained, grown))
 
     before, after = play(jax.random.split(jax.random.key(0), 3))
     assert before.mean() < 0.7 and after.min() > 0.95, (before, after)

@@ -36,7 +36,7 @@ def rows_of(levels) -> set[bytes]:
     return {b"".join(leaf[row].tobytes() for leaf in leaves) for row in range(len(leaves[0]))}
 
 
-def chapter(name: str = "made-up") -> Split:
+def split(name: str = "made-up") -> Split:
     """Five tasks whose optimum nobody knows, and four levels for practice."""
     made = np.linspace(0.1, 0.9, 9, dtype=np.float32)
     both = jax.tree.map(np.asarray, jax.vmap(FAMILY.generator.decode)(np.linspace(made, made + 0.05, 5, axis=1)))
@@ -45,17 +45,17 @@ def chapter(name: str = "made-up") -> Split:
     return Split(name, FAMILY, levels, TASKS, np.zeros(5), unknown, practice, known, known + 2, alone=False)
 
 
-def plan(*contestants) -> execution.Plan:
-    return execution.Plan("chains", SCALE, contestants, Tuned({}, {}))
+def plan(*methods) -> execution.Plan:
+    return execution.Plan("chains", SCALE, methods, Tuned({}, {}))
 
 
-def contestant(meta_seed: int):
+def method(meta_seed: int):
     return SimpleNamespace(label="rule", meta_seed=meta_seed)
 
 
 def pieces(made: Split, meta_seeds: int, block: int):
     return [
-        execution.Piece(contestant(meta), made, first, min(block, len(TASKS) - first))
+        execution.Piece(method(meta), made, first, min(block, len(TASKS) - first))
         for meta in range(meta_seeds)
         for first in range(0, len(TASKS), block)
     ]
@@ -63,7 +63,7 @@ def pieces(made: Split, meta_seeds: int, block: int):
 
 @pytest.fixture
 def budget(monkeypatch):
-    """All tasks of the made-up chapter are asked for."""
+    """All tasks of the made-up split are asked for."""
     protocol = PROTOCOLS["chains"]
     budgets = {**protocol.budgets, SCALE: protocol.budgets[SCALE]._replace(tasks=len(TASKS))}
     monkeypatch.setattr(execution, "PROTOCOLS", {"chains": protocol._replace(budgets=budgets)})
@@ -104,7 +104,7 @@ def tuned(made: Split, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]]:
 
 
 def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
-    made = chapter()
+    made = split()
     levels, keys = reported(made)
     calls = tuned(made, monkeypatch)
     assert levels == rows_of(made.levels) and len(keys) == 2
@@ -135,7 +135,7 @@ def known_by_its_key() -> Lifetime:
 
 
 def test_agents_are_born_of_keys_of_their_own_whatever_the_blocks(budget, monkeypatch):
-    """By meta-seed, task and place: another for each, in blocks of any size; other chapters have others again."""
+    """By meta-seed, task and place: another for each, in blocks of any size; other splits have others again."""
     monkeypatch.setattr(execution, "life_of", lambda *arguments: known_by_its_key())
     rule = SimpleNamespace(init=lambda key: ())
 
@@ -147,9 +147,9 @@ def test_agents_are_born_of_keys_of_their_own_whatever_the_blocks(budget, monkey
         found = [np.stack(execution._lived(plan(), piece, measure)[:2], axis=-1)[:, :, -1] for piece in parts]
         return np.concatenate(found).reshape(2, len(TASKS), -1, 2)
 
-    whole = born(chapter(), 5, 4)
-    np.testing.assert_array_equal(whole, born(chapter(), 2, 1))
-    everyone = np.concatenate([whole, born(chapter("other"), 5, 4)]).reshape(-1, 2)
+    whole = born(split(), 5, 4)
+    np.testing.assert_array_equal(whole, born(split(), 2, 1))
+    everyone = np.concatenate([whole, born(split("other"), 5, 4)]).reshape(-1, 2)
     assert len(np.unique(everyone, axis=0)) == len(everyone) == 4 * len(TASKS) * PROTOCOLS["chains"].budgets[SCALE].seeds
 
 
@@ -174,10 +174,10 @@ class Spied:
 
 
 def table(monkeypatch, seed: int = 0):
-    answers = {("random", ()): 0.5, ("learned", "before"): 1.25, ("learned", "after"): 2.75, ("rival", ()): 1.75}
+    answers = {("random", ()): 0.5, ("learned", "before"): 1.25, ("learned", "after"): 2.75, ("antagonist", ()): 1.75}
     spied = Spied(monkeypatch, answers)
     config = dataclasses.replace(smoke(QUICK), seed=seed, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
-    parts = [SimpleNamespace(family=FAMILY, rule="learned", antagonist="rival")] * 2
+    parts = [SimpleNamespace(family=FAMILY, rule="learned", antagonist="antagonist")] * 2
     run = SimpleNamespace(config=config, parts=parts)
     return spied, heldout.held_out(run, jax.random.key(5), "before", "after")
 
@@ -241,5 +241,5 @@ def test_identical_runs_of_unlike_meta_seeds_give_a_wide_interval(name):
 
 def test_shares_below_leave_out_where_the_baseline_gains_nothing():
     """Of four tasks the rule is below three quarters of the baseline on the first alone; the last two do not count."""
-    rule, rival = np.array([[[0.5, 1.25, -3.0, -4.0]]]), np.array([[[1.0, 1.5, -2.0, -1.25]]])
-    assert share_below(rule, rival, seed=0).point == 0.25
+    rule, antagonist = np.array([[[0.5, 1.25, -3.0, -4.0]]]), np.array([[[1.0, 1.5, -2.0, -1.25]]])
+    assert share_below(rule, antagonist, seed=0).point == 0.25

@@ -46,7 +46,9 @@ def test_new_rows_may_come_in_any_order():
 @pytest.mark.parametrize("condition", [True, False])
 def test_one_of_two_trees_is_chosen(condition):
     left, right = tree(4, 0), tree(4, 1)
-    chex.assert_trees_all_equal(plain(trees.tree_where(jnp.array(condition), left, right)), plain(left if condition else right))
+    chex.assert_trees_all_equal(
+        plain(trees.tree_where(jnp.array(condition), left, right)), plain(left if condition else right)
+    )
 
 
 def test_one_of_two_trees_is_chosen_row_by_row():

@@ -100,9 +100,9 @@ def test_watching_changes_nothing():
     plain, seen = (jax.jit(life.live)(jax.random.key(3), (), level, jnp.int32(6)) for life in lives)
     assert isinstance(seen, Watched)
     chex.assert_trees_all_equal(plain, seen.agent)
-    newborn = jax.jit(watched(rule, value).init_agent)(jax.random.key(3))
-    assert not np.array_equal(*(learner.parameters["table"] for learner in (newborn.agent.critic, newborn.critic)))
-    before, after = (jax.tree.leaves(learner.parameters) for learner in (newborn.critic, seen.critic))
+    untrained = jax.jit(watched(rule, value).init_agent)(jax.random.key(3))
+    assert not np.array_equal(*(learner.parameters["table"] for learner in (untrained.agent.critic, untrained.critic)))
+    before, after = (jax.tree.leaves(learner.parameters) for learner in (untrained.critic, seen.critic))
     assert all(np.any(a != b) for a, b in zip(before, after, strict=True))
 
 

@@ -94,8 +94,8 @@ def test_a_cube_of_results_takes_no_more_than_its_rows():
         field = results.SCHEMA.field(name)
         table = table.set_column(results.SCHEMA.get_field_index(name), field, pa.array(column, field.type))
     tracemalloc.start()
-    (standing,) = evaluation.summaries(table)
-    assert tracemalloc.get_traced_memory()[1] < 2**23 and standing.unfinished == ("a",)
+    (suite_result,) = evaluation.suite_results(table)
+    assert tracemalloc.get_traced_memory()[1] < 2**23 and suite_result.unfinished == ("a",)
     tracemalloc.stop()
 
 
@@ -121,10 +121,10 @@ def test_a_rule_is_compared_before_it_takes_memory(tmp_path: Path, monkeypatch):
         path := tmp_path / "wide.safetensors", {"w": np.zeros(9, np.float32)}, {**metadata, "config": json.dumps(about)}
     )
     settings, zeros, made = config.smoke(QUICK), jnp.zeros, []
-    rival = dataclasses.replace(settings, curriculum=dataclasses.replace(settings.curriculum, antagonist=str(path)))
+    antagonist = dataclasses.replace(settings, curriculum=dataclasses.replace(settings.curriculum, antagonist=str(path)))
     monkeypatch.setattr(jnp, "zeros", lambda *given: made.append(array := zeros(*given)) or array)
     with pytest.raises(ValueError, match="theta has no leaf"):
-        assembly.build(rival, assembly.Inputs(saved=lambda spec: library.load_rule(path, spec)))
+        assembly.build(antagonist, assembly.Inputs(saved=lambda spec: library.load_rule(path, spec)))
     large = [array for array in made if array.size > 10_000]
     assert large and all(isinstance(array, jax.core.Tracer) for array in large)
 
@@ -301,10 +301,14 @@ def test_of_many_rules_the_best_are_drawn(monkeypatch):
     monkeypatch.setattr(contests, "DRAWN", 2)
     rows = [made_up(rule=np.repeat(name, 16), episode_return=np.full(16, value)) for name, value in (("c", 1.0), ("d", 7.0))]
     halves = [table.filter(np.array(made_up()["rule"]) == "a") for table in [made_up(), *rows]]
-    (standing,) = evaluation.summaries(pa.concat_tables(halves))
+    (suite_result,) = evaluation.suite_results(pa.concat_tables(halves))
     asked, improvements = [], evaluation.improvements
-    monkeypatch.setattr(evaluation, "improvements", lambda standing: asked.append(standing) or improvements(standing))
-    drawn = contests.pictures(standing, {entry.rule: evaluation.sums(standing, entry) for entry in standing.entries})
+    monkeypatch.setattr(
+        evaluation, "improvements", lambda suite_result: asked.append(suite_result) or improvements(suite_result)
+    )
+    drawn = contests.pictures(
+        suite_result, {entry.rule: evaluation.sums(suite_result, entry) for entry in suite_result.entries}
+    )
     assert len(drawn) == 4 and all("Drawn are the best 2 of 3 rules." in picture.caption for picture in drawn)
     assert [entry.rule for entry in asked[0].entries] == ["a", "d"]
 

@@ -144,7 +144,7 @@ class Player(NamedTuple):
 
 @pytest.mark.compiles(200)  # without jit, so that keys have values
 def test_every_key_is_used_once():
-    """Those that refreshes and steps hand to curricula, newborns and the meta-optimiser are all different."""
+    """Those that refreshes and steps hand to curricula, untrained agents and the meta-optimiser are all different."""
     seen = []
 
     def note(key):

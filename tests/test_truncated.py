@@ -38,9 +38,9 @@ def summed() -> optax.GradientTransformation:
 
 
 def renewed(meta, key, live):
-    """The trainer's part: newborn couples in the places of those that finished, on the same tasks."""
-    newborn = meta.begin(key, tuple(couples.task for couples in live))
-    return tuple(tree_where(old.finished, new, old) for new, old in zip(newborn, live, strict=True))
+    """The trainer's part: untrained couples in the places of those that finished, on the same tasks."""
+    untrained = meta.begin(key, tuple(couples.task for couples in live))
+    return tuple(tree_where(old.finished, new, old) for new, old in zip(untrained, live, strict=True))
 
 
 @functools.cache
@@ -88,7 +88,11 @@ def piece(agent, age, theta, point, lifetime):
 
 @pytest.mark.parametrize(
     ("memory", "old", "young"),
-    [(persistent_es, (2.0, 7.0), (2.0, 2.0)), (noise_reuse_es, (5.0, 5.0), (2.0, 2.0)), (truncated_es, (2.0, 2.0), (2.0, 2.0))],
+    [
+        (persistent_es, (2.0, 7.0), (2.0, 2.0)),
+        (noise_reuse_es, (5.0, 5.0), (2.0, 2.0)),
+        (truncated_es, (2.0, 2.0), (2.0, 2.0)),
+    ],
 )
 def test_memories_by_hand(memory, old, young):
     """Fresh noise 2, remembered 5: (noise, weight) in the middle of a life, and at a birth, where nothing earlier counts."""

@@ -50,7 +50,7 @@ BASES: dict[str, Config] = {
         "decayed": {**UNIFORM, "meta.decay": True},
         "constant": {**UNIFORM, "meta.decay": False},
         "lpo": {**UNIFORM, "rule.kind": "lpo"},
-        "rival": {"curriculum.antagonist": "ppo"},
+        "antagonist": {"curriculum.antagonist": "ppo"},
         "evolution": EVOLVED,
         "pieces": {**EVOLVED, "evolution.lives": "persistent"},
         "deep-ga": {**EVOLVED, "evolution.strategy": "deep-ga", "evolution.population": 6},
@@ -171,8 +171,8 @@ REPLAY = {f"curriculum.{name}" for name in ("replay", "staleness", "temperature"
 STEPS = {"evolution.rate", "evolution.floor", "evolution.sigma"}
 
 
-def agents(part: str, *, rival: bool) -> set[str]:
-    return {f"{part}.{name}" for name in (("antagonist_rate", "antagonist_entropy") if rival else ("actor_rate",))}
+def agents(part: str, *, antagonist: bool) -> set[str]:
+    return {f"{part}.{name}" for name in (("antagonist_rate", "antagonist_entropy") if antagonist else ("actor_rate",))}
 
 
 NUMBERS: dict[tuple[str, str], set[str]] = {
@@ -180,8 +180,8 @@ NUMBERS: dict[tuple[str, str], set[str]] = {
     ("plain", "critic"): LIFE | {"bandits.critic_rate"},
     ("plain", "step"): META | LIFE | {"rule.prediction_weight", "bandits.actor_rate", "bandits.critic_rate"},
     ("regret", "propose"): REPLAY,
-    ("regret", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
-    ("rival", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", rival=True),
+    ("regret", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", antagonist=True),
+    ("antagonist", "reference"): LIFE | {"bandits.critic_rate"} | agents("bandits", antagonist=True),
     ("signals", "measure"): {"life.gamma", "life.gae_lambda"},
     ("lpo", "update"): LIFE | {"rule.policy_entropy", "bandits.actor_rate", "bandits.critic_rate"},
     ("accel", "propose"): REPLAY | {"curriculum.edit"},
@@ -192,13 +192,13 @@ NUMBERS: dict[tuple[str, str], set[str]] = {
     ("pieces", "step"): STEPS | {"life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
     ("deep-ga", "step"): {"evolution.sigma", "life.gamma", "life.clip", "rule.prediction_weight", "bandits.actor_rate"},
     ("grids", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "grids.actor_rate"},
-    ("grids", "reference"): LIFE | {"grids.critic_rate"} | agents("grids", rival=True),
+    ("grids", "reference"): LIFE | {"grids.critic_rate"} | agents("grids", antagonist=True),
     ("chains", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "chains.actor_rate"},
-    ("chains", "reference"): LIFE | {"chains.critic_rate"} | agents("chains", rival=True),
+    ("chains", "reference"): LIFE | {"chains.critic_rate"} | agents("chains", antagonist=True),
     ("gymnax", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "gymnax.rate"},
-    ("gymnax", "reference"): LIFE | agents("gymnax", rival=True),
+    ("gymnax", "reference"): LIFE | agents("gymnax", antagonist=True),
     ("plugged", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "plugged.actor_rate"},
-    ("plugged", "reference"): LIFE | {"plugged.critic_rate"} | agents("plugged", rival=True),
+    ("plugged", "reference"): LIFE | {"plugged.critic_rate"} | agents("plugged", antagonist=True),
     ("pictures", "update"): {"life.gamma", "life.clip", "rule.prediction_weight", "plugged.rate"},
 }
 """The numbers that a program depends on, and no others; of a run and a program."""
@@ -242,9 +242,9 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "rule.stop_inputs": [("plain", True, "step")],
     "rule.drift_width": [("lpo", 5, "update")],
     "rule.ppo_start": [("lpo", True, "update")],
-    "rule.epochs": [("lpo", 3, "update"), ("rival", 3, "reference")],
-    "rule.minibatches": [("lpo", 5, "update"), ("rival", 5, "reference")],
-    "rule.anneal": [("lpo", False, "update"), ("rival", False, "reference")],
+    "rule.epochs": [("lpo", 3, "update"), ("antagonist", 3, "reference")],
+    "rule.minibatches": [("lpo", 5, "update"), ("antagonist", 5, "reference")],
+    "rule.anneal": [("lpo", False, "update"), ("antagonist", False, "reference")],
     "life.updates": [("plain", (3, 4), "refresh"), ("plain", (4, 5), "refresh")],
     "life.environments": [("plain", 3, "update"), ("regret", 3, "reference")],
     "life.steps": [("plain", 6, "update"), ("regret", 6, "reference")],
@@ -271,7 +271,8 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
         ("regret", score, "score") for score in ("normalised-regret", "exact-regret", "learning-progress", "uniform")
     ]
     + [("signals", score, "score") for score in ("positive-value-loss", "max-mc", "learnability")],
-    "curriculum.antagonist": [("regret", name, "reference") for name in ("ppo", "random")] + [("rival", "dpo", "reference")],
+    "curriculum.antagonist": [("regret", name, "reference") for name in ("ppo", "random")]
+    + [("antagonist", "dpo", "reference")],
     "curriculum.robust": [("replay", True, "propose"), ("accel", True, "refresh")],
     "curriculum.capacity": [("replay", 5, "propose"), ("sfl", 5, "propose")],
     "curriculum.minimal_fill": [("replay", 0.75, "propose")],

@@ -15,14 +15,14 @@ audit.correlations(found)
 ```
 """
 
-from groove.analysis.audit import NEWBORN, SCORES, Plan, Report, audit, check, steps_of
+from groove.analysis.audit import SCORES, UNTRAINED, Plan, Report, audit, check, steps_of
 from groove.analysis.findings import TITLES, Correlation, Findings, correlations, measured, page
 from groove.analysis.measures import improvement, joined, scored, shortfall, together
 
 __all__ = [
-    "NEWBORN",
     "SCORES",
     "TITLES",
+    "UNTRAINED",
     "Correlation",
     "Findings",
     "Plan",

@@ -25,7 +25,7 @@ from groove.meta import FamilySetup
 from groove.nets.critic import Critic, critic
 from levels.base import Family
 
-NEWBORN = "newborn"
+UNTRAINED = "untrained"
 """The name of a learned rule that was not trained."""
 SCORES = tuple(name for name in config.CHOICES["curriculum", "score"] if name != "uniform")
 """Scores of this library that say something, by name."""
@@ -39,10 +39,10 @@ class Plan:
     """What is to be audited."""
 
     config: Config  # families, sizes of levels and lives, rule and optimizer, how scores are measured, the seed
-    rule: str = NEWBORN  # NEWBORN, or as of `curate.learner_of`
+    rule: str = UNTRAINED  # UNTRAINED, or as of `curate.learner_of`
     scores: tuple[str, ...] = SCORES  # by name
     count: int = 128  # tasks of each family
-    agents: int = 4  # newborn agents that a yardstick averages over
+    agents: int = 4  # untrained agents that a yardstick averages over
     members: int = 4  # lives at a time that train on a level
     steps: int = 0  # meta-steps on a level; 0 for as many as the longest life lasts
     others: int = 8  # other levels
@@ -133,8 +133,8 @@ def _describe(plan: Plan, name: str, rule: Mapping[str, object]) -> dict[str, ob
     own = {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("config", "rule", "trusted")}
     settings = dataclasses.asdict(plan.config)
     parts = {key: value for key, value in settings.items() if key not in ("name", "start")}
-    rival = curate.mark_of(plan.config.curriculum.antagonist)
-    about = {"family": name, "about": rule, "antagonist": rival, "plugins": config.sources(plan.config)}
+    antagonist = curate.mark_of(plan.config.curriculum.antagonist)
+    about = {"family": name, "about": rule, "antagonist": antagonist, "plugins": config.sources(plan.config)}
     return {**parts, **own, **about, "versions": runs.versions()}
 
 
@@ -143,11 +143,11 @@ def _part(plan: Plan, name: str) -> Audited:
     spec = family.environment.spec
     networks = assembly.architecture(plan.config, spec, name)
     value = critic(spec, networks, gamma=plan.config.life.gamma, lambda_=plan.config.life.gae_lambda)
-    if plan.rule != NEWBORN:
+    if plan.rule != UNTRAINED:
         return Audited(name, family, curate.learner_of(plan.config, plan.rule, name, family, trusted=plan.trusted), value)
     rule = assembly.learned_rule(plan.config, spec, networks)
     theta = rule.init(jax.random.fold_in(jax.random.key(plan.config.seed), 3))
-    return Audited(name, family, Learner(rule, theta, {"name": NEWBORN, "kind": plan.config.rule.kind}), value)
+    return Audited(name, family, Learner(rule, theta, {"name": UNTRAINED, "kind": plan.config.rule.kind}), value)
 
 
 def _findings(
@@ -182,10 +182,10 @@ def _scores(plan: Plan, part: Audited) -> tuple[Measure, dict[str, str]]:
     """All scores that the family allows, and why not the others."""
     found: dict[str, Score] = {}
     skipped: dict[str, str] = {}
-    rival = curate.rival_of(plan.config, part.name, part.family, trusted=plan.trusted)
+    antagonist = curate.antagonist_of(plan.config, part.name, part.family, trusted=plan.trusted)
     for name in plan.scores:
         try:
-            found[name] = assembly.score_of(_scored_by(plan.config, name), part.family, rival)
+            found[name] = assembly.score_of(_scored_by(plan.config, name), part.family, antagonist)
         except ValueError as error:
             skipped[name] = str(error)
     _, life = assembly.watch(_scored_by(plan.config, "max-mc"), part.family, part.learner.rule, part.critic)
@@ -238,4 +238,6 @@ def _learner(settings: Config, family: Family, rule: UpdateRule, value: Critic) 
     zero = jnp.zeros((), jnp.float32)
     life = assembly.life_of(settings, family, rule, lambda key, agent, level, wanted: Outcome(zero, zero))
     meta = dataclasses.replace(settings.meta, method="gradient", block=0)
-    return meta_optimizer(dataclasses.replace(settings, meta=meta), [_Played(family, rule, life, FamilySetup(rule, life, value))])
+    return meta_optimizer(
+        dataclasses.replace(settings, meta=meta), [_Played(family, rule, life, FamilySetup(rule, life, value))]
+    )

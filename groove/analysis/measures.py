@@ -56,7 +56,7 @@ def joined(measures: Sequence[Measure]) -> Measure:
 
 
 def scored(life: Lifetime, scores: Mapping[str, Score], *, shared: Mapping[str, str] = NONE) -> Measure:
-    """Scores of one life each: a newborn agent lives on the task once, and every score sees that life and no other.
+    """Scores of one life each: an untrained agent lives on the task once, and every score sees that life and no other.
 
     It is their first visit: MaxMC knows no earlier return, and learning progress compares with the random policy.
 
@@ -98,7 +98,7 @@ def _first(score: Score, outcome: chex.ArrayTree, reference: chex.ArrayTree) -> 
 
 
 def shortfall(life: Lifetime, optimum: Callable[[Level], jax.Array], *, agents: int = 4) -> Measure:
-    """How far newborn agents stay behind the optimum at the end of their lives, on average: `exact-regret`, f32[].
+    """How far untrained agents stay behind the optimum at the end of their lives, on average: `exact-regret`, f32[].
 
     These are other agents than those that scores see. With exact returns what is left of noise is that of their lives.
 
@@ -129,17 +129,17 @@ def improvement(
     """What training on a task alone brings: `improvement` on it, and `improvement-elsewhere` on other tasks, f32[] each.
 
     From the rule's theta and a new optimizer, `steps` meta-steps are done with `members` lives at a time, all on this task;
-    who ends is replaced by a newborn. Then newborn agents of the changed rule live on the task, and on the others, as those
+    whose life ends is replaced. Then untrained agents of the changed rule live on the task, and on the others, as those
     of the unchanged one do with the same keys: before and after differ by the change of theta alone.
 
     Args:
         key: Of the agents on the other tasks, the same for every task that is measured.
         learner: Of one family, whose lives need no evaluation.
-        life: How newborn agents live and are measured, best by `lifetime.exact`.
+        life: How untrained agents live and are measured, best by `lifetime.exact`.
         others: Tasks, at least 1.
         steps: Meta-steps on a task, at least 1.
         members: Lives at a time, at least 1.
-        agents: Newborn agents of each task to average over, at least 1.
+        agents: Untrained agents of each task to average over, at least 1.
     """
     _check_counts(steps=steps, members=members, agents=agents, others=len(others.lifetime))
     levels, lifetimes = jax.tree.map(jnp.asarray, (others.level, others.lifetime))
@@ -180,7 +180,7 @@ def trained(
 
 
 def _reached(life: Lifetime, agents: int, key: jax.Array, theta: Theta, level: Level, lifetime: jax.Array) -> jax.Array:
-    """The mean return f32[] of newborn agents at the end of their lives."""
+    """The mean return f32[] of untrained agents at the end of their lives."""
 
     def one(key: jax.Array) -> jax.Array:
         life_key, measure_key = jax.random.split(key)

@@ -163,7 +163,7 @@ def check_rule(name: str, made: UpdateRule, life: Lifetime, kind: Family) -> Non
         after, info = jax.eval_shape(
             made.update, forms().key, theta, agent, rollout, Clock(forms().integer, forms().integer)
         )
-        check_form("the agent after an update", after, agent, "a newborn agent")
+        check_form("the agent after an update", after, agent, "an untrained agent")
         _check_info("update", info, forms().number)
         _check_info("diagnose", diagnosed := jax.eval_shape(made.diagnose, agent, rollout), forms().number)
         if "entropy" not in diagnosed:

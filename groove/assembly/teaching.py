@@ -70,14 +70,14 @@ def _signalled(config: Config, kind: Family) -> bool:
     return plugged.sees_signals(score_of(config, kind, rules.random_policy(kind.environment.spec)), kind)
 
 
-def check_rules(config: Config, kind: Family, rule: UpdateRule, rival: UpdateRule) -> None:
+def check_rules(config: Config, kind: Family, rule: UpdateRule, antagonist: UpdateRule) -> None:
     """Raises a ValueError that names the plug-in unless those rules that are plug-ins keep the contract of `groove.base`.
 
     Args:
         config: Of the run.
         kind: The family.
         rule: What is learned.
-        rival: The antagonist's rule.
+        antagonist: The antagonist's rule.
     """
     name, other = config.rule.kind, config.curriculum.antagonist
     if name not in CHOICES["rule", "kind"]:
@@ -85,7 +85,7 @@ def check_rules(config: Config, kind: Family, rule: UpdateRule, rival: UpdateRul
         if not jax.tree.leaves(jax.eval_shape(rule.init, jax.random.key(0))):
             raise ValueError(f"rule.kind must name a rule with parameters to learn, {name!r} has none.")
     if other not in ANTAGONISTS and not is_file(other):
-        plugged.check_rule(other, rival, life_of(config, kind, rival), kind)
+        plugged.check_rule(other, antagonist, life_of(config, kind, antagonist), kind)
 
 
 def measure(config: Config, kind: Family, rule: UpdateRule, *, exactly: bool) -> Evaluate:
@@ -95,20 +95,22 @@ def measure(config: Config, kind: Family, rule: UpdateRule, *, exactly: bool) ->
     return sampled(rule, kind.environment, episodes=config.curriculum.episodes)
 
 
-def score_of(config: Config, kind: Family, rival: UpdateRule) -> Score:
+def score_of(config: Config, kind: Family, antagonist: UpdateRule) -> Score:
     """The score that a configuration names, for one family.
 
     Args:
         config: Of the run.
         kind: The family.
-        rival: The antagonist's rule, whose `init` gives its theta whatever the key.
+        antagonist: The antagonist's rule, whose `init` gives its theta whatever the key.
 
     Raises:
         ValueError: The family does not know what the score needs, or a plug-in is no score.
     """
     name, agents = config.curriculum.score, config.curriculum.antagonists
     if name not in CHOICES["curriculum", "score"]:
-        return plugged.score(name, kind, plugged.bound(life_of(config, kind, rival), rival.init(jax.random.key(0))))
+        return plugged.score(
+            name, kind, plugged.bound(life_of(config, kind, antagonist), antagonist.init(jax.random.key(0)))
+        )
     if name in SIGNALLED:
         if name == "learnability" and kind.success is None:
             raise ValueError(f"curriculum.score 'learnability' needs a family that says what success is, not {kind.name!r}.")
@@ -119,13 +121,13 @@ def score_of(config: Config, kind: Family, rival: UpdateRule) -> Score:
         return scores.exact_regret(kind.optimum)
     if name == "uniform":
         return scores.uniform()
-    walker = life_of(config, kind, rules.random_policy(kind.environment.spec))
+    random_policy = life_of(config, kind, rules.random_policy(kind.environment.spec))
     if name == "learning-progress":
-        return scores.learning_progress(walker)
-    life, theta = life_of(config, kind, rival), rival.init(jax.random.key(0))
+        return scores.learning_progress(random_policy)
+    life, theta = life_of(config, kind, antagonist), antagonist.init(jax.random.key(0))
     if name == "regret":
         return scores.algorithmic_regret(life, agents=agents, theta=theta)
-    return scores.normalised_regret(life, walker, agents=agents, scale=kind.scale, theta=theta)
+    return scores.normalised_regret(life, random_policy, agents=agents, scale=kind.scale, theta=theta)
 
 
 def curriculum_of(
@@ -163,9 +165,7 @@ def curriculum_of(
         return curricula.uniform(source)
     if settings.kind == "sfl":
         sweep = settings.sweep or 4 * settings.capacity
-        return curricula.sfl(
-            source, capacity=settings.capacity, sweep=sweep, select=settings.select, share=settings.replay
-        )
+        return curricula.sfl(source, capacity=settings.capacity, sweep=sweep, select=settings.select, share=settings.replay)
     kept = _prioritised(config, kind, source)
     if stored is not None:
         kept = curricula.warm_start(kept, *stored)

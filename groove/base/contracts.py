@@ -88,7 +88,7 @@ class UpdateRule(NamedTuple):
 
     Attributes:
         init: `(key) -> theta`, the rule's own parameters: () if hand-written, of the same shape for every family.
-        init_agent: `(key) -> agent`, a newborn's state: parameters and optimizer state, arrays only.
+        init_agent: `(key) -> agent`, an untrained's state: parameters and optimizer state, arrays only.
         policy: `(agent, observation, time f32[]) -> logits f32[actions]`.
         update: `(key, theta, agent, rollout, clock) -> (agent, info)`. Differentiable in theta. `info` holds f32[]
             measurements, differentiable too.
@@ -164,7 +164,7 @@ class MetaOptimizer(NamedTuple):
 
     Attributes:
         init: `(key, theta) -> state`.
-        begin: `(key, tasks) -> live`, newborn members for a tuple over families of tasks [B, ...]. Each entry of `live` has
+        begin: `(key, tasks) -> live`, new members for a tuple over families of tasks [B, ...]. Each entry of `live` has
             a field `task` and a property `finished`, bool[B]: its lifetime is over.
         theta: `(state) -> theta`.
         step: `(key, state, live) -> (state, live, outcomes, info)`; outcomes are a tuple over families, of members whose

@@ -32,8 +32,8 @@ class Options(Lives):
 
     output: Path = Path("audit")
     """The folder to write, which must not hold an audit yet."""
-    rule: str = "newborn"
-    """Who lives on the tasks: newborn, a2c, ppo, dpo, random, what a run learned (its folder or rule.safetensors), or a
+    rule: str = "untrained"
+    """Who lives on the tasks: untrained, a2c, ppo, dpo, random, what a run learned (its folder or rule.safetensors), or a
     plug-in."""
     families: tuple[str, ...] = ("gridworld",)
     """Families of the levels, by name; by default those of the preset or of the rule's run."""
@@ -42,7 +42,7 @@ class Options(Lives):
     count: int = 128
     """Tasks of each family."""
     agents: int = 4
-    """Newborn agents that a yardstick averages over."""
+    """Untrained agents that a yardstick averages over."""
     members: int = 4
     """Lives at a time that train on a level."""
     steps: int = 0

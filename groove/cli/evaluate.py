@@ -62,10 +62,9 @@ def run(words: list[str]) -> int:
     folder = options.output or Path("runs") / f"{suite}-{scale}"
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} is a run's folder, whose page would be lost; choose another --output.")
-    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.selected_splits(options.rules, suite)
-    plan = evaluation.check(
-        evaluation.Plan(suite, scale, evaluation.methods(rules, suite, found, trusted(words)), found)
-    )
+    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.requested_rules(options.rules, suite)
+    methods = evaluation.named_methods(rules, suite, found, trusted(words))
+    plan = evaluation.check(evaluation.Plan(suite, scale, methods, found))
     folder.mkdir(parents=True, exist_ok=True)
     with runs.owned(folder), runs.interruptible() as stopped, Counter("tasks") as counter:
         try:
@@ -73,10 +72,10 @@ def run(words: list[str]) -> int:
         except evaluation.Stopped as error:
             say(f"{error}; to go on, give the same command again")
             return 130
-    standings = evaluation.summaries(table)
-    for standing in standings:
-        print_rows(*pages.lines(standing))
-        for warning in pages.warnings(standing):
+    suite_results = evaluation.suite_results(table)
+    for suite_result in suite_results:
+        print_rows(*pages.lines(suite_result))
+        for warning in pages.warnings(suite_result):
             say(f"note        {warning}")
-    say(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(standings, folder)}")
+    say(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(suite_results, folder)}")
     return 0

@@ -20,7 +20,7 @@ class Options:
     name: Annotated[str, tyro.conf.Positional] = ""
     """A suite; without one all are listed."""
     first: int = 2
-    """Levels of each chapter to draw."""
+    """Levels of each split to draw."""
 
 
 def show(words: list[str]) -> int:
@@ -36,14 +36,14 @@ def show(words: list[str]) -> int:
     suite = SUITES[config.check_name("suite", options.name, SUITES)]
     cache()
     say(f"{suite.name}, version {suite.version}: {suite.about}\nhash {content(suite)}")
-    for chapter in splits(suite):
+    for split in splits(suite):
         say()
-        print_rows(f"{chapter.name}: {len(chapter.tasks)} tasks of {chapter.family.name}", *_table(chapter))
-        if chapter.flat:
-            say(f"\nnot normalised, 0 and 1 being too close: {', '.join(chapter.flat)}")
-        for place in range(min(options.first, len(chapter.tasks))):
-            level = jax.tree.map(lambda leaf, place=place: leaf[place], chapter.levels)
-            say(f"\n{chapter.tasks[place]}\n{chapter.family.draw(level)}")
+        print_rows(f"{split.name}: {len(split.tasks)} tasks of {split.family.name}", *_table(split))
+        if split.flat:
+            say(f"\nnot normalised, 0 and 1 being too close: {', '.join(split.flat)}")
+        for place in range(min(options.first, len(split.tasks))):
+            level = jax.tree.map(lambda leaf, place=place: leaf[place], split.levels)
+            say(f"\n{split.tasks[place]}\n{split.family.draw(level)}")
     return 0
 
 
@@ -51,10 +51,10 @@ def _count(suite: Suite) -> str:
     return str(sum(count for _, _, count in tasks(suite)))
 
 
-def _table(chapter: Split) -> tuple[list[str], list[list[str]]]:
+def _table(split: Split) -> tuple[list[str], list[list[str]]]:
     """What the levels are worth, in a few numbers."""
-    if not np.isfinite(chapter.optimum).all():
+    if not np.isfinite(split.optimum).all():
         return ["", "mean"], [["optimum", "not known"]]
-    kinds = {"random policy": chapter.random, "optimum": chapter.optimum}
+    kinds = {"random policy": split.random, "optimum": split.optimum}
     rows = [[name, *(f"{f(values):.3g}" for f in (np.mean, np.min, np.max))] for name, values in kinds.items()]
     return ["return", "mean", "lowest", "highest"], rows

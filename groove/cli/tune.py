@@ -62,7 +62,7 @@ def run(words: list[str]) -> int:
             say(f"{error}; to go on, give the same command again")
             return 130
     for rule in rules:
-        for chapter, setting in page["settings"][rule].items():
-            say(f"{rule:<5} {chapter:<24} rate {setting['rate']:<8g} entropy {setting['entropy']:g}")
+        for split, setting in page["settings"][rule].items():
+            say(f"{rule:<5} {split:<24} rate {setting['rate']:<8g} entropy {setting['entropy']:g}")
     say(f"settings    {options.output}")
     return 0

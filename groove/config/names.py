@@ -114,9 +114,9 @@ def plugged(config: Config) -> Iterator[tuple[str, str]]:
         name = getattr(getattr(config, part), field)
         if name not in CHOICES[part, field]:
             yield group, name
-    rival = config.curriculum.antagonist
-    if rival not in ANTAGONISTS and not is_file(rival):
-        yield "groove.rules", rival
+    antagonist = config.curriculum.antagonist
+    if antagonist not in ANTAGONISTS and not is_file(antagonist):
+        yield "groove.rules", antagonist
 
 
 def sources(config: Config) -> dict[str, dict[str, str]]:

@@ -93,7 +93,7 @@ LPO_SMALL = dataclasses.replace(
     curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
 )
 """LPO for two cores: tables instead of pixels. Sizes and learning rates are its own; with agents of these rates a random
-drift does badly, so that there is something to learn. (At 5 on grids a newborn rule is as good as A2C already.)"""
+drift does badly, so that there is something to learn. (At 5 on grids an untrained rule is as good as A2C already.)"""
 
 TA_LPO_SMALL = dataclasses.replace(
     LPO_SMALL,
@@ -105,7 +105,7 @@ TA_LPO_SMALL = dataclasses.replace(
 )
 """TA-LPO for two cores: `lpo-small` that knows n / N, on lives of 10 to 100 updates. Its net is narrow and its candidates
 lie far apart, so that a generation tells more of where to go; its rate is low, since one alone tells little. It starts from
-PPO's drift: from a newborn net evolution mostly shrank the drift, and learned nothing on grids."""
+PPO's drift: from an untrained net evolution mostly shrank the drift, and learned nothing on grids."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}

@@ -283,7 +283,7 @@ class Config:
     seed: int = 0
     """Of everything random."""
     start: str = ""
-    """Run folder or rule.safetensors whose theta the run starts from; by default a newborn rule."""
+    """Run folder or rule.safetensors whose theta the run starts from; by default an untrained rule."""
     families: tuple[str, ...] = ("gridworld",)
     """Families of levels, by name: those of `groove levels list`, gymnax:NAME, or package.module:object."""
     generators: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ curriculumfile.save(path, curate.top(rows, 100), {}, family=family)
 
 from groove.curate.candidates import edited, sampled
 from groove.curate.curation import KEEP, Curation, Made, check, curate, journal_of
-from groove.curate.learners import Learner, content_of, is_plugged, learner_of, mark_of, rival_of
+from groove.curate.learners import Learner, antagonist_of, content_of, is_plugged, learner_of, mark_of
 from groove.curate.rating import Measure, Stopped, in_blocks, rated
 from groove.curate.selection import finite, strata, top, unique
 from groove.files.journal import Journal
@@ -24,6 +24,7 @@ __all__ = [
     "Made",
     "Measure",
     "Stopped",
+    "antagonist_of",
     "check",
     "content_of",
     "curate",
@@ -35,7 +36,6 @@ __all__ = [
     "learner_of",
     "mark_of",
     "rated",
-    "rival_of",
     "sampled",
     "strata",
     "top",

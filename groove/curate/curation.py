@@ -15,7 +15,7 @@ from groove.base import Score
 from groove.config import Config, sources
 from groove.config.limits import MOST, MOST_TASKS, check_within
 from groove.curate import candidates, selection
-from groove.curate.learners import Learner, learner_of, mark_of, rival_of
+from groove.curate.learners import Learner, antagonist_of, learner_of, mark_of
 from groove.curate.rating import rated
 from groove.files import curriculumfile
 from groove.files.curriculumfile import Rows
@@ -148,7 +148,7 @@ def _measures(settings: Curation, family: Family, learner: Learner) -> tuple[Lif
     networks = assembly.architecture(config, spec, name)
     value = critic(spec, networks, gamma=config.life.gamma, lambda_=config.life.gae_lambda)
     life = assembly.watch(config, family, learner.rule, value)[1]
-    return life, assembly.score_of(config, family, rival_of(config, name, family, trusted=settings.trusted))
+    return life, assembly.score_of(config, family, antagonist_of(config, name, family, trusted=settings.trusted))
 
 
 def _choose(settings: Curation, rows: Rows) -> tuple[Rows, dict[str, object]]:

@@ -25,7 +25,7 @@ class Learner(NamedTuple):
     about: Mapping[str, object]
 
 
-def rival_of(config: Config, name: str, family: Family, *, trusted: tuple[str, ...] = ()) -> UpdateRule:
+def antagonist_of(config: Config, name: str, family: Family, *, trusted: tuple[str, ...] = ()) -> UpdateRule:
     """The antagonist of a configuration, for a family; its `init` gives its theta whatever the key.
 
     Args:
@@ -66,7 +66,7 @@ def learner_of(config: Config, rule: str, name: str, family: Family, *, trusted:
     own = assembly.sizes(config, name)
     rates: dict[str, object] = {} if rule == "random" else {"rate": own.antagonist_rate, "entropy": own.antagonist_entropy}
     chosen = dataclasses.replace(config.curriculum, antagonist=rule)
-    found = rival_of(dataclasses.replace(config, curriculum=chosen), name, family)
+    found = antagonist_of(dataclasses.replace(config, curriculum=chosen), name, family)
     if is_plugged(rule):
         rates = {"rate": own.antagonist_rate, "origin": plugins.origin("groove.rules", rule)}
     return Learner(found, found.init(jax.random.key(0)), {"name": rule, **rates})

@@ -1,4 +1,4 @@
-"""Scores of tasks: newborn agents of a rule live on them, in blocks of one shape."""
+"""Scores of tasks: untrained agents of a rule live on them, in blocks of one shape."""
 
 from collections.abc import Callable
 from typing import TypeAlias

@@ -140,7 +140,9 @@ def _update(buffer: Buffer, task: Task, score: jax.Array, slot: jax.Array) -> Bu
     return buffer._replace(score=score, task=buffer.task._replace(memory=memory))
 
 
-def _compete(buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: RetentionScore) -> Buffer:
+def _compete(
+    buffer: Buffer, task: Task, score: jax.Array, prints: jax.Array, new: jax.Array, worth: RetentionScore
+) -> Buffer:
     """The best new tasks meet the worst slots, best against worst, and replace what they exceed."""
     entrants = min(score.size, buffer.score.size)
     kept, offered = worth(buffer, task, score, new)

@@ -1,8 +1,8 @@
 """Held-out evaluation: how well rules learn on tasks nobody trained them on, and how sure that is."""
 
 from groove.evaluation import results, tuning
-from groove.evaluation.execution import Plan, Stopped, check, evaluated, selected_splits
-from groove.evaluation.methods import RANDOM, Method, contestants
+from groove.evaluation.execution import Plan, Stopped, check, evaluated, requested_rules
+from groove.evaluation.methods import RANDOM, Method, named_methods
 from groove.evaluation.summaries import AGGREGATES, WORST, Entry, SuiteResult, Summary, improvements, suite_results, sums
 from groove.evaluation.tuning import tune
 
@@ -17,11 +17,11 @@ __all__ = [
     "SuiteResult",
     "Summary",
     "check",
-    "contestants",
     "evaluated",
     "improvements",
+    "named_methods",
+    "requested_rules",
     "results",
-    "selected_splits",
     "suite_results",
     "sums",
     "tune",

@@ -1,4 +1,4 @@
-"""Runs what a protocol asks for: every rule on every chapter of a suite, in blocks of tasks, kept as they are done."""
+"""Runs what a protocol asks for: every rule on every split of a suite, in blocks of tasks, kept as they are done."""
 
 import functools
 import itertools
@@ -50,15 +50,15 @@ class Plan(NamedTuple):
 
     suite: str
     scale: str
-    contestants: tuple[Method, ...]
+    methods: tuple[Method, ...]
     tuned: Tuned  # settings of baselines, and what counts as 0 and 1 where nothing is exact
 
 
 class Piece(NamedTuple):
-    """A rule on some tasks of a chapter: what is found out, and kept, at once."""
+    """A rule on some tasks of a split: what is found out, and kept, at once."""
 
-    contestant: Method
-    chapter: Split
+    method: Method
+    split: Split
     first: int  # of the tasks
     number: int
 
@@ -94,9 +94,9 @@ def evaluated(
     done = total - sum(piece.number for piece in missing)
     machine = {"python": platform.python_version(), "device": jax.devices()[0].device_kind}
     versions = json.dumps({**runs.versions(), **machine}, sort_keys=True)
-    for _, same in itertools.groupby(missing, lambda piece: (*piece.contestant[:2], piece.chapter.name)):
+    for _, same in itertools.groupby(missing, lambda piece: (*piece.method[:2], piece.split.name)):
         waiting = list(same)
-        measure = measured(plan, waiting[0].contestant.make(waiting[0].chapter), waiting[0].chapter)
+        measure = measured(plan, waiting[0].method.make(waiting[0].split), waiting[0].split)
         while waiting:
             if stopped():
                 raise Stopped(f"stopped after {done} of {total} tasks")
@@ -118,21 +118,21 @@ def check(plan: Plan) -> Plan:
     """
     check_precision()
     protocol = PROTOCOLS[plan.suite]
-    for contestant, chapter in itertools.product(plan.contestants, splits(SUITES[plan.suite])):
-        made = contestant.make(chapter)
-        life = life_of(protocol, protocol.budgets[plan.scale], made, chapter)
-        check_rule(contestant.label, made, life, chapter.family)
+    for method, split in itertools.product(plan.methods, splits(SUITES[plan.suite])):
+        made = method.make(split)
+        life = life_of(protocol, protocol.budgets[plan.scale], made, split)
+        check_rule(method.label, made, life, split.family)
     return plan
 
 
 def _pieces(plan: Plan) -> Iterator[Piece]:
     """Everything that a plan asks for, rule by rule."""
     wanted = PROTOCOLS[plan.suite].budgets[plan.scale].tasks
-    for contestant in plan.contestants:
-        for chapter in splits(SUITES[plan.suite]):
-            tasks = min(wanted, len(chapter.tasks))
+    for method in plan.methods:
+        for split in splits(SUITES[plan.suite]):
+            tasks = min(wanted, len(split.tasks))
             for first in range(0, tasks, block_of(tasks)):
-                yield Piece(contestant, chapter, first, min(block_of(tasks), tasks - first))
+                yield Piece(method, split, first, min(block_of(tasks), tasks - first))
 
 
 def block_of(tasks: int) -> int:
@@ -147,7 +147,7 @@ def _holds(table: pa.Table, plan: Plan, piece: Piece) -> bool:
 
 def _wanted(plan: Plan, piece: Piece) -> set[tuple[str, int, int]]:
     protocol = PROTOCOLS[plan.suite]
-    tasks = piece.chapter.tasks[piece.first : piece.first + piece.number]
+    tasks = piece.split.tasks[piece.first : piece.first + piece.number]
     seeds, points = range(protocol.budgets[plan.scale].seeds), protocols.points_of(protocol, plan.scale)
     return {(task, seed, point) for task in tasks for seed in seeds for point in points}
 
@@ -156,13 +156,13 @@ def _held(table: pa.Table, plan: Plan, piece: Piece) -> set[tuple[str, int, int]
     """Raises a ValueError if a rule of that name was another one when it was measured, or 0 and 1 were other numbers."""
     own = _identity(plan, piece)
     here = _rows(table, {name: own[name] for name in results.PLACE})
-    _check_bounds(here, plan, piece.chapter)
+    _check_bounds(here, plan, piece.split)
     same = _rows(here, {"rule": own["rule"]})
     rows = _rows(same, {"meta_seed": own["meta_seed"]})
     about = _about(piece)
     trainings = {results.training(text) for text in same["about"].unique().to_pylist()}
     if trainings - {results.training(about)} or any(text != about for text in rows["about"].unique().to_pylist()):
-        raise ValueError(results.another(piece.contestant.label, piece.chapter.name))
+        raise ValueError(results.another(piece.method.label, piece.split.name))
     return set(zip(*(rows[name].to_pylist() for name in ("task", "seed", "update")), strict=True))
 
 
@@ -172,8 +172,8 @@ def _rows(table: pa.Table, values: Mapping[str, str | int]) -> pa.Table:
     return table
 
 
-def _check_bounds(rows: pa.Table, plan: Plan, chapter: Split) -> None:
-    now = {task: bound for task, *bound in zip(chapter.tasks, *bounds(chapter, plan.tuned), strict=True)}
+def _check_bounds(rows: pa.Table, plan: Plan, split: Split) -> None:
+    now = {task: bound for task, *bound in zip(split.tasks, *bounds(split, plan.tuned), strict=True)}
     for row in rows.group_by(["task", "zero", "one", "one_is"]).aggregate([]).to_pylist():
         zero, one, is_one = now[row["task"]]
         if row["one_is"] != is_one or not np.allclose([row["zero"], row["one"]], [zero, one], equal_nan=True):
@@ -186,38 +186,40 @@ def _check_bounds(rows: pa.Table, plan: Plan, chapter: Split) -> None:
 def _identity(plan: Plan, piece: Piece) -> dict[str, str | int]:
     suite_hash, protocol_hash = protocols.hashes(plan.suite, plan.scale)
     return {
-        "rule": piece.contestant.label,
-        "meta_seed": piece.contestant.meta_seed,
+        "rule": piece.method.label,
+        "meta_seed": piece.method.meta_seed,
         "suite": plan.suite,
         "suite_hash": suite_hash,
         "scale": plan.scale,
         "protocol_hash": protocol_hash,
-        "chapter": piece.chapter.name,
+        "split": piece.split.name,
     }
 
 
 def _about(piece: Piece) -> str:
-    return json.dumps(piece.contestant.about(piece.chapter), sort_keys=True, default=float)
+    return json.dumps(piece.method.about(piece.split), sort_keys=True, default=float)
 
 
-def measured(plan: Plan, rule: UpdateRule, chapter: Split) -> Courses:
-    """A rule's agents on a chapter, with a protocol's sizes; returns are exact where the family knows them."""
+def measured(plan: Plan, rule: UpdateRule, split: Split) -> Courses:
+    """A rule's agents on a split, with a protocol's sizes; returns are exact where the family knows them."""
     protocol = PROTOCOLS[plan.suite]
     budget = protocol.budgets[plan.scale]
-    life = life_of(protocol, budget, rule, chapter)
+    life = life_of(protocol, budget, rule, split)
     points = jnp.asarray(protocols.points_of(protocol, plan.scale), jnp.int32)
-    block = agents_at_once(chapter)
+    block = agents_at_once(split)
 
     def courses(key, levels, first):
         theta = rule.init(jax.random.key(0))  # what a learned rule has learned
-        return learning_curve.learning_curves(life, key, theta, levels, points, agents=budget.seeds, first=first, block=block)
+        return learning_curve.learning_curves(
+            life, key, theta, levels, points, agents=budget.seeds, first=first, block=block
+        )
 
     return jax.jit(courses)
 
 
-def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, chapter: Split) -> Lifetime:
-    """How a rule's agents live on a chapter; their returns are exact where the family knows them."""
-    environment, value = chapter.family.environment, chapter.family.value
+def life_of(protocol: SuiteProtocol, budget: Budget, rule: UpdateRule, split: Split) -> Lifetime:
+    """How a rule's agents live on a split; their returns are exact where the family knows them."""
+    environment, value = split.family.environment, split.family.value
     measure = exact(rule, environment, value) if value else sampled(rule, environment, episodes=budget.episodes)
     return lifetime(rule, environment, steps=protocol.steps, environments=budget.environments, evaluate=measure)
 
@@ -233,27 +235,27 @@ def together(calls: Sequence[Callable[[], Found]]) -> list[Found]:
         return [future.result() for future in [pool.submit(call) for call in calls]]
 
 
-def agents_at_once(chapter: Split) -> int:
+def agents_at_once(split: Split) -> int:
     """How many agents to step together, a power of two: on a CPU so few that their tables stay in cache."""
     if jax.default_backend() != "cpu":
         return 512
-    spec = chapter.family.environment.spec
+    spec = split.family.environment.spec
     numbers = spec.observation.n * (spec.actions + 1) if isinstance(spec.observation, Discrete) else CACHED
     return 2 ** int(np.clip(math.log2(CACHED / numbers), 0, 7))
 
 
-def key_of(chapter: Split, meta_seed: int, seed: int = SEED) -> jax.Array:
-    """The key of all agents of a rule on a chapter. Rules share it, meta-seeds do not."""
-    named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(chapter.name.encode()))
+def key_of(split: Split, meta_seed: int, seed: int = SEED) -> jax.Array:
+    """The key of all agents of a rule on a split. Rules share it, meta-seeds do not."""
+    named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(split.name.encode()))
     return jax.random.fold_in(named, meta_seed)
 
 
 def _lived(plan: Plan, piece: Piece, measure: Courses) -> Outcome:
     """Outcomes f32[tasks, seeds, points] of a piece. A short block is filled up, so that all have one shape."""
-    tasks = min(PROTOCOLS[plan.suite].budgets[plan.scale].tasks, len(piece.chapter.tasks))
+    tasks = min(PROTOCOLS[plan.suite].budgets[plan.scale].tasks, len(piece.split.tasks))
     rows = np.minimum(piece.first + np.arange(block_of(tasks)), tasks - 1)
-    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.chapter.levels)
-    found = measure(key_of(piece.chapter, piece.contestant.meta_seed), levels, jnp.int32(piece.first))
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows]), piece.split.levels)
+    found = measure(key_of(piece.split, piece.method.meta_seed), levels, jnp.int32(piece.first))
     found = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64)[: piece.number], found)
     return jax.tree.map(lambda leaf: np.where(np.isfinite(found.episode_return), leaf, np.nan), found)  # else it diverged
 
@@ -263,18 +265,18 @@ def _columns(plan: Plan, piece: Piece, found: Outcome, versions: str) -> results
     shape = found.episode_return.shape
     points = protocols.points_of(PROTOCOLS[plan.suite], plan.scale)
     places = np.arange(piece.first, piece.first + piece.number)
-    zero, one, is_one = bounds(piece.chapter, plan.tuned)
+    zero, one, is_one = bounds(piece.split, plan.tuned)
     same = {
         **_identity(plan, piece),
-        "learned": piece.contestant.learned,
-        "tuned": piece.contestant.tuned(piece.chapter),
+        "learned": piece.method.learned,
+        "tuned": piece.method.tuned(piece.split),
         "lifetime": points[-1],
         "about": _about(piece),
         "versions": versions,
     }
     columns: dict[str, np.ndarray] = {name: np.repeat(value, shape[0] * shape[1] * shape[2]) for name, value in same.items()}
     return columns | {
-        "task": _spread(np.array(piece.chapter.tasks)[places], shape, 0),
+        "task": _spread(np.array(piece.split.tasks)[places], shape, 0),
         "seed": _spread(np.arange(shape[1]), shape, 1),
         "update": _spread(np.array(points), shape, 2),
         "episode_return": np.reshape(found.episode_return, -1),
@@ -290,21 +292,21 @@ def _spread(values: np.ndarray, shape: tuple[int, ...], axis: int) -> np.ndarray
     return np.broadcast_to(np.expand_dims(values, [i for i in range(len(shape)) if i != axis]), shape).reshape(-1)
 
 
-def bounds(chapter: Split, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bounds(split: Split, tuned: Tuned) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What counts as 0 and 1 on each task, and what 1 is; nan where a task cannot be normalised."""
-    zero, one = chapter.random.copy(), chapter.optimum.copy()
+    zero, one = split.random.copy(), split.optimum.copy()
     is_one = np.where(np.isfinite(one), results.OPTIMUM, results.UNKNOWN).astype("<U8")
-    for place, name in enumerate(chapter.tasks):
+    for place, name in enumerate(split.tasks):
         if not is_one[place] and name in tuned.references:
             zero[place], one[place] = tuned.references[name]
             is_one[place] = results.A2C
-    small = ~(one - zero >= chapter.smallest)
+    small = ~(one - zero >= split.smallest)
     flat = small & np.isfinite(one - zero)
     zero[small], one[small], is_one[small], is_one[flat] = np.nan, np.nan, results.UNKNOWN, results.FLAT
     return zero, one, is_one
 
 
-def selected_splits(words: Sequence[str], suite: str) -> tuple[str, ...]:
+def requested_rules(words: Sequence[str], suite: str) -> tuple[str, ...]:
     """The words of a user, with the random policy where nothing says what 0 is."""
-    known = all(np.isfinite(chapter.random).all() for chapter in splits(SUITES[suite]))
+    known = all(np.isfinite(split.random).all() for split in splits(SUITES[suite]))
     return tuple(words) if known or RANDOM in words else (*words, RANDOM)

@@ -32,10 +32,10 @@ class Method(NamedTuple):
     learned: bool
     make: Callable[[Split], UpdateRule]  # its `init` gives its theta, whatever the key
     about: Callable[[Split], dict[str, object]]  # all that it takes to make it again, as JSON can hold it
-    tuned: Callable[[Split], bool]  # whether its settings were searched for this chapter, or it has none
+    tuned: Callable[[Split], bool]  # whether its settings were searched for this split, or it has none
 
 
-def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Method, ...]:
+def named_methods(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[str, ...] = ()) -> tuple[Method, ...]:
     """Rules by the words of a user.
 
     Args:
@@ -50,9 +50,9 @@ def contestants(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple[s
         ValueError: A word is none of these, a file is damaged, or two rules would have one name.
         FileNotFoundError: A run has no rule yet.
     """
-    split = [_split(word) for word in words]
-    learned = [(label, text) for label, text in split if _is_path(text)]
-    others = [_other(label, text, suite, tuned) for label, text in split if not _is_path(text)]
+    pairs = [_split(word) for word in words]
+    learned = [(label, text) for label, text in pairs if _is_path(text)]
+    others = [_other(label, text, suite, tuned) for label, text in pairs if not _is_path(text)]
     found = (*others, *_learned(learned, trusted))
     names = [(one.label, one.meta_seed) for one in found]
     for name in names:
@@ -84,28 +84,28 @@ def _other(label: str, text: str, suite: str, tuned: Tuned) -> Method:
     if config.check_part("rule", text, "groove.rules", known) in known:
         settings = tuned.settings.get(text, {})
 
-        def setting(chapter: Split) -> Setting:
-            return settings.get(chapter.name) or protocols.default_setting(text, chapter.family.environment.spec)
+        def setting(split: Split) -> Setting:
+            return settings.get(split.name) or protocols.default_setting(text, split.family.environment.spec)
 
         return Method(
             label or text,
             0,
             False,
-            lambda chapter: protocols.named_rule(text, chapter.family.environment.spec, setting(chapter), **discounts),
-            lambda chapter: {
+            lambda split: protocols.named_rule(text, split.family.environment.spec, setting(split), **discounts),
+            lambda split: {
                 "rule": text,
-                **({} if text == RANDOM else {**setting(chapter)._asdict(), **protocols.identity(text)}),
+                **({} if text == RANDOM else {**setting(split)._asdict(), **protocols.identity(text)}),
             },
-            lambda chapter: text == RANDOM or chapter.name in settings,
+            lambda split: text == RANDOM or split.name in settings,
         )
 
-    def plugged(chapter: Split) -> UpdateRule:
-        spec = chapter.family.environment.spec
+    def plugged(split: Split) -> UpdateRule:
+        spec = split.family.environment.spec
         return assembly.plugged_rule(text, spec, protocols.default_architecture(spec))
 
     origin = plugins.origin("groove.rules", text)
     about: dict[str, object] = {"rule": text, "origin": origin, "source": plugins.source("groove.rules", text)}
-    return Method(label or text.rpartition(":")[2], 0, False, plugged, lambda chapter: about, lambda chapter: False)
+    return Method(label or text.rpartition(":")[2], 0, False, plugged, lambda split: about, lambda split: False)
 
 
 def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list[Method]:
@@ -132,9 +132,9 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
         "config": dataclasses.asdict(settings),
     }
 
-    def make(chapter: Split) -> UpdateRule:
-        spec: Spec = chapter.family.environment.spec
-        networks = assembly.architecture(settings, spec, chapter.family.name)
+    def make(split: Split) -> UpdateRule:
+        spec: Spec = split.family.environment.spec
+        networks = assembly.architecture(settings, spec, split.family.name)
         return library.load_rule(path, spec, networks, trusted=trusted)
 
-    return Method(label, settings.seed, True, make, lambda chapter: about, lambda chapter: True)
+    return Method(label, settings.seed, True, make, lambda split: about, lambda split: True)

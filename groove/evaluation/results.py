@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from levels.dataset import parquet
 from levels.files import whole
 
-VERSION = "2"
+VERSION = "3"
 """Of the columns. Files of other versions are refused."""
 KEY = b"groove.results"
 NAME = "results.parquet"
@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
         pa.field("suite_hash", pa.string(), nullable=False),
         pa.field("scale", pa.string(), nullable=False),
         pa.field("protocol_hash", pa.string(), nullable=False),
-        pa.field("chapter", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
         pa.field("task", pa.string(), nullable=False),
         pa.field("seed", pa.int32(), nullable=False),
         pa.field("update", pa.int32(), nullable=False),
@@ -59,20 +59,20 @@ SCHEMA = pa.schema(
 )
 """`zero` and `one` are what counts as 0 and 1 on the task, nan where nothing does; `one_is` says what one is; `about` is the
 rule and `versions` the packages and the machine, as JSON. The return of an agent that diverged is NaN."""
-IDENTITY = ("rule", "meta_seed", "suite", "suite_hash", "scale", "protocol_hash", "chapter", "task", "seed", "update")
+IDENTITY = ("rule", "meta_seed", "suite", "suite_hash", "scale", "protocol_hash", "split", "task", "seed", "update")
 """The columns that together name a row."""
-PLACE = ("suite", "suite_hash", "scale", "protocol_hash", "chapter")
+PLACE = ("suite", "suite_hash", "scale", "protocol_hash", "split")
 """The columns that say where a rule was measured."""
 
 
 class Unit(NamedTuple):
-    """What one compiled call finds out: a rule on all tasks of a chapter."""
+    """What one compiled call finds out: a rule on all tasks of a split."""
 
     rule: str
     meta_seed: int
     suite: str
     scale: str
-    chapter: str
+    split: str
 
 
 def read(path: Path) -> pa.Table:
@@ -154,18 +154,18 @@ def agreed(table: pa.Table) -> pa.Table:
     for row in _several(table, (*PLACE, "task"), ("zero", "one", "one_is")):
         raise ValueError(f"what 0 and 1 are on the task {row['task']} of {row['suite']} is said in several ways.")
     for row in _several(table, ("rule", "meta_seed", *PLACE), ("about",)):
-        raise ValueError(another(row["rule"], row["chapter"]))
+        raise ValueError(another(row["rule"], row["split"]))
     kinds = table.select(["rule", *PLACE, "about"]).group_by(["rule", *PLACE, "about"], use_threads=False).aggregate([])
     trainings = kinds.set_column(kinds.num_columns - 1, "about", pa.array(map(training, kinds["about"].to_pylist())))
     for row in _several(trainings, ("rule", *PLACE), ("about",)):
-        raise ValueError(another(row["rule"], row["chapter"]))
+        raise ValueError(another(row["rule"], row["split"]))
     return table
 
 
-def another(rule: str, chapter: str) -> str:
+def another(rule: str, split: str) -> str:
     """That two rules have one name, and what to do."""
     return (
-        f"the results hold different rules called {rule!r} on {chapter}. Only trainings that differ in nothing but their "
+        f"the results hold different rules called {rule!r} on {split}. Only trainings that differ in nothing but their "
         "seed share a name: give one of them another, as LABEL=RULE, or choose another --output."
     )
 

@@ -46,7 +46,7 @@ class SuiteResult(NamedTuple):
     suite: str
     scale: str
     hashes: tuple[str, str]  # of levels and of the protocol
-    chapters: tuple[str, ...]  # of every task
+    splits: tuple[str, ...]  # of every task
     tasks: tuple[str, ...]  # that can be normalised
     unnormalised: tuple[str, ...]  # that cannot
     points: tuple[int, ...]  # updates
@@ -91,8 +91,8 @@ def _where(table: pa.Table, row: Mapping[str, str]) -> pa.Array:
 
 def _standing(table: pa.Table, group: Mapping[str, str]) -> SuiteResult:
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
-    chapters = dict(zip(columns["task"], columns["chapter"], strict=True))
-    tasks, points = tuple(chapters), tuple(int(point) for point in np.unique(columns["update"]))
+    splits = dict(zip(columns["task"], columns["split"], strict=True))
+    tasks, points = tuple(splits), tuple(int(point) for point in np.unique(columns["update"]))
     rules = list(dict.fromkeys(columns["rule"]))
     cubes = {rule: cube for rule in rules if (cube := _cube(columns, rule, tasks, points)) is not None}
     zero, one, is_one = _bounds(columns, tasks, cubes)
@@ -101,7 +101,7 @@ def _standing(table: pa.Table, group: Mapping[str, str]) -> SuiteResult:
         suite=group["suite"],
         scale=group["scale"],
         hashes=(group["suite_hash"], group["protocol_hash"]),
-        chapters=tuple(chapters.values()),
+        splits=tuple(splits.values()),
         tasks=tuple(np.array(tasks)[normal].tolist()),
         unnormalised=tuple(np.array(tasks)[~normal].tolist()),
         points=points,
@@ -156,9 +156,9 @@ def _cube(
     return cube
 
 
-def sums(standing: SuiteResult, entry: Entry, *, seed: int = 0) -> Summary:
+def sums(suite_result: SuiteResult, entry: Entry, *, seed: int = 0) -> Summary:
     """One rule's statistics, with 95 % intervals over meta-seeds and seeds."""
-    rival = next((one for one in standing.entries if one.rule == "a2c"), None)
+    rival = next((one for one in suite_result.entries if one.rule == "a2c"), None)
     aggregates = {
         name: statistics.nested_bootstrap(entry.scores, statistic, seed=seed) for name, statistic in AGGREGATES.items()
     }
@@ -167,22 +167,22 @@ def sums(standing: SuiteResult, entry: Entry, *, seed: int = 0) -> Summary:
         aggregates,
         statistics.worst_mean(entry.scores, share=WORST, seed=seed),
         below,
-        statistics.performance_profile(entry.scores, _thresholds(standing), seed=seed),
+        statistics.performance_profile(entry.scores, _thresholds(suite_result), seed=seed),
     )
 
 
-def _thresholds(standing: SuiteResult) -> np.ndarray:
+def _thresholds(suite_result: SuiteResult) -> np.ndarray:
     """The same for all rules, so that nearly all scores lie between."""
-    finite = [entry.scores[np.isfinite(entry.scores)] for entry in standing.entries]
+    finite = [entry.scores[np.isfinite(entry.scores)] for entry in suite_result.entries]
     ends = np.array([np.quantile(scores, [EXTREME, 1 - EXTREME]) for scores in finite if scores.size] or [[0.0, 1.0]])
     return np.linspace(min(0.0, ends.min()), max(1.2, ends.max()), THRESHOLDS)
 
 
-def improvements(standing: SuiteResult, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
+def improvements(suite_result: SuiteResult, *, seed: int = 0) -> dict[tuple[str, str], Interval]:
     """How likely each rule does better than each other one."""
     return {
         (one.rule, other.rule): statistics.probability_of_improvement(one.scores, other.scores, seed=seed)
-        for one in standing.entries
-        for other in standing.entries
+        for one in suite_result.entries
+        for other in suite_result.entries
         if one is not other
     }

@@ -32,7 +32,7 @@ PARTS = ("settings", "search", "baselines", "references")
 
 
 class Search(NamedTuple):
-    """What trying all settings of a rule on a chapter found."""
+    """What trying all settings of a rule on a split found."""
 
     settings: tuple[Setting, ...]
     scores: np.ndarray  # f64[settings]; mean over levels and agents, 0 to 1 where the optimum is known; NaN if one diverged
@@ -65,7 +65,7 @@ def tune(
     seen: Callable[[int, int], None] = lambda done, total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, dict]:
-    """Tries all settings of some baselines on all chapters of a suite, and keeps what is found, search by search.
+    """Tries all settings of some baselines on all splits of a suite, and keeps what is found, search by search.
 
     Args:
         suite: By name.
@@ -92,20 +92,20 @@ def tune(
         page = {"hashes": protocols.hashes(suite, scale), **{part: {} for part in PARTS}}
     page = _current(page)
     lost = []
-    searches = [(rule, chapter) for rule in rules for chapter in splits(SUITES[suite])]
-    for done, (rule, chapter) in enumerate(searches):
+    searches = [(rule, split) for rule in rules for split in splits(SUITES[suite])]
+    for done, (rule, split) in enumerate(searches):
         if stopped():
             raise Stopped(f"stopped after {done} of {len(searches)} searches")
-        if chapter.name not in page["settings"].get(rule, {}):
-            found = search(PROTOCOLS[suite], scale, rule, chapter)
+        if split.name not in page["settings"].get(rule, {}):
+            found = search(PROTOCOLS[suite], scale, rule, split)
             if not np.isfinite(found.scores).any():
-                lost.append(f"{rule} on {chapter.name}")
+                lost.append(f"{rule} on {split.name}")
                 continue
-            page["settings"].setdefault(rule, {})[chapter.name] = found.best._asdict()
-            page["search"].setdefault(rule, {})[chapter.name] = found.tried
+            page["settings"].setdefault(rule, {})[split.name] = found.best._asdict()
+            page["search"].setdefault(rule, {})[split.name] = found.tried
             page["baselines"][rule] = protocols.identity(rule)
             if rule == "a2c":
-                page["references"] |= references(PROTOCOLS[suite], scale, found.best, chapter)
+                page["references"] |= references(PROTOCOLS[suite], scale, found.best, split)
             pages = read(path)  # another search may have added to it
             page = _joined(pages.get(suite, {}).get(scale, {}), page)
             pages = {**pages, suite: {**pages.get(suite, {}), scale: page}}
@@ -146,51 +146,51 @@ def read(path: Path) -> dict[str, dict]:
     return protocols.read_tuned(path) if path.is_file() else {}
 
 
-def search(protocol: SuiteProtocol, scale: str, rule: str, chapter: Split) -> Search:
+def search(protocol: SuiteProtocol, scale: str, rule: str, split: Split) -> Search:
     """Tries all settings of a baseline on levels for practice, all in one compiled function."""
-    spec = chapter.family.environment.spec
+    spec = split.family.environment.spec
     pictures = not isinstance(spec.observation, Discrete) and len(spec.observation.shape) > 2
-    count = min(PICTURES if pictures else TASKS, len(chapter.practice_random))
-    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:count]), chapter.practice)
+    count = min(PICTURES if pictures else TASKS, len(split.practice_random))
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[:count]), split.practice)
     settings = protocols.search_space(rule, spec)
     table = Setting(*(jnp.asarray(column, jnp.float32) for column in zip(*settings, strict=True)))
-    live = lived(protocol, scale, rule, chapter)
+    live = lived(protocol, scale, rule, split)
     returns = jax.jit(lambda key, table: jax.lax.map(lambda one: live(key, levels, one), table))
-    found = np.asarray(returns(key_of(chapter, 0, SEED), table), np.float64).mean(2)  # [settings, tasks]
+    found = np.asarray(returns(key_of(split, 0, SEED), table), np.float64).mean(2)  # [settings, tasks]
     found = np.where(np.isfinite(found), found, np.nan)
-    zero, one = chapter.practice_random[:count], chapter.practice_optimum[:count]
+    zero, one = split.practice_random[:count], split.practice_optimum[:count]
     if not np.isfinite(one).all():
         sound = found[np.isfinite(found).all(1)]
         zero, one = (sound.min(0), sound.max(0)) if len(sound) else (zero, one)
-    wide = one - zero >= chapter.smallest
+    wide = one - zero >= split.smallest
     scores = ((found - zero) / np.where(wide, one - zero, 1.0))[:, wide].mean(1) if wide.any() else found.mean(1)
     return Search(settings, np.where(np.isfinite(found).all(1), scores, np.nan))
 
 
-def lived(protocol: SuiteProtocol, scale: str, rule: str, chapter: Split) -> Callable[..., jax.Array]:
+def lived(protocol: SuiteProtocol, scale: str, rule: str, split: Split) -> Callable[..., jax.Array]:
     """`(key, levels, setting) -> f32[tasks, agents]`, returns at the end of the lives of a baseline's agents."""
-    spec, budget = chapter.family.environment.spec, protocol.budgets[scale]
+    spec, budget = split.family.environment.spec, protocol.budgets[scale]
     end = jnp.asarray([budget.lifetime], jnp.int32)
-    block = agents_at_once(chapter)
+    block = agents_at_once(split)
 
     def live(key: jax.Array, levels: Level, setting: Setting) -> jax.Array:
         made = protocols.named_rule(rule, spec, setting, gamma=protocol.gamma, lambda_=protocol.lambda_)
-        life = life_of(protocol, budget, made, chapter)
+        life = life_of(protocol, budget, made, split)
         return learning_curve.learning_curves(life, key, (), levels, end, agents=SEEDS, block=block).episode_return[..., 0]
 
     return live
 
 
-def references(protocol: SuiteProtocol, scale: str, setting: Setting, chapter: Split) -> dict[str, list[float]]:
+def references(protocol: SuiteProtocol, scale: str, setting: Setting, split: Split) -> dict[str, list[float]]:
     """What a random policy and tuned A2C reach on the tasks whose optimum is not known, with seeds of their own."""
-    unknown = ~np.isfinite(chapter.optimum)
+    unknown = ~np.isfinite(split.optimum)
     if not unknown.any():
         return {}
-    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[unknown]), chapter.levels)
-    key = key_of(chapter, 1, SEED)
+    levels = jax.tree.map(lambda leaf: jnp.asarray(leaf[unknown]), split.levels)
+    key = key_of(split, 1, SEED)
     both = [
-        np.asarray(jax.jit(lived(protocol, scale, rule, chapter))(key, levels, setting)).mean(1) for rule in (RANDOM, "a2c")
+        np.asarray(jax.jit(lived(protocol, scale, rule, split))(key, levels, setting)).mean(1) for rule in (RANDOM, "a2c")
     ]
-    names = np.array(chapter.tasks)[unknown].tolist()
+    names = np.array(split.tasks)[unknown].tolist()
     found = {name: [float(low), float(high)] for name, low, high in zip(names, *both, strict=True)}
     return {name: pair for name, pair in found.items() if np.isfinite(pair).all()}

@@ -1,4 +1,4 @@
-"""What a rule's newborn agents reach on tasks, and how one of them walks."""
+"""What a rule's untrained agents reach on tasks, and how one of them walks."""
 
 import math
 from typing import NamedTuple
@@ -21,7 +21,7 @@ def returns(
     agents: int,
     block: int = 64,
 ) -> jax.Array:
-    """Mean episode returns f32[tasks, agents] of newborn agents that live their whole lives on each task.
+    """Mean episode returns f32[tasks, agents] of untrained agents that live their whole lives on each task.
 
     Args:
         life: How the rule's agents live and are measured.
@@ -56,7 +56,7 @@ def learning_curves(
     first: jax.Array | int = 0,
     block: int = 64,
 ) -> Outcome:
-    """How agents do in the course of their lives: outcomes f32[tasks, agents, points] of newborns that live on each task.
+    """Learning curves: outcomes f32[tasks, agents, points] of untrained agents that live on each task.
 
     Measuring an agent does not touch it: what is measured at one point does not depend on which others there are. The loop
     over updates is the same for all agents, so nothing is computed for lives that are over.

@@ -33,7 +33,7 @@ class Lifetime(NamedTuple):
     """How the agents of one rule live in one environment.
 
     Attributes:
-        begin: `(key, level, lifetime i32[]) -> Member`, a newborn in freshly reset environments.
+        begin: `(key, level, lifetime i32[]) -> Member`, an untrained agent in freshly reset environments.
         rollout: `(key, member, level) -> (member, Rollout)`, steps without learning.
         update: `(key, theta, member, level) -> (member, Rollout, info)`, a rollout and one update by the rule; past the
             lifetime's end the agent and its clock stay as they are.

@@ -72,7 +72,7 @@ def lifetimes(low: int, high: int) -> list[int]:
 def life_curves(
     rule: UpdateRule, life: Lifetime, key: jax.Array, theta: Theta, levels: Level, lifetimes: Sequence[int]
 ) -> list[LifeCurve]:
-    """Lives of newborn agents, one on each level, for each lifetime; the same words for all lifetimes.
+    """Lives of untrained agents, one on each level, for each lifetime; the same words for all lifetimes.
 
     Args:
         rule: Any.

@@ -127,8 +127,8 @@ def evolution(
             )
         ]
         values = [fitness(outcome, info) for outcome, info in results]
-        told = _mean_fitness(strategy, [_learned(task, shaping(value)) for task, value in zip(tasks, values, strict=True)])
-        moved = strategy.tell(tell_key, state, candidates, told)
+        merit = _mean_fitness(strategy, [_learned(task, shaping(value)) for task, value in zip(tasks, values, strict=True)])
+        moved = strategy.tell(tell_key, state, candidates, merit)
         live = tuple(visits._replace(clock=Clock(visits.task.lifetime, visits.task.lifetime)) for visits in live)
         seen = {**strategy.info(moved), **_info(values, [info for _, info in results])}
         seen["theta_step"] = optax.tree.norm(jax.tree.map(jnp.subtract, strategy.theta(moved), strategy.theta(state)))

@@ -169,7 +169,9 @@ def _keys(key: jax.Array, sizes: list[int], *, each: int) -> list[jax.Array]:
     """The keys of this device's members, [B, each] of each family: by one split, as each compiles for long on CPUs."""
     counts = [size * devices.count() for size in sizes]
     keys = jax.random.split(key, (sum(counts), each))
-    return [devices.local_shard(keys[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)]
+    return [
+        devices.local_shard(keys[end - count : end]) for end, count in zip(itertools.accumulate(counts), counts, strict=True)
+    ]
 
 
 def _measure(stages: tuple[FamilySetup, ...], keys: list[jax.Array], live: tuple[AgentState, ...]) -> tuple[Outcome, ...]:

@@ -41,7 +41,7 @@ def probes(
     rules: tuple[UpdateRule, ...] = (),
     scales: tuple[float, ...] | None = None,
 ) -> Behaviour:
-    """What becomes of newborn agents on fixed tasks, with fixed random words: returns, and mean policy entropies.
+    """What becomes of untrained agents on fixed tasks, with fixed random words: returns, and mean policy entropies.
 
     Args:
         lives: How the rule's agents live, one per family.

@@ -73,7 +73,7 @@ def truncated(
         theta: An example of the rule's parameters, or `jax.eval_shape` of it.
         sigma: Deviation of the perturbations, positive.
         updates: K, updates of a piece, at least 1.
-        credit: `persistent`, `noise_reuse` or `forgetful`.
+        credit: `persistent_es`, `noise_reuse_es` or `truncated_es`.
         final: Whether fitness is the return at the end of the life, nothing before it, rather than each piece's share of
             the life's mean reward per step.
         block: Couples stepped together; must divide each device's share of every family's tasks.
@@ -163,7 +163,9 @@ def _player(life: Lifetime, *, updates: int, final: bool):
     return play
 
 
-def _blocked(play, key: jax.Array, center: Theta, couples: AntitheticPair, noise: Theta, block: int) -> tuple[AntitheticPair, Outcome, Info]:
+def _blocked(
+    play, key: jax.Array, center: Theta, couples: AntitheticPair, noise: Theta, block: int
+) -> tuple[AntitheticPair, Outcome, Info]:
     """Plays this device's couples, `block` at a time: (couples, outcomes [B], infos [B, 2])."""
     size = couples.finished.size
     if size % block:

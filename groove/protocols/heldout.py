@@ -76,7 +76,7 @@ def caption(config: Config) -> str:
 
 
 def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta) -> list[HeldOut]:
-    """Lives newborn agents on tasks that training never saw: random policy, untrained and trained rule, A2C, optimum.
+    """Lives untrained agents on tasks that training never saw: random policy, untrained and trained rule, A2C, optimum.
 
     Returns are exact expectations where the family knows them, else means over episodes.
 
@@ -101,9 +101,9 @@ def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, train
     sizes = protocol(run.config)
     levels = held_out_levels(part.family, sizes.tasks)
     learned = assessment(run.config, part.family, part.rule, levels, sizes)
-    drifter = rules.random_policy(part.family.environment.spec)
+    random_policy = rules.random_policy(part.family.environment.spec)
     found = {
-        "random policy": assessment(run.config, part.family, drifter, levels, sizes)(key, ()),
+        "random policy": assessment(run.config, part.family, random_policy, levels, sizes)(key, ()),
         "untrained rule": learned(key, untrained),
         "trained rule": learned(key, trained),
         rival_name(run.config): assessment(run.config, part.family, part.antagonist, levels, sizes)(key, ()),
@@ -117,7 +117,7 @@ def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, train
 def assessment(
     config: Config, family: Family, rule: UpdateRule, levels: Level, sizes: Protocol
 ) -> Callable[[jax.Array, Theta], jax.Array]:
-    """`(key, theta) -> returns f32[tasks, agents]`, compiled: newborn agents of a rule on all levels."""
+    """`(key, theta) -> returns f32[tasks, agents]`, compiled: untrained agents of a rule on all levels."""
     life = lifetime(
         rule,
         family.environment,

@@ -20,7 +20,7 @@ NETWORKS = (
 class Budget(NamedTuple):
     """How much of a suite is run."""
 
-    tasks: int  # of each chapter, the first ones
+    tasks: int  # of each split, the first ones
     seeds: int  # agents a task
     lifetime: int  # agent updates
     environments: int  # parallel environments of an agent

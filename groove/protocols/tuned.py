@@ -16,7 +16,7 @@ from levels.suites import SUITES, content
 class Tuned(NamedTuple):
     """Of one suite at one scale."""
 
-    settings: Mapping[str, Mapping[str, Setting]]  # by rule and chapter
+    settings: Mapping[str, Mapping[str, Setting]]  # by rule and split
     references: Mapping[
         str, tuple[float, float]
     ]  # by task: what a random policy and tuned A2C reach, where nothing is exact
@@ -78,17 +78,17 @@ def current_rules(page: Mapping[str, dict]) -> list[str]:
 
 def _tuned(page: Mapping[str, dict], rules: Collection[str]) -> Tuned:
     settings = {
-        rule: {chapter: Setting(float(found["rate"]), float(found["entropy"])) for chapter, found in chapters.items()}
-        for rule, chapters in page["settings"].items()
+        rule: {split: Setting(float(found["rate"]), float(found["entropy"])) for split, found in splits.items()}
+        for rule, splits in page["settings"].items()
         if rule in rules
     }
-    references = {task: (float(random), float(rival)) for task, (random, rival) in page["references"].items()}
+    references = {task: (float(random), float(antagonist)) for task, (random, antagonist) in page["references"].items()}
     return Tuned(settings, references if "a2c" in rules else {})
 
 
 def _check_page(page: Mapping[str, dict]) -> None:
     found = _tuned(page, [*page["baselines"]])
-    settings = [setting for chapters in found.settings.values() for setting in chapters.values()]
+    settings = [setting for splits in found.settings.values() for setting in splits.values()]
     if not all(0 < one.rate < math.inf and 0 <= one.entropy < math.inf for one in settings):
         raise ValueError(f"rates must be positive, entropies at least 0, all finite, got {settings}")
     if len(page["hashes"]) != 2 or page["search"] is None:

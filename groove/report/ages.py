@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COURSES = (
-    "Newborn agents live through N updates on random levels, one line for each N, against n/N, the part of the life that "
+    "Untrained agents live through N updates on random levels, one line for each N, against n/N, the part of the life that "
     "has passed. Left: the entropy of their policies. "
     "Middle: how far one update moves the policy, as the KL divergence of the policy before it from that after it, on the "
     "update's own rollout; the axis is logarithmic. Right: the return of an episode, measured at up to eleven ages. Means "

@@ -35,7 +35,7 @@ APART = (
 )
 IMPROVED = (
     "Improvement: from the rule as it is, with a new optimizer, {steps} meta-gradient steps of {members} lives each on the "
-    "one level, Adam at {rate:g}. Then the return of newborn agents of the changed rule, minus that of the unchanged one "
+    "one level, Adam at {rate:g}. Then the return of untrained agents of the changed rule, minus that of the unchanged one "
     "with the same random numbers: on this level, and on average on {others} others, which are the same for all."
 )
 

@@ -44,4 +44,4 @@ def write(folders: Sequence[Path], results_of: Sequence[Path], output: Path, *, 
 
 def _results(paths: Sequence[Path], pictures: list[Picture]) -> list[str]:
     table = files.merged([files.read(path) for path in paths])
-    return suites.sections(evaluation.summaries(table), pictures)
+    return suites.sections(evaluation.suite_results(table), pictures)

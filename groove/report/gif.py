@@ -23,7 +23,7 @@ WALK_STEPS = 60
 
 
 def draw_walk(result: Result) -> Path | None:
-    """Teaches a newborn agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
+    """Teaches an untrained agent on a level in play, lets it walk once: `walk.gif`; None where no family has pictures."""
     theta = result.run.trainer.theta(result.state)
     key = jax.random.fold_in(jax.random.key(WALK_SEED), result.run.config.seed)  # the run's own key is spent
     for part, players in zip(result.run.parts, result.state.live, strict=True):

@@ -53,8 +53,8 @@ def recurrent_targets(
         width: The recurrent layer's width, at least 1.
         predictions: The width of y, at least 1.
         cell: `recurrent.gru` or `recurrent.lstm`.
-        head_scale: What the heads' lecun-normal weights are multiplied with. A newborn rule that hardly moves its agents has
-            small meta-gradients; one that pushes them hard in a random direction may not recover.
+        head_scale: What the heads' lecun-normal weights are multiplied with. An untrained rule that hardly moves its agents
+            has small meta-gradients; one that pushes them hard in a random direction may not recover.
     """
     if width < 1 or predictions < 1:
         raise ValueError(f"width and predictions must be at least 1, got {width} and {predictions}.")

@@ -41,8 +41,8 @@ def save_rule(result: Result) -> Path:
 def evaluate_held_out(result: Result) -> list[protocols.Row]:
     """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
     settings = result.run.config
-    newborn = assembled(result.folder, newborn=True, trusted=result.trusted).trainer
-    untrained = jax.jit(lambda key: newborn.theta(newborn.init(key)))(jax.random.key(settings.seed))
+    untrained = assembled(result.folder, untrained=True, trusted=result.trusted).trainer
+    untrained = jax.jit(lambda key: untrained.theta(untrained.init(key)))(jax.random.key(settings.seed))
     key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
     about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}

@@ -26,7 +26,7 @@ from levels.files import DAMAGED, read_json
 
 RULE = rulefile.RULE
 START, ANTAGONIST = "start.safetensors", "antagonist.safetensors"
-"""Files of a run folder: theta as trained, as a run began with it that did not begin with a newborn rule, and the learned
+"""Files of a run folder: theta as trained, as a run began with it that did not begin with an untrained rule, and the learned
 rule that regret compares with, where that is one."""
 SCHEDULES = "schedules.json"
 CONFIG, UNMADE = "config.json", ".unmade"
@@ -80,19 +80,19 @@ def create(
         OSError: The folder cannot be written.
     """
     settings = config.check(settings)
-    start, rival = rule_file(settings.start), rule_file(settings.curriculum.antagonist)
+    start, antagonist = rule_file(settings.start), rule_file(settings.curriculum.antagonist)
     if settings.start:
         check_start(start, settings)
     known = latents.prepare(settings, announce)
     may = (*trusted, *(name for _, name in config.plugged(settings)))
-    inputs = Inputs(saved=_saved(settings, rival, may), latents=latents.found(known))
+    inputs = Inputs(saved=_saved(settings, antagonist, may), latents=latents.found(known))
     build(settings, inputs)  # what families and scores lack is said now
     begun = tasks.check_files(settings)
     with _making(folder):
         if settings.start:
             write_bytes(folder / START, start.read_bytes())
         if is_file(settings.curriculum.antagonist):
-            write_bytes(folder / ANTAGONIST, rival.read_bytes())
+            write_bytes(folder / ANTAGONIST, antagonist.read_bytes())
         for name, path in begun.items():
             write_bytes(tasks.file_of(folder, name), path.read_bytes())
         for name, path in known.items():
@@ -204,18 +204,18 @@ def rule_file(path: str) -> Path:
     return rulefile.locate(path)
 
 
-def assembled(folder: Path, *, new: bool = False, newborn: bool = False, trusted: tuple[str, ...] = ()) -> Run:
+def assembled(folder: Path, *, new: bool = False, untrained: bool = False, trusted: tuple[str, ...] = ()) -> Run:
     """The run of a folder, built from its configuration and the files that lie beside that.
 
     Args:
         folder: Of the run.
         new: Whether it is to begin: then references of tasks from files are computed, which a checkpoint has.
-        newborn: Whether it is to begin with a newborn rule, whatever the run began with.
+        untrained: Whether it is to begin with an untrained rule, whatever the run began with.
         trusted: As of `open_folder`; the antagonist's file may name them as well.
     """
     settings = open_folder(folder, trusted=trusted)
     inputs = Inputs(
-        start=theta_of(folder / START, settings) if settings.start and not newborn else None,
+        start=theta_of(folder / START, settings) if settings.start and not untrained else None,
         saved=_saved(settings, folder / ANTAGONIST, trusted),
         given=tasks.given(folder, settings, new=new),
         latents=latents.found(latents.of_folder(settings, folder)),

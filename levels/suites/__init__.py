@@ -21,7 +21,7 @@ from levels.base import Family, Level
 from levels.suites import kinds
 from levels.suites.kinds import Kind
 
-__all__ = ["SMALLEST_RANGE", "SUITES", "Chapter", "Kind", "Suite", "chapters", "content", "tasks"]
+__all__ = ["SMALLEST_RANGE", "SUITES", "Kind", "Split", "Suite", "content", "splits", "tasks"]
 
 SMALLEST_RANGE = 0.02
 """Tasks whose optimum is less than this above a random policy, in units of what counts as much, are not normalised."""
@@ -33,7 +33,7 @@ class Suite(NamedTuple):
     name: str
     version: int  # whoever changes what a suite holds, or means, counts this up
     about: str
-    chapters: Mapping[str, Kind]  # the family of each set of levels that it has, by the set's name
+    splits: Mapping[str, Kind]  # the family of each set of levels that it has, by the set's name
 
 
 class Split(NamedTuple):
@@ -127,21 +127,21 @@ SUITES: Mapping[str, Suite] = MappingProxyType(
 """All suites by name. Read-only."""
 
 
-def path_of(chapter: str) -> Path:
-    """Where the levels of a chapter lie."""
-    return Path(str(resources.files("levels.suites"))) / "data" / f"{chapter.replace(':', '-')}.parquet"
+def path_of(split: str) -> Path:
+    """Where the levels of a split lie."""
+    return Path(str(resources.files("levels.suites"))) / "data" / f"{split.replace(':', '-')}.parquet"
 
 
 def splits(suite: Suite) -> tuple[Split, ...]:
     """Everything that a suite holds, checked level by level. Read once a process.
 
     Example:
-        >>> from levels.suites import SUITES, chapters
-        >>> found = chapters(SUITES["grid-handcrafted"])[0]
+        >>> from levels.suites import SUITES, splits
+        >>> found = splits(SUITES["grid-handcrafted"])[0]
         >>> found.tasks, found.flat
         (('dense', 'sparse', 'long', 'longer', 'long_dense'), ())
     """
-    return tuple(_chapter(name, kind) for name, kind in suite.chapters.items())
+    return tuple(_split(name, kind) for name, kind in suite.splits.items())
 
 
 @functools.cache
@@ -150,7 +150,7 @@ def _stored(name: str, kind: Kind) -> tuple[Family, dataset.Dataset]:
     return family, dataset.load(path_of(name), family=family)
 
 
-def _chapter(name: str, kind: Kind) -> Split:
+def _split(name: str, kind: Kind) -> Split:
     family, found = _stored(name, kind)
     practice = found.columns["practice"]
     alone = bool(not practice.any())
@@ -175,7 +175,7 @@ def _chapter(name: str, kind: Kind) -> Split:
 
 
 def content(suite: Suite) -> str:
-    """The hash of a suite: SHA-256 over its name, its version, and every chapter's family and file.
+    """The hash of a suite: SHA-256 over its name, its version, and every split's family and file.
 
     Example:
         >>> from levels.suites import SUITES, content
@@ -184,13 +184,11 @@ def content(suite: Suite) -> str:
     """
     parts = [
         [name, kind.name, sorted(kind.arguments.items()), dataset.describe(path_of(name)).content]
-        for name, kind in suite.chapters.items()
+        for name, kind in suite.splits.items()
     ]
     return hashlib.sha256(json.dumps([suite.name, suite.version, parts]).encode()).hexdigest()
 
 
 def tasks(suite: Suite) -> list[tuple[str, str, int]]:
-    """Chapter, family and number of tasks, for each chapter; levels are not read."""
-    return [
-        (name, kind.name, int(dataset.describe(path_of(name)).metadata["tasks"])) for name, kind in suite.chapters.items()
-    ]
+    """Split, family and number of tasks, for each split; levels are not read."""
+    return [(name, kind.name, int(dataset.describe(path_of(name)).metadata["tasks"])) for name, kind in suite.splits.items()]

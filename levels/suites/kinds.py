@@ -36,7 +36,7 @@ def _kind(name: str, **arguments: Value) -> Kind:
 
 
 def of_gymnax(*names: str) -> Mapping[str, Kind]:
-    """Environments of gymnax as chapters, which are called like their families."""
+    """Environments of gymnax as splits, which are called like their families."""
     return MappingProxyType({GYMNAX + name: _kind(GYMNAX + name) for name in names})
 
 

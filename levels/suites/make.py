@@ -215,7 +215,7 @@ MAKERS: Mapping[str, Callable[[bool], Named]] = MappingProxyType(
         "chain-distractors": distracted,
     }
 )
-"""`(whether for practice) -> names and levels` by chapter; others are of gymnax. Read-only."""
+"""`(whether for practice) -> names and levels` by split; others are of gymnax. Read-only."""
 
 
 def bounds(family: Family, levels: Level) -> tuple[np.ndarray, np.ndarray]:
@@ -235,9 +235,9 @@ def bounds(family: Family, levels: Level) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(random, np.float64), optimum
 
 
-def make(folder: Path, chapter: str, kind: Kind) -> Path:
-    """Writes one chapter: its levels, then those for practice."""
-    maker = MAKERS.get(chapter, lambda practice: single(kind, practice))
+def make(folder: Path, split: str, kind: Kind) -> Path:
+    """Writes one split: its levels, then those for practice."""
+    maker = MAKERS.get(split, lambda practice: single(kind, practice))
     named, more = list(maker(False)), list(maker(True))
     levels = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *(one for _, one in named + more))
     family = kind.family()
@@ -248,17 +248,17 @@ def make(folder: Path, chapter: str, kind: Kind) -> Path:
         "random": np.round(random, 6),
         "optimum": np.round(optimum, 6),
     }
-    path = folder / f"{chapter.replace(':', '-')}.parquet"
-    dataset.save(path, levels, columns, {"chapter": chapter, "tasks": str(len(named))}, family=family.name)
+    path = folder / f"{split.replace(':', '-')}.parquet"
+    dataset.save(path, levels, columns, {"split": split, "tasks": str(len(named))}, family=family.name)
     return path
 
 
 def main(folder: Path, wanted: list[str]) -> None:
-    """Writes all chapters, or those named."""
+    """Writes all splits, or those named."""
     for suite in SUITES.values():
-        for chapter, kind in suite.chapters.items():
-            if not wanted or chapter in wanted:
-                print(make(folder, chapter, kind), flush=True)
+        for split, kind in suite.splits.items():
+            if not wanted or split in wanted:
+                print(make(folder, split, kind), flush=True)
 
 
 if __name__ == "__main__":

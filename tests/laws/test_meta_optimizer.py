@@ -181,7 +181,7 @@ def test_climbs_a_quadratic():
     state, live = begun(meta, at([[1.0, -2.0, 0.5]] * 2))
 
     def step(state, key):
-        return meta.step(key, state, live)[0], None  # newborn agents in every step
+        return meta.step(key, state, live)[0], None  # untrained agents in every step
 
     state, _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), 300)))(state)
     np.testing.assert_allclose(meta.theta(state), [1.0, -2.0, 0.5], atol=1e-2)

@@ -19,7 +19,7 @@ every_rule = pytest.mark.parametrize("name", RULES)
 
 
 @functools.cache
-def newborn(name):
+def untrained(name):
     """Theta, members and levels [BATCH, ...], for lives of 10 updates."""
     levels = sample(FAMILIES[RULES[name].family], BATCH, seed=5)
     keys = jax.random.split(jax.random.key(6), BATCH)
@@ -49,7 +49,7 @@ def test_signatures(name):
 
 @every_rule
 def test_state_is_arrays_only_and_of_one_type(name):
-    theta, members, levels = newborn(name)
+    theta, members, levels = untrained(name)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((theta, members.agent)))
     assert not any(weak for *_, weak in signature((theta, members.agent)))
     after, _, info = update_of(name)(jax.random.split(jax.random.key(0), BATCH), theta, members, levels)
@@ -62,7 +62,7 @@ def test_state_is_arrays_only_and_of_one_type(name):
 def test_every_leaf_of_theta_receives_a_gradient(name):
     """Of what an update makes of the policy and of the agent's prediction."""
     rule, life = rule_of(name), life_of(name)
-    theta, members, levels = newborn(name)
+    theta, members, levels = untrained(name)
 
     def loss(theta, key, member, level):
         member, rollout, _ = life.update(key, theta, member, level)
@@ -80,7 +80,7 @@ def test_every_leaf_of_theta_receives_a_gradient(name):
 @every_rule
 def test_every_leaf_of_the_agent_learns(name):
     """But for the random policy's, which has none. Table rows move where the agent was; the time's row from step one on."""
-    theta, members, levels = newborn(name)
+    theta, members, levels = untrained(name)
     now = members
     for seed in range(3):
         now, _, _ = update_of(name)(jax.random.split(jax.random.key(seed), BATCH), theta, now, levels)
@@ -92,7 +92,7 @@ def test_every_leaf_of_the_agent_learns(name):
 @every_rule
 def test_vmap_equals_the_loop(name):
     """Whole rollouts and updates: a member alone does what it does in a batch."""
-    theta, members, levels = newborn(name)
+    theta, members, levels = untrained(name)
     keys = jax.random.split(jax.random.key(1), BATCH)
     together = update_of(name)(keys, theta, members, levels)
     alone = jax.jit(life_of(name).update)
@@ -105,7 +105,7 @@ def test_vmap_equals_the_loop(name):
 @every_rule
 def test_nothing_changes_after_the_lifetimes_end(name):
     """Bit for bit, though its neighbours live on."""
-    theta, members, levels = newborn(name)
+    theta, members, levels = untrained(name)
     update = np.array([10, 3, 11], np.int32)  # the lifetime is 10
     members = members._replace(clock=Clock(update, members.clock.lifetime))
     after, _, _ = update_of(name)(jax.random.split(jax.random.key(2), BATCH), theta, members, levels)
@@ -132,7 +132,7 @@ def test_thetas_shape_does_not_depend_on_the_family(name):
 
 @every_rule
 def test_the_policy_gives_one_logit_an_action(name):
-    _, members, _ = newborn(name)
+    _, members, _ = untrained(name)
     spec = FAMILIES[RULES[name].family].environment.spec
     view = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], members.view)
     logits = jax.jit(jax.vmap(rule_of(name).policy))(members.agent, view.observation, view.time)

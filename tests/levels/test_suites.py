@@ -31,19 +31,19 @@ def test_contents_are_pinned(name: str):
 
 
 @every_suite
-def test_chapters_are_whole(name: str):
+def test_splits_are_whole(name: str):
     """Every level was found valid when it was read; names are unique; nothing for practice is among the tasks."""
     found = splits(SUITES[name])
-    names = [task for chapter in found for task in chapter.tasks]
+    names = [task for split in found for task in split.tasks]
     assert len(set(names)) == len(names) == sum(count for _, _, count in tasks(SUITES[name]))
-    for chapter in found:
-        rows = {one.tobytes() for one in _rows(chapter.levels)}
-        assert len(rows) == len(chapter.tasks), "two tasks have one level"
-        assert chapter.alone == (rows >= {one.tobytes() for one in _rows(chapter.practice)})
-        assert chapter.alone or not rows & {one.tobytes() for one in _rows(chapter.practice)}
-        known = np.isfinite(chapter.optimum)
-        assert (chapter.optimum >= chapter.random - 1e-5)[known].all()
-        assert set(chapter.flat) <= set(chapter.tasks)
+    for split in found:
+        rows = {one.tobytes() for one in _rows(split.levels)}
+        assert len(rows) == len(split.tasks), "two tasks have one level"
+        assert split.alone == (rows >= {one.tobytes() for one in _rows(split.practice)})
+        assert split.alone or not rows & {one.tobytes() for one in _rows(split.practice)}
+        known = np.isfinite(split.optimum)
+        assert (split.optimum >= split.random - 1e-5)[known].all()
+        assert set(split.flat) <= set(split.tasks)
 
 
 def _rows(levels) -> np.ndarray:
@@ -72,9 +72,9 @@ def test_tasks_that_cannot_be_normalised_are_named():
 
 
 def test_the_handcrafted_grids_are_those_of_the_papers():
-    (chapter,) = splits(SUITES["grid-handcrafted"])
-    assert chapter.tasks == ("dense", "sparse", "long", "longer", "long_dense")
-    level = chapter.levels
+    (split,) = splits(SUITES["grid-handcrafted"])
+    assert split.tasks == ("dense", "sparse", "long", "longer", "long_dense")
+    level = split.levels
     assert level.limit[:5].tolist() == [500, 50, 1000, 2000, 2000]
     assert list(zip(level.height.tolist(), level.width.tolist(), strict=True)) == [
         (11, 11),
@@ -97,7 +97,7 @@ def test_the_handcrafted_grids_are_those_of_the_papers():
 )
 def test_what_is_stored_is_what_is_made(name: str, tmp_path: Path):
     """Levels to the bit; returns, which are sums of floats, nearly so."""
-    kind = next(suite.chapters[name] for suite in SUITES.values() if name in suite.chapters)
+    kind = next(suite.splits[name] for suite in SUITES.values() if name in suite.splits)
     family = kind.family()
     made = dataset.load(make.make(tmp_path, name, kind), family=family)
     stored = dataset.load(path_of(name), family=family)
@@ -111,13 +111,13 @@ def test_what_is_stored_is_what_is_made(name: str, tmp_path: Path):
 @pytest.mark.parametrize("kind", [kinds.INSIDE, kinds.OUTSIDE], ids=["inside", "outside"])
 def test_bounds_of_random_grids(kind: kinds.Kind):
     """Recomputed for a few of the thousand."""
-    chapter = next(
+    split = next(
         c for c in splits(SUITES["grid-unseen"]) if c.name == ("grid-inside" if kind is kinds.INSIDE else "grid-outside")
     )
-    few = jax.tree.map(lambda leaf: leaf[:3], chapter.levels)
-    random, optimum = make.bounds(chapter.family, few)
-    np.testing.assert_allclose(chapter.random[:3], random, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(chapter.optimum[:3], optimum, rtol=1e-4, atol=1e-4)
+    few = jax.tree.map(lambda leaf: leaf[:3], split.levels)
+    random, optimum = make.bounds(split.family, few)
+    np.testing.assert_allclose(split.random[:3], random, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(split.optimum[:3], optimum, rtol=1e-4, atol=1e-4)
 
 
 def test_the_outside_is_outside():

@@ -3,4 +3,4 @@
 from groove.curricula.clutr.autoencoder import DIMENSIONS, Latent, decoder, settings_of, shape, train
 from groove.curricula.clutr.policy import clutr
 
-__all__ = ["DIMENSIONS", "Latent", "decoder", "latent", "settings_of", "shape", "train"]
+__all__ = ["DIMENSIONS", "Latent", "clutr", "decoder", "settings_of", "shape", "train"]
