@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from groove import cli, config
+from groove import cli, config, curricula
 from groove.config import PRESETS, Config, check, preset, smoke
 
 NAN = math.nan
@@ -349,3 +349,12 @@ def test_files_that_are_no_configuration(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="config.json is not a configuration"):
         config.load(path)
+
+
+@pytest.mark.parametrize(("alias", "name"), [("plr", "prioritised"), ("dr", "uniform")])
+def test_curricula_have_the_names_of_papers_too(alias: str, name: str):
+    assert config.Curriculum(kind=alias) == config.Curriculum(kind=name)
+    assert config.check_choice("curriculum", "kind", alias) == name
+    assert getattr(curricula, alias) is getattr(curricula, name)
+    page = json.dumps(dataclasses.asdict(Config())).replace('"kind": "prioritised"', f'"kind": "{alias}"')
+    assert config.from_json(page).curriculum.kind == name

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from groove.config.settings import CHOICES, Config
+from groove.config.settings import ALIASES, CHOICES, Config
 from levels import FAMILIES, plugins
 
 GYMNAX = "gymnax:"
@@ -59,6 +59,8 @@ def check_choice(part: str, field: str, name: str) -> str:
         ValueError: It may not; suggests the nearest name.
     """
     known = CHOICES[part, field]
+    if (part, field) == ("curriculum", "kind"):
+        name, known = ALIASES.get(name, name), (*known, *ALIASES)
     if (part, field) in OPEN:
         return check_part(field, name, OPEN[part, field], known)
     return check_name(field, name, known)

@@ -204,14 +204,18 @@ class Evolution:
     """Couples of lives stepped together: large on a GPU, 1 on a CPU. Must divide their number in every family."""
 
 
+ALIASES: Mapping[str, str] = MappingProxyType({"plr": "prioritised", "dr": "uniform"})
+"""Other names of curricula, those that papers and other libraries use. Read-only."""
+
+
 @dataclass(frozen=True)
 class Curriculum:
     """How tasks are chosen."""
 
     kind: Literal["prioritised", "uniform", "accel", "sfl", "alp-gmm", "clutr", "frozen"] | str = "prioritised"
-    """prioritised: replay what scores high (PLR); accel: edit it as well; sfl: train on the best of a sweep; alp-gmm: where
-    returns change; clutr: where a teacher in a latent space finds regret; uniform: domain randomisation; frozen: the tasks
-    of `files` and no others; or a plug-in."""
+    """prioritised or plr: replay what scores high; accel: edit it as well; sfl: train on the best of a sweep; alp-gmm: where
+    returns change; clutr: where a teacher in a latent space finds regret; uniform or dr: domain randomisation; frozen: the
+    tasks of `files` and no others; or a plug-in."""
     files: tuple[str, ...] = ()
     """Curricula to begin with, at most one a family: all there is (frozen), or the buffer's start (prioritised, accel)."""
     score: (
@@ -272,6 +276,10 @@ class Curriculum:
     """Episodes that measure an agent's return."""
     exact: bool = False
     """Measure learner and antagonist by their exact expected returns: no sampling noise, more time."""
+
+    def __post_init__(self) -> None:
+        """Another name of a curriculum stands for the usual one."""
+        object.__setattr__(self, "kind", ALIASES.get(self.kind, self.kind))
 
 
 @dataclass(frozen=True)

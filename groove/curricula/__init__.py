@@ -9,14 +9,18 @@ from groove.curricula.source import constant, log_uniform, pool
 from groove.curricula.uniform import frozen, uniform
 from groove.curricula.warm_start import warm_start
 
+plr, dr = prioritised, uniform  # as papers and other libraries call them
+
 __all__ = [
     "Priority",
     "accel",
     "alp_gmm",
     "constant",
     "diverse",
+    "dr",
     "frozen",
     "log_uniform",
+    "plr",
     "pool",
     "prioritised",
     "proportional",
