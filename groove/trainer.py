@@ -22,7 +22,19 @@ class TaskGroup(NamedTuple):
     name: str
     members: int  # B, lives at a time
     curriculum: Curriculum
-    score: Score
+    score: Score | None = None  # by default that of the curriculum
+
+    @property
+    def scored_by(self) -> Score:
+        """Its score.
+
+        Raises:
+            ValueError: Neither it nor its curriculum has one.
+        """
+        found = self.score or self.curriculum.score
+        if found is None:
+            raise ValueError(f"the task group {self.name!r} needs a score, for its curriculum has none.")
+        return found
 
 
 class State(NamedTuple):
@@ -40,6 +52,7 @@ class Trainer(NamedTuple):
 
     Attributes:
         init: `(key) -> State`, every member awaiting its first task.
+        step: `(state) -> (state, info)`, one meta-step.
         chunk: `(state) -> (state, info)`, meta-steps scanned on the device; info's leaves lead with the axis [steps].
         refresh: `(state) -> state`, between chunks: curricula replace what they handed out.
         theta: `(state) -> theta`.
@@ -48,6 +61,7 @@ class Trainer(NamedTuple):
     """
 
     init: Callable[[jax.Array], State]
+    step: Callable[[State], tuple[State, Info]]
     chunk: Callable[[State], tuple[State, Info]]
     refresh: Callable[[State], State]
     theta: Callable[[State], Theta]
@@ -66,12 +80,12 @@ SEPARATE = State._make([None, 0, 0, 0, 0])
 
 
 def trainer(
-    classes: tuple[TaskGroup, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int
+    groups: tuple[TaskGroup, ...], meta: MetaOptimizer, theta: Callable[[jax.Array], Theta], *, steps: int = 1
 ) -> Trainer:
     """Puts the parts of a run together.
 
     Args:
-        classes: One per family, in the order of the meta-optimiser's stages.
+        groups: One per family, in the order of the meta-optimiser's families.
         meta: How theta improves.
         theta: `(key) -> theta`, a rule's `init`.
         steps: Meta-steps per chunk, at least 1.
@@ -84,50 +98,51 @@ def trainer(
 
         By one split: each compiles for long on CPUs.
         """
-        own = jax.random.split(jax.random.fold_in(state.key, state.step), 2 * len(classes) + 2)
-        return own[: len(classes)], own[len(classes) : -2], own[-2], own[-1]
+        own = jax.random.split(jax.random.fold_in(state.key, state.step), 2 * len(groups) + 2)
+        return own[: len(groups)], own[len(groups) : -2], own[-2], own[-1]
 
     def propose(keys, curricula, needed):
         results = [
             part.curriculum.propose(k, state, need)
-            for part, k, state, need in zip(classes, keys, curricula, needed, strict=True)
+            for part, k, state, need in zip(groups, keys, curricula, needed, strict=True)
         ]
         return tuple(result[0] for result in results), tuple(result[1] for result in results)
 
     def init(key):
-        run_key, theta_key, meta_key, *keys = jax.random.split(key, 3 + len(classes))
-        curricula = tuple(part.curriculum.init(k) for part, k in zip(classes, keys, strict=True))
-        everyone = tuple(jnp.ones(part.members, bool) for part in classes)
-        tasks = jax.eval_shape(lambda key: propose([key] * len(classes), curricula, everyone)[1], key)
-        for part, own in zip(classes, tasks, strict=True):
+        run_key, theta_key, meta_key, *keys = jax.random.split(key, 3 + len(groups))
+        curricula = tuple(part.curriculum.init(k) for part, k in zip(groups, keys, strict=True))
+        everyone = tuple(jnp.ones(part.members, bool) for part in groups)
+        tasks = jax.eval_shape(lambda key: propose([key] * len(groups), curricula, everyone)[1], key)
+        for part, own in zip(groups, tasks, strict=True):
             _check_score(part, own)
         live = jax.eval_shape(meta.begin, key, tasks)
         nobody = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), live)
         return State(jnp.zeros((), jnp.int32), run_key, curricula, meta.init(meta_key, theta(theta_key)), nobody)
 
-    def step(state: State, _: None):
+    def step(state):
         propose_keys, _, begin_key, step_key = keys_of(state)
         needed = devices.gather(tuple(players.finished for players in state.live))
         curricula, tasks = propose(propose_keys, state.curricula, needed)
         live = _renew(meta, begin_key, state.live, tasks, needed)
         optimizer, live, outcomes, info = meta.step(step_key, state.meta, live)
         ended = devices.gather(tuple((players.task, players.finished) for players in live))
-        reports = [_report(*row) for row in zip(classes, curricula, ended, devices.gather(outcomes), strict=True)]
+        reports = [_report(*row) for row in zip(groups, curricula, ended, devices.gather(outcomes), strict=True)]
         seen = {**info, **{name: value for report in reports for name, value in report[1].items()}}
         return State(state.step + 1, state.key, tuple(report[0] for report in reports), optimizer, live), seen
 
     def refresh(state):
-        rows = zip(classes, keys_of(state)[1], state.curricula, strict=True)
+        rows = zip(groups, keys_of(state)[1], state.curricula, strict=True)
         return state._replace(curricula=tuple(part.curriculum.refresh(key, own) for part, key, own in rows))
 
     def info(state):
-        found = [part.curriculum.info(own) for part, own in zip(classes, state.curricula, strict=True)]
-        named = zip(classes, found, strict=True)
+        found = [part.curriculum.info(own) for part, own in zip(groups, state.curricula, strict=True)]
+        named = zip(groups, found, strict=True)
         return {f"{part.name}/curriculum_{name}": value for part, own in named for name, value in own.items()}
 
     return Trainer(
         init=init,
-        chunk=lambda state: jax.lax.scan(step, state, None, length=steps),
+        step=step,
+        chunk=lambda state: jax.lax.scan(lambda state, _: step(state), state, None, length=steps),
         refresh=refresh,
         theta=lambda state: meta.theta(state.meta),
         tasks=lambda state: devices.gather(tuple(players.task for players in state.live)),
@@ -144,12 +159,12 @@ def shared(run: Trainer, place: Mesh) -> Trainer:
     """
     if place.size == 1:
         return run
-    chunk = devices.everywhere(place, run.chunk, (SPECS,), (SPECS, P()))
+    step, chunk = (devices.everywhere(place, function, (SPECS,), (SPECS, P())) for function in (run.step, run.chunk))
     refresh = devices.everywhere(place, run.refresh, (SPECS,), SPECS)
     tasks = devices.everywhere(place, run.tasks, (SPECS,), P())
     info = devices.everywhere(place, run.info, (SPECS,), P())
     init = devices.everywhere(place, run.init, (P(),), SPECS)
-    return _held(run._replace(init=init, chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
+    return _held(run._replace(init=init, step=step, chunk=chunk, refresh=refresh, tasks=tasks, info=info), place, SPECS)
 
 
 def side_by_side(make: Callable[[Swept], Trainer], numbers: Swept, place: Mesh) -> Trainer:
@@ -172,6 +187,7 @@ def side_by_side(make: Callable[[Swept], Trainer], numbers: Swept, place: Mesh) 
 
     many = Trainer(
         init=every(lambda run, key: run.init(key), SEPARATE, spread(), 0, P(RUNS)),
+        step=every(lambda run, state: run.step(state), (SEPARATE, 0), (spread(), P(RUNS))),
         chunk=every(lambda run, state: run.chunk(state), (SEPARATE, 0), (spread(), P(RUNS))),
         refresh=every(lambda run, state: run.refresh(state), SEPARATE, spread()),
         theta=every(lambda run, state: run.theta(state), 0, P(RUNS)),
@@ -211,16 +227,16 @@ def _held(run: Trainer, place: Mesh, specs: State) -> Trainer:
 
 
 def _check_score(part: TaskGroup, tasks: Task) -> None:
-    """Raises a ValueError unless the references and memories of a curriculum's tasks are those of the class's score."""
-    one, score = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tasks), part.score
+    """Raises a ValueError unless the references and memories of a curriculum's tasks are those of the group's score."""
+    one, score = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), tasks), part.scored_by
     key = jax.eval_shape(lambda: jax.random.key(0))
     reference = jax.eval_shape(score.reference, key, one.level, one.lifetime) if score.like is None else score.like
     for name, held, made in (("reference", one.reference, reference), ("memory", one.memory, score.memory)):
         forms = [(jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)]) for tree in (held, made)]
         if forms[0] != forms[1]:
             raise ValueError(
-                f"the class {part.name!r} and its curriculum must have one score: the {name} of its tasks is "
-                f"{forms[0][0]}, that of the class's score {forms[1][0]}, or has other arrays."
+                f"the task group {part.name!r} and its curriculum must have one score: the {name} of its tasks is "
+                f"{forms[0][0]}, that of the group's score {forms[1][0]}, or has other arrays."
             )
 
 
@@ -233,7 +249,7 @@ def _report(
     is a fault of the score's, and shows in the mean.
     """
     task, finished = ended
-    score, memory = jax.vmap(part.score.score)(outcome, task.reference, task.memory)
+    score, memory = jax.vmap(part.scored_by.score)(outcome, task.reference, task.memory)
     state = part.curriculum.report(curriculum, task._replace(memory=memory), score, outcome, finished)
     rivals = jax.vmap(has_nan)((jnp.zeros_like(score), task.reference))
     diverged = finished & (~jnp.isfinite(outcome.episode_return) | (rivals & ~jnp.isfinite(score)))

@@ -128,12 +128,14 @@ class Source(NamedTuple):
         take: `(state, want bool[B]) -> (state, tasks [B, ...])`; rows nobody wants hold tasks that are to be ignored.
         refresh: `(key, state) -> state`, replaces what was taken since.
         info: `(state) -> info`, among it `reused`: tasks handed out twice because the pool had run dry.
+        score: Whose references its tasks have.
     """
 
     init: Callable[[jax.Array], chex.ArrayTree]
     take: Callable[[chex.ArrayTree, jax.Array], tuple[chex.ArrayTree, Task]]
     refresh: Callable[[jax.Array, chex.ArrayTree], chex.ArrayTree]
     info: Callable[[chex.ArrayTree], Info]
+    score: Score | None = None
 
 
 class Curriculum(NamedTuple):
@@ -149,6 +151,7 @@ class Curriculum(NamedTuple):
         info: `(state) -> info`, looked at after every chunk of steps.
         contents: `(state) -> (tasks [C, ...], score f32[C], held bool[C])`, what the curriculum keeps, for files and
             pictures.
+        score: Of its tasks, which a run computes of the lives that end; None leaves it to `groove.trainer.TaskGroup`.
     """
 
     init: Callable[[jax.Array], chex.ArrayTree]
@@ -157,6 +160,7 @@ class Curriculum(NamedTuple):
     refresh: Callable[[jax.Array, chex.ArrayTree], chex.ArrayTree]
     info: Callable[[chex.ArrayTree], Info]
     contents: Callable[[chex.ArrayTree], tuple[Task, jax.Array, jax.Array]]
+    score: Score | None = None
 
 
 class MetaOptimizer(NamedTuple):

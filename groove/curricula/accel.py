@@ -34,7 +34,7 @@ class _Parents(NamedTuple):
 def accel(
     curriculum: Curriculum,
     generator: Generator,
-    score: Score,
+    score: Score | None = None,
     *,
     rate: Number = 0.5,
     edits: int = 3,
@@ -56,7 +56,7 @@ def accel(
     Args:
         curriculum: That keeps tasks by score, such as `prioritised`.
         generator: With `mutate`.
-        score: Whose references are computed.
+        score: Whose references are computed; by default that of the curriculum.
         rate: In [0, 1].
         edits: Of a level, one upon the other, at least 1.
         size: The most edits that are taken between two refreshes; when they run out, the curriculum proposes.
@@ -65,10 +65,13 @@ def accel(
         learn: Whether the meta-learner may learn from edits that were never scored; False for ACCEL on robust PLR.
     """
     check_shares({"rate": rate})
+    scored = score or curriculum.score
+    if scored is None:
+        raise ValueError("score must be given, for the curriculum has none.")
     if edits < 1:
         raise ValueError(f"edits must be at least 1, got {edits}.")
     if generator.mutate is None:
-        raise ValueError("edited() needs a generator with mutate, got one without.")
+        raise ValueError("accel() needs a generator with mutate, got one without.")
     mutate, choice = generator.mutate, priority or rank()
 
     def make(score, key, serial, parents: _Parents) -> Task:
@@ -83,7 +86,7 @@ def accel(
         )
         return made._replace(origin=made.origin._replace(parent=parent.origin.serial, learn=jnp.array(learn)))
 
-    tasks = ring(score, make, size=size, block=block)
+    tasks = ring(scored, make, size=size, block=block)
 
     def parents(inner) -> tuple[_Parents, jax.Array]:
         kept, scores, held = curriculum.contents(inner)
@@ -116,4 +119,5 @@ def accel(
         refresh=refresh,
         info=lambda state: {**curriculum.info(state.inner), "edits": state.pool.taken, "waiting": state.pool.ready},
         contents=lambda state: curriculum.contents(state.inner),
+        score=scored,
     )

@@ -151,7 +151,9 @@ def alp_gmm(
         waiting = state.pool.task.lifetime.size
         return state.pool.task, jnp.zeros(waiting, jnp.float32), jnp.zeros(waiting, bool)
 
-    return Curriculum(init=init, propose=propose, report=_remember, refresh=refresh, info=info, contents=contents)
+    return Curriculum(
+        init=init, propose=propose, report=_remember, refresh=refresh, info=info, contents=contents, score=score
+    )
 
 
 def _remember(state: History, tasks: Task, score: jax.Array, outcomes: Outcome, finished: jax.Array) -> History:

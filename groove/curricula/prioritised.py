@@ -203,4 +203,5 @@ def prioritised(
         refresh=lambda key, state: state._replace(source=source.refresh(key, state.source)),
         info=info,
         contents=lambda state: (state.buffer.task, state.buffer.score, state.buffer.held),
+        score=source.score,
     )

@@ -87,4 +87,5 @@ def sfl(source: Source, *, capacity: int, sweep: int, select: Number = 0.5, shar
         refresh=refresh,
         info=info,
         contents=lambda state: (state.chosen.task, state.chosen.score, state.chosen.held),
+        score=source.score,
     )

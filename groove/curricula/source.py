@@ -168,4 +168,5 @@ def pool(generator: Generator, score: Score, lifetimes: Lifetimes, *, size: int,
         take=tasks.take,
         refresh=lambda key, state: tasks.refresh(state, ()),
         info=pool_info,
+        score=score,
     )

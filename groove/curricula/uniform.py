@@ -23,6 +23,7 @@ def uniform(source: Source) -> Curriculum:
         refresh=source.refresh,
         info=source.info,
         contents=contents,
+        score=source.score,
     )
 
 

@@ -74,7 +74,7 @@ def policy_loss(rule: UpdateRule, agent: chex.ArrayTree, rollout: Rollout, advan
 
 
 def gradient(
-    stages: tuple[FamilySetup, ...],
+    families: tuple[FamilySetup, ...],
     optimizer: optax.GradientTransformation,
     *,
     updates: int = 5,
@@ -92,7 +92,7 @@ def gradient(
     function that learns from every rollout of its member and is born with it.
 
     Args:
-        stages: One per family.
+        families: What each family of tasks is played with.
         optimizer: Of theta, from optax, with any clipping chained before it.
         updates: K, at least 1.
         weights: Of the regularisers.
@@ -107,19 +107,19 @@ def gradient(
         reproducible: Whether one device cuts its batch like several, so that its numbers are theirs; slower.
 
     Returns:
-        A MetaOptimizer; `live` is a tuple of Players over families.
+        A MetaOptimizer; `live` is a tuple over families of AgentStates.
     """
     if updates < 1:
         raise ValueError(f"updates must be at least 1, got {updates}.")
     weights = weights or Weights()
     losses = tuple(
-        _member_loss(stage, weights, normalised=normalise_advantage, rematerialise=rematerialise) for stage in stages
+        _member_loss(family, weights, normalised=normalise_advantage, rematerialise=rematerialise) for family in families
     )
 
     def begin(key, tasks):
         mine = devices.local_shard(tasks)
         keys = _keys(key, [task.lifetime.size for task in mine], each=2)
-        return tuple(_begin(*row) for row in zip(stages, keys, mine, strict=True))
+        return tuple(_begin(*row) for row in zip(families, keys, mine, strict=True))
 
     def step(key, state: TrainState, live):
         sizes = [players.task.lifetime.size for players in live]
@@ -132,7 +132,7 @@ def gradient(
         members = sum(sizes) * devices.count()
         slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
         live = tuple(result[1] for result in results)
-        outcomes = _measure(stages, [k[:, 0] for k in keys], live)
+        outcomes = _measure(families, [k[:, 0] for k in keys], live)
         infos = devices.gather([result[2] for result in results])
         return agents.descend(optimizer, state, slope), live, outcomes, _info(slope, infos)
 
@@ -158,9 +158,9 @@ def _shares(live: tuple[AgentState, ...], *, per_life: bool) -> list[jax.Array]:
     return [values / scale for values in inverse]
 
 
-def _begin(stage: FamilySetup, keys: jax.Array, task: Task) -> AgentState:
+def _begin(family: FamilySetup, keys: jax.Array, task: Task) -> AgentState:
     def one(keys, task):
-        return AgentState(task, stage.life.begin(keys[0], task.level, task.lifetime), stage.critic.init(keys[1]))
+        return AgentState(task, family.life.begin(keys[0], task.level, task.lifetime), family.critic.init(keys[1]))
 
     return jax.vmap(one)(keys, task)
 
@@ -174,23 +174,23 @@ def _keys(key: jax.Array, sizes: list[int], *, each: int) -> list[jax.Array]:
     ]
 
 
-def _measure(stages: tuple[FamilySetup, ...], keys: list[jax.Array], live: tuple[AgentState, ...]) -> tuple[Outcome, ...]:
+def _measure(families: tuple[FamilySetup, ...], keys: list[jax.Array], live: tuple[AgentState, ...]) -> tuple[Outcome, ...]:
     return tuple(
-        jax.vmap(stage.life.evaluate)(k, players.member.agent, players.task.level, players.finished)
-        for stage, k, players in zip(stages, keys, live, strict=True)
+        jax.vmap(family.life.evaluate)(k, players.member.agent, players.task.level, players.finished)
+        for family, k, players in zip(families, keys, live, strict=True)
     )
 
 
 def _member_loss(
-    stage: FamilySetup, weights: Weights, *, normalised: bool, rematerialise: bool
+    family: FamilySetup, weights: Weights, *, normalised: bool, rematerialise: bool
 ) -> Callable[[Theta, jax.Array, tuple[AgentState, jax.Array]], tuple[jax.Array, tuple[AgentState, Info]]]:
     """`(theta, keys [K + 1], (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
     def update(theta, player, key):
         alive = ~player.finished
-        member, rollout, info = stage.life.update(key, theta, player.member, player.task.level)
-        _, target = stage.critic.advantage(player.critic, rollout)
-        critic, error = stage.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
+        member, rollout, info = family.life.update(key, theta, player.member, player.task.level)
+        _, target = family.critic.advantage(player.critic, rollout)
+        critic, error = family.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
         player = AgentState(player.task, member, tree_where(alive, critic, player.critic))
         seen = {name: value if name in REGULARISED else jax.lax.stop_gradient(value) for name, value in info.items()}
         return player, ({**seen, "value_loss": jax.lax.stop_gradient(error)}, alive)
@@ -200,12 +200,12 @@ def _member_loss(
     def loss(theta, keys, member_and_share):
         player, share = member_and_share
         player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys[:-1])
-        member, rollout = stage.life.rollout(keys[-1], player.member, player.task.level)
-        advantage, target = stage.critic.advantage(player.critic, rollout)
-        critic, _ = stage.critic.update(player.critic, rollout, target)
-        info, diagnosis = _mean_where(alive, infos), stage.rule.diagnose(member.agent, rollout)
+        member, rollout = family.life.rollout(keys[-1], player.member, player.task.level)
+        advantage, target = family.critic.advantage(player.critic, rollout)
+        critic, _ = family.critic.update(player.critic, rollout, target)
+        info, diagnosis = _mean_where(alive, infos), family.rule.diagnose(member.agent, rollout)
         scaled = normalise(advantage) if normalised else advantage
-        value = policy_loss(stage.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
+        value = policy_loss(family.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **info, **diagnosis}
         return jnp.where(player.task.origin.learn, share * value, 0.0), (AgentState(player.task, member, critic), seen)
 

@@ -137,6 +137,7 @@ def clutr(
         refresh=refresh,
         info=_info,
         contents=_contents,
+        score=score,
     )
 
 
