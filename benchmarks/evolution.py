@@ -38,7 +38,7 @@ def arranged(run: Run, *, block: int, grouped: bool) -> Trainer:
     theta = jax.eval_shape(part.rule.init, jax.random.key(0))
     strategy = strategies.named("Open_ES", theta, population=2 * run.config.members[0])
     meta = evolution((part.life,), strategy, block=block, grouped=grouped)
-    return trainer((part.share,), meta, part.rule.init, steps=run.config.chunk)
+    return trainer((part.group,), meta, part.rule.init, steps=run.config.chunk)
 
 
 def measure(config: Config, generations: int = GENERATIONS) -> dict[str, float]:

@@ -127,7 +127,7 @@ def test_what_curricula_say_of_themselves_is_shown(kind: str):
         made = train(jax.random.key(0), GRIDS.generator, samples=4, steps=1, batch=2)[0]
         curriculum = assembly.curriculum_of(settings, GRIDS, score, 2, found=made)
     else:
-        curriculum = assembly.build(settings).parts[0].share.curriculum
+        curriculum = assembly.build(settings).parts[0].group.curriculum
     info = jax.eval_shape(lambda key: curriculum.info(curriculum.init(key)), jax.random.key(0))
     shown = {"fill", "effective", "age", "written", "taken", "replayed", "edits", *health.PLAIN}
     assert set(info) - shown <= {"entropy", "reused", "score"}

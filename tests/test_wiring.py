@@ -97,11 +97,11 @@ def program(config: Config, name: str):
         return getattr(run.trainer, name), (jax.eval_shape(run.trainer.init, key),)
     part = run.parts[0]
     if name == "propose":
-        teacher = part.share.curriculum
+        teacher = part.group.curriculum
         return teacher.propose, (key, jax.eval_shape(teacher.init, key), np.ones(2, bool))
     level, length = jax.eval_shape(part.family.generator.sample, key), jax.ShapeDtypeStruct((), jnp.int32)
     if name == "reference":
-        return part.share.score.reference, (key, level, length)
+        return part.group.score.reference, (key, level, length)
     member = jax.eval_shape(part.life.begin, key, level, length)
     if name in ("measure", "score"):
         measure = (key, member.agent, level, np.array(True))
@@ -115,13 +115,13 @@ def program(config: Config, name: str):
     _, rollout = jax.eval_shape(part.life.rollout, key, member, level)
     if name == "update":
         return part.rule.update, (key, jax.eval_shape(part.rule.init, key), member.agent, rollout, Clock(length, length))
-    value = part.stage.critic
+    value = part.setup.critic
     learn = lambda learner, rollout: value.update(learner, rollout, value.advantage(learner, rollout)[1])  # noqa: E731
     return learn, (jax.eval_shape(value.init, key), rollout)
 
 
 def scoring(part, outcome):
-    score = part.share.score
+    score = part.group.score
     number = jax.ShapeDtypeStruct((), jnp.float32)
     reference = score.like if score.like is not None else ()
     shapes = jax.tree.map(
@@ -132,7 +132,7 @@ def scoring(part, outcome):
 
 def stepping(run, key):
     meta = meta_optimizer(run.config, run.parts)
-    teacher = run.parts[0].share.curriculum
+    teacher = run.parts[0].group.curriculum
     tasks = jax.eval_shape(teacher.propose, key, jax.eval_shape(teacher.init, key), np.ones(2, bool))[1]
     theta = jax.eval_shape(run.parts[0].rule.init, key)
     return meta.step, (key, jax.eval_shape(meta.init, key, theta), jax.eval_shape(meta.begin, key, (tasks,)))

@@ -68,8 +68,8 @@ class FamilyParts(NamedTuple):
     rule: UpdateRule  # as its agents live: watched, where the score asks for signals
     life: Lifetime
     antagonist: UpdateRule  # A2C, which evaluations compare with
-    stage: FamilySetup
-    share: TaskGroup
+    setup: FamilySetup
+    group: TaskGroup
 
 
 class Inputs(NamedTuple):
@@ -100,9 +100,9 @@ def build(config: Config, inputs: Inputs | None = None) -> Run:
     inputs = inputs or Inputs()
     pairs = zip(config.families, config.members, strict=True)
     parts = tuple(_part(config, name, members, inputs) for name, members in pairs)
-    shares = tuple(part.share for part in parts)
+    groups = tuple(part.group for part in parts)
     init = parts[0].rule.init if inputs.start is None else lambda key: inputs.start
-    return Run(config, parts, trainer(shares, meta_optimizer(config, parts), init, steps=config.chunk), inputs)
+    return Run(config, parts, trainer(groups, meta_optimizer(config, parts), init, steps=config.chunk), inputs)
 
 
 def remade(run: Run, config: Config) -> Run:
@@ -142,5 +142,5 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> FamilyPart
     score = score_of(config, kind, other)
     stored = inputs.given(kind, score) if inputs.given else None
     found = inputs.latents(kind) if inputs.latents else None
-    share = TaskGroup(name, members, curriculum_of(config, kind, score, members, stored, found), score)
-    return FamilyParts(kind, rule, life, tuned_a2c(config, spec, name), FamilySetup(rule, life, value), share)
+    group = TaskGroup(name, members, curriculum_of(config, kind, score, members, stored, found), score)
+    return FamilyParts(kind, rule, life, tuned_a2c(config, spec, name), FamilySetup(rule, life, value), group)

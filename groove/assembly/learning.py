@@ -88,7 +88,7 @@ def meta_optimizer(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
 def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
     settings = config.meta
     return gradient(
-        tuple(part.stage for part in parts),
+        tuple(part.setup for part in parts),
         adam(settings.rate, clip=_limit(settings.clip), decay_steps=config.meta_steps if settings.decay else None),
         updates=settings.updates,
         weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),

@@ -92,7 +92,7 @@ def save_curriculum(result: Result) -> list[Path]:
     if rule.is_file():
         learned["sha256"] = hashlib.sha256(rule.read_bytes()).hexdigest()
     for part, state in zip(result.run.parts, result.state.curricula, strict=True):
-        tasks, score, held = jax.device_get(part.share.curriculum.contents(state))
+        tasks, score, held = jax.device_get(part.group.curriculum.contents(state))
         if not held.any():
             continue
         rows = curriculumfile.take(curriculumfile.of_tasks(tasks, score), held)
