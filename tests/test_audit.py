@@ -12,7 +12,7 @@ import optax
 import pytest
 from commands import assert_refused
 
-from groove import analysis, cli, config, curate, curricula, lifetime, meta, rules, scores
+from groove import analysis, assembly, cli, config, curate, curricula, lifetime, meta, rules, scores
 from groove.analysis import Findings
 from groove.base import Outcome, Score
 from groove.cli import audit as command
@@ -133,9 +133,9 @@ def test_bad_arguments():
 def test_what_cannot_be_measured_is_said_with_the_reason():
     """Of a hand-written rule no improvement; of a family without optimum, success and exact returns their scores, too."""
     plan = dataclasses.replace(PLAN, config=dataclasses.replace(SMALL, families=("gridworld-planes",)))
-    part = analysis.audit._part(plan, "gridworld-planes")
-    _, scores_skipped = analysis.audit._scores(plan, part)
-    found, yardsticks_skipped = analysis.audit._yardsticks(plan, part)
+    part = analysis.score_audit._part(plan, "gridworld-planes")
+    _, scores_skipped = analysis.score_audit._scores(plan, part)
+    found, yardsticks_skipped = analysis.score_audit._yardsticks(plan, part)
     assert not found and set(scores_skipped) == {"exact-regret", "learnability"}
     assert "needs a known optimum" in scores_skipped["exact-regret"]
     assert "'gridworld-planes' lacks its optimum" in yardsticks_skipped["yardstick exact-regret"]
@@ -146,9 +146,9 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
     """With the configuration of its run; a folder of the working directory needs no slash."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "first").mkdir()
-    family = analysis.audit.build.family(SMALL, "bernoulli-bandit")
+    family = assembly.family(SMALL, "bernoulli-bandit")
     spec = family.environment.spec
-    theta = analysis.audit.build.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
+    theta = assembly.learned_rule(SMALL, spec, agents.for_spec(spec)).init(jax.random.key(4))
     about = {"config": json.dumps(dataclasses.asdict(SMALL)), "families": json.dumps(SMALL.families), "step": "0"}
     rulefile.save_rule(Path("first/rule.safetensors"), theta, about)
     found = curate.learner_of(SMALL, "first", "bernoulli-bandit", family)

@@ -112,7 +112,7 @@ def test_where_there_is_no_cluster_it_must_be_named():
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "KUBERNETES", "TPU"))
     }
-    command = [sys.executable, "-c", "from groove import processes; processes.join()"]
+    command = [sys.executable, "-c", "from groove.parallel import processes; processes.join()"]
     found = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=300)
     assert found.returncode != 0 and "ValueError: --distributed found no cluster that it knows" in found.stderr
 

@@ -84,7 +84,7 @@ def test_scores_of_signals_by_hand():
 
 
 def test_scores_say_what_they_need():
-    with pytest.raises(ValueError, match=r"needs outcomes with signals.*groove\.signals"):
+    with pytest.raises(ValueError, match=r"needs outcomes with signals.*groove\.lifetime\.signals"):
         learnability().score(outcome(1.0), (), ())
 
 

@@ -4,20 +4,20 @@ Every score of a set of tasks is compared, rank by rank, with two yardsticks: ho
 what training on the level brings. `audit` does it all, from names to a folder; its parts do it by hand:
 
 ```python
-measure = audit.together(
+measure = analysis.together(
     {
-        "scores": audit.scored(life, {"regret": scores.algorithmic_regret(antagonist)}),
-        "yardsticks": audit.shortfall(exact_life, family.optimum),
+        "scores": analysis.scored(life, {"regret": scores.algorithmic_regret(antagonist)}),
+        "yardsticks": analysis.shortfall(exact_life, family.optimum),
     }
 )
-found = audit.measured(key, rows, measure, theta, family=family.name)
-audit.correlations(found)
+found = analysis.measured(key, rows, measure, theta, family=family.name)
+analysis.correlations(found)
 ```
 """
 
-from groove.analysis.audit import SCORES, UNTRAINED, Plan, Report, audit, check, steps_of
 from groove.analysis.findings import TITLES, Correlation, Findings, correlations, measured, page
 from groove.analysis.measures import improvement, joined, scored, shortfall, together
+from groove.analysis.score_audit import SCORES, UNTRAINED, Plan, Report, audit, check, steps_of
 
 __all__ = [
     "SCORES",

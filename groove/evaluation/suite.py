@@ -47,7 +47,7 @@ def evaluate(
 
     Example:
         >>> import groove
-        >>> (found,) = groove.evaluate(["random"], "bandit-classic", "smoke")  # doctest: +SKIP
+        >>> (found,) = groove.evaluate(["random"], "bandits", "smoke")  # doctest: +SKIP
     """
     known, scale = check_name("suite", suite, PROTOCOLS), check_name("scale", scale, SCALES)
     settings = protocols.tuned(known, scale, tuned)

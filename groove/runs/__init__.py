@@ -1,5 +1,6 @@
 """The host's side of a run: its folder, its loop, its logs. What the device does is `groove.trainer`'s."""
 
+from groove.runs.artefacts import evaluate_held_out, plain, save_curriculum, save_rule, save_schedules
 from groove.runs.folder import (
     ANTAGONIST,
     CONFIG,
@@ -22,7 +23,6 @@ from groove.runs.folder import (
 from groove.runs.loop import NotFinite, Result, describe
 from groove.runs.metrics import Metrics, Sink, append_metrics, averaged, cut_metrics, read_metrics, table
 from groove.runs.process import InUse, interruptible, locked, owned
-from groove.runs.artefacts import evaluate_held_out, plain, save_curriculum, save_rule, save_schedules
 from groove.runs.training import train, train_together
 
 __all__ = [

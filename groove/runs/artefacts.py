@@ -10,15 +10,13 @@ import jax
 import numpy as np
 
 from groove import protocols
-from groove.files import curriculumfile
-from groove.files import rulefile
-from groove.lifetime import schedules
-from groove.base import Theta
 from groove.assembly import HORIZONS, Run
+from groove.base import Theta
+from groove.files import curriculumfile, rulefile
 from groove.files.writing import write_text
+from groove.lifetime import schedules
 from groove.runs.folder import RULE, SCHEDULES, assembled, versions
 from groove.runs.loop import Result
-
 
 
 def save_rule(result: Result) -> Path:

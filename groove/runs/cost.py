@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import jax
 
 from groove import assembly
-from groove.parallel import devices
 from groove.config import QUICK, Config, population, whole_lives
 from groove.meta.strategies import KINDS
+from groove.parallel import devices
 
 SMALL = 1e9
 """Steps of environments of a run that never asks: minutes, on whatever machine."""

@@ -13,15 +13,15 @@ from types import MappingProxyType
 import jax
 
 from groove import config
-from groove.files import rulefile
-from groove.base import Theta
 from groove.assembly import Inputs, Run, Saved, architecture, build, family, learned_rule
+from groove.base import Theta
 from groove.config import Config, is_file
-from groove.runs import latents, tasks
+from groove.files import rulefile
+from groove.files.library import check_trusted, config_of, fixed_rule
 from groove.files.writing import write_bytes, write_text
+from groove.runs import latents, tasks
 from groove.runs.metrics import read_metrics
 from groove.runs.process import LOCK, InUse, locked
-from groove.files.library import check_trusted, config_of, fixed_rule
 from levels.files import DAMAGED, read_json
 
 RULE = rulefile.RULE

@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from groove import assembly
-from groove.files import curriculumfile
-from groove.files import rulefile
 from groove.assembly import Latents
 from groove.config import Config, generator_of, is_plugged
 from groove.curricula.clutr import Latent, settings_of, shape, train
+from groove.files import curriculumfile, rulefile
 from groove.files.writing import user_cache
 from levels import plugins
 from levels.base import Family, Generator

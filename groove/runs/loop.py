@@ -14,11 +14,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from groove import config
-from groove.files import checkpoint
-from groove.parallel import devices
-from groove.parallel import processes
+from groove.assembly import Run, remade, vmap_runs
 from groove.base import Info, Task
-from groove.assembly import Run, vmap_runs, remade
+from groove.files import checkpoint
+from groove.parallel import devices, processes
 from groove.runs import nan_origin, playing
 from groove.runs.folder import begun, open_folder
 from groove.runs.metrics import Metrics, Sink, append_metrics, cut_metrics, table

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove import assembly
-from groove.files import curriculumfile
-from groove.base import Score
 from groove.assembly import Given, Stored
+from groove.base import Score
 from groove.config import Config
+from groove.files import curriculumfile
 from levels import dataset
 from levels.base import Family
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from groove.files import checkpoint
-from groove.parallel import devices
-from groove.parallel import processes
 from groove.config import Config, blocks_of_lives, sources, whole_lives
+from groove.files import checkpoint
+from groove.parallel import devices, processes
 from groove.runs.folder import (
     TOGETHER,
     assembled,
