@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli import checking, parts, suites
+from groove.cli import checking, importing, parts, suites
 from groove.cli.common import cache, trusted
 from groove.report.terminal import say
 
@@ -18,6 +18,8 @@ USAGE = """usage: groove levels show FILE [--page OUT.html]      what a curricul
        groove levels list                              what can be named: built in, and of other packages
        groove levels suites [NAME]                     the held-out suites; what one of them holds
        groove levels check NAME [--family FAMILY]      whether a part of another package keeps the laws
+       groove levels import TEXT...                    a curriculum of mazes in text files
+       groove levels seal FILE --original FILE         a curriculum again, after pandas, polars or DuckDB filtered it
 """
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 16
@@ -60,6 +62,8 @@ def run(words: list[str]) -> int:
         "list": parts.show,
         "check": checking.run,
         "suites": suites.show,
+        "import": importing.run,
+        "seal": importing.seal,
     }
     if not words or words[0] in ("-h", "--help", "help"):
         say(USAGE, end="")

@@ -6,6 +6,6 @@ with present JAX is used: environments, levels, their text and `make_level_gener
 
 from levels.adapters.jaxued.environment import EpisodeParams, EpisodeState, to_jaxued
 from levels.adapters.jaxued.family import JaxuedState, from_jaxued
-from levels.adapters.jaxued.maze import maze, named_mazes
+from levels.adapters.jaxued.maze import level_of, maze, named_mazes
 
-__all__ = ["EpisodeParams", "EpisodeState", "JaxuedState", "from_jaxued", "maze", "named_mazes", "to_jaxued"]
+__all__ = ["EpisodeParams", "EpisodeState", "JaxuedState", "from_jaxued", "level_of", "maze", "named_mazes", "to_jaxued"]

@@ -11,6 +11,7 @@ from jaxued.environments.maze.level import prefabs
 from levels.adapters.forms import cast
 from levels.adapters.jaxued.family import from_jaxued
 from levels.base import Family
+from levels.mazes import Maze as TextMaze
 
 PENALTY = 0.9
 """What of the reward of 1 is lost by arriving at the last step (jaxued's Maze)."""
@@ -90,6 +91,34 @@ def named_mazes(names: Iterable[str] | None = None, *, height: int = 13, width: 
             raise ValueError(f"height and width must hold the maze {name!r}, got {(height, width)}.")
     form = jax.eval_shape(make_level_generator(height, width, 0), jax.random.key(0))
     return {name: cast(Level.from_str(prefabs[name]).pad_to_shape(width, height), form) for name in chosen}
+
+
+def level_of(maze: TextMaze, *, height: int = 13, width: int = 13) -> Level:
+    """A maze that was written as text, walled in to a common size; of an episode's length it says nothing.
+
+    Args:
+        maze: As `levels.mazes.from_text` reads it.
+        height: Rows, at least those of the maze.
+        width: Columns, at least those of the maze.
+
+    Raises:
+        ValueError: It does not fit.
+
+    Example:
+        >>> from levels import mazes
+        >>> from levels.adapters.jaxued import level_of
+        >>> (maze,) = mazes.from_text("v.G")
+        >>> level_of(maze, height=2, width=4).wall_map.tolist()
+        [[False, False, False, True], [True, True, True, True]]
+    """
+    rows, columns = maze.walls.shape
+    if rows > height or columns > width:
+        raise ValueError(f"height and width must hold the maze of {rows} x {columns} cells, got {(height, width)}.")
+    walls = np.ones((height, width), bool)
+    walls[:rows, :columns] = maze.walls
+    form = jax.eval_shape(make_level_generator(height, width, 0), jax.random.key(0))
+    places = (np.array(place[::-1], np.uint32) for place in (maze.goal, maze.start))  # column and row
+    return cast(Level(walls, *places, np.uint8(maze.direction), columns, rows), form)
 
 
 def optimum(level: Level, episode_limit: int) -> jax.Array:
