@@ -10,23 +10,20 @@ from groove.base import UpdateRule
 from groove.base.ranges import Number
 from groove.config import (
     CHOICES,
-    GYMNAX,
-    MAZE,
     Bandits,
     Chains,
     Config,
     Grids,
     Gymnax,
     Plugged,
+    entry,
     generator_of,
     is_file,
-    is_plugged,
     part_of,
 )
 from groove.nets import agents, recurrent
 from groove.nets.agents import Architecture
 from groove.rules import horizon
-from levels import FAMILIES
 from levels.base import Discrete, Family, Spec
 
 Saved: TypeAlias = Callable[[Spec], UpdateRule]
@@ -48,49 +45,12 @@ def family(config: Config, name: str) -> Family:
     Raises:
         ValueError: A plug-in fails, or is no family or no generator of its levels; the message names it.
     """
-    found = plugged.family(name) if is_plugged(name) else _built_in(config, name)
+    known = entry(name)
+    found = known.make(name, config) if known else plugged.family(name)
     if config.curriculum.exact and found.value is None:
         raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
     generator = generator_of(config, name)
     return found._replace(generator=plugged.generator(generator, found)) if generator else found
-
-
-def _built_in(config: Config, name: str) -> Family:
-    if name.startswith(GYMNAX):
-        from levels.adapters.gymnax import from_gymnax  # gymnax takes a second to import
-
-        return from_gymnax(name.removeprefix(GYMNAX), ranges=_ranges(config.gymnax.ranges))
-    if name == MAZE:
-        from levels.adapters.jaxued import maze  # so does jaxued
-
-        return maze()
-    if name.startswith("gridworld"):
-        side, limit = config.grids.side, config.grids.limit
-        sizes = {"height": side[1], "width": side[1], "objects": config.grids.objects, "episode_limit": limit[1]}
-        return FAMILIES[name](**sizes, side=side, limit=limit)
-    if name.startswith("chain"):
-        return FAMILIES[name](length=config.chains.length, noise=config.chains.noise)
-    return FAMILIES[name](arms=config.bandits.arms, pulls=config.bandits.pulls)
-
-
-def _ranges(texts: tuple[str, ...]) -> dict[str, tuple[float, float]]:
-    """Pairs by field."""
-    found: dict[str, tuple[float, float]] = {}
-    for field, pair in map(_range, texts):
-        if field in found:
-            raise ValueError(f"gymnax.ranges must name every field once, got {field} twice.")
-        found[field] = pair
-    return found
-
-
-def _range(text: str) -> tuple[str, tuple[float, float]]:
-    """FIELD=LOW:HIGH as a name and a pair."""
-    try:
-        field, values = text.split("=")
-        low, high = map(float, values.split(":"))
-    except ValueError:
-        raise ValueError(f"gymnax.ranges must have the form FIELD=LOW:HIGH, got {text!r}.") from None
-    return field, (low, high)
 
 
 def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> UpdateRule:

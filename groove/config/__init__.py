@@ -1,11 +1,10 @@
 """Configurations: frozen dataclasses that become flags, their presets, checks and files."""
 
 from groove.config.checks import DEEP_GA, MIXTURE, blocks_of_lives, check, population, whole_lives
+from groove.config.families import GYMNAX, MAZE, Entry, entry, is_plugged, part_of
 from groove.config.files import from_json, identity, load, plugins_of, save, versions_of
 from groove.config.names import (
     ANTAGONISTS,
-    GYMNAX,
-    MAZE,
     OPEN,
     check_choice,
     check_family,
@@ -13,8 +12,6 @@ from groove.config.names import (
     check_part,
     generator_of,
     is_file,
-    is_plugged,
-    part_of,
     plugged,
     sources,
 )
@@ -55,6 +52,7 @@ __all__ = [
     "Chains",
     "Config",
     "Curriculum",
+    "Entry",
     "Evolution",
     "Grids",
     "Gymnax",
@@ -71,6 +69,7 @@ __all__ = [
     "check_sweep",
     "combinations",
     "differing",
+    "entry",
     "from_json",
     "generator_of",
     "identity",

@@ -1,10 +1,11 @@
 """Whether a run can be built from a configuration."""
 
+from groove.config.families import GYMNAX, entry
 from groove.config.idle import DEEP_GA, idle, whole_lives
 from groove.config.limits import LARGEST, check_counts, check_ranges
-from groove.config.names import ANTAGONISTS, GYMNAX, MAZE, check_choice, check_family, check_name, check_part, is_file
+from groove.config.names import ANTAGONISTS, check_choice, check_family, check_name, check_part, is_file
 from groove.config.presets import PRESETS, smoke
-from groove.config.settings import CHOICES, Config, Evolution
+from groove.config.settings import CHOICES, TABLES, Config, Evolution
 from groove.meta import strategies
 from groove.parallel.devices import check_precision
 
@@ -14,10 +15,9 @@ SHARES = ("replay", "minimal_fill", "staleness", "diversity", "edit", "select", 
 """Fields of the curriculum that lie in [0, 1]."""
 MIXTURE = 10
 """Most Gaussians that alp-gmm fits."""
-OPTIMUM, NO_OPTIMUM = ("exact-regret", "learnability"), ("gridworld-planes",)
-"""Scores that need a known optimum, and families that lack one, beside those of gymnax."""
-SAMPLED = ("gridworld-planes", "chain-distractors", MAZE)
-"""Families whose returns are only known from episodes, beside those of gymnax."""
+OPTIMUM = ("exact-regret", "learnability")
+"""Scores that need a known optimum."""
+RATES = ("actor_rate", "critic_rate", "antagonist_rate")
 
 
 def check(config: Config) -> Config:
@@ -162,9 +162,10 @@ def _check_families(config: Config) -> None:
     for name in config.families:
         check_family(name)
         score = config.curriculum.score
-        if score in OPTIMUM and (name in NO_OPTIMUM or name.startswith(GYMNAX)):
+        known = entry(name)
+        if known and score in OPTIMUM and not known.optimum:
             raise ValueError(f"curriculum.score {score!r} needs a known optimum, which {name!r} lacks.")
-        if config.curriculum.exact and (name in SAMPLED or name.startswith(GYMNAX)):
+        if known and config.curriculum.exact and not known.exact:
             raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
     if len(config.generators) not in (0, len(config.families)):
         raise ValueError(f"generators must be none or one a family, got {config.generators} for {config.families}.")
@@ -184,10 +185,7 @@ def _check_rates(config: Config) -> None:
         "gymnax.antagonist_rate": config.gymnax.antagonist_rate,
         "life.clip": config.life.clip,
         "curriculum.temperature": config.curriculum.temperature,
-        **{f"grids.{name}": getattr(config.grids, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
-        **{f"bandits.{name}": getattr(config.bandits, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
-        **{f"chains.{name}": getattr(config.chains, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
-        **{f"plugged.{name}": getattr(config.plugged, name) for name in ("actor_rate", "critic_rate", "antagonist_rate")},
+        **{f"{part}.{name}": getattr(getattr(config, part), name) for part in TABLES for name in RATES},
         "plugged.rate": config.plugged.rate,
     }
     weights = {
@@ -199,10 +197,7 @@ def _check_rates(config: Config) -> None:
         "rule.prediction_weight": config.rule.prediction_weight,
         "rule.policy_entropy": config.rule.policy_entropy,
         "gymnax.antagonist_entropy": config.gymnax.antagonist_entropy,
-        "grids.antagonist_entropy": config.grids.antagonist_entropy,
-        "bandits.antagonist_entropy": config.bandits.antagonist_entropy,
-        "chains.antagonist_entropy": config.chains.antagonist_entropy,
-        "plugged.antagonist_entropy": config.plugged.antagonist_entropy,
+        **{f"{part}.antagonist_entropy": getattr(config, part).antagonist_entropy for part in TABLES},
     }
     shares = {f"curriculum.{name}": getattr(config.curriculum, name) for name in SHARES}
     shares |= {"evolution.novelty": config.evolution.novelty, "evolution.decay": config.evolution.decay}

@@ -1,16 +1,14 @@
 """Which fields of a configuration have no effect on the run that it asks for."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from groove.config.names import part_of
+from groove.config.families import FAMILIES, entry, part_of
 from groove.config.settings import CHOICES, Config, Curriculum, Evolution, Meta, Rule
 from groove.meta import strategies
 
 DEEP_GA = "deep-ga"
-TABULAR: Mapping[str, tuple[str, ...]] = MappingProxyType({"grids": ("gridworld",), "chains": ("chain",)})
-"""Families of a part whose agents are tables, where others of that part have networks with rates of their own."""
 PARTS: Mapping[str, str] = MappingProxyType(
     {
         "grids": "a family of grids",
@@ -59,14 +57,22 @@ def _fields(part: type) -> list[str]:
     return [field.name for field in dataclasses.fields(part)]
 
 
+def _has_tables(part: str, names: Iterable[str]) -> str:
+    """The first of some families of a part whose agents are tables; the part itself where all or none of its kind are."""
+    kinds = {known.tables for known in FAMILIES.values() if known.part == part}
+    if kinds != {True, False}:
+        return part
+    return next((name for name in names if (known := entry(name)) and known.part == part and known.tables), "")
+
+
 def _idle_families(config: Config) -> Iterator[tuple[str, str, str]]:
     present = {part_of(family) for family in config.families}
     for part, remedy in PARTS.items():
         for field in _fields(type(getattr(config, part))):
             if part not in present:
                 yield part, field, remedy
-            elif field.endswith("_rate") and part in TABULAR and not set(TABULAR[part]) & set(config.families):
-                yield part, field, f"the family {TABULAR[part][0]}, whose agents are tables"
+            elif field.endswith("_rate") and not _has_tables(part, config.families):
+                yield part, field, f"the family {_has_tables(part, FAMILIES)}, whose agents are tables"
 
 
 def _idle_curriculum(config: Config) -> Iterator[tuple[str, str, str]]:

@@ -5,13 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from groove.config.families import FAMILIES, GYMNAX, MAZE, is_plugged
 from groove.config.settings import ALIASES, CHOICES, Config
-from levels import FAMILIES, plugins
+from levels import plugins
 
-GYMNAX = "gymnax:"
-"""What the names of families from gymnax begin with."""
-MAZE = "jaxued:Maze"
-"""The family of jaxued's mazes."""
 ANTAGONISTS = ("a2c", "ppo", "dpo", "random")
 """What `curriculum.antagonist` may be, beside paths and plug-ins."""
 OPEN: Mapping[tuple[str, str], str] = MappingProxyType(
@@ -76,15 +73,10 @@ def check_family(name: str) -> str:
         return name
     if name.startswith("jaxued:"):
         return check_name("family", name, (MAZE,))
-    check_part("family", name, "groove.families", (*FAMILIES, MAZE, f"{GYMNAX}CartPole-v1"))
+    check_part("family", name, "groove.families", (*FAMILIES, f"{GYMNAX}CartPole-v1"))
     if not FAMILY_NAME.fullmatch(name):
         raise ValueError(f"families must have names of letters, digits and _.:+- alone, got {name!r}.")
     return name
-
-
-def is_plugged(name: str) -> bool:
-    """Whether a family of that name is a plug-in."""
-    return name not in FAMILIES and name != MAZE and not name.startswith(GYMNAX)
 
 
 def is_file(antagonist: str) -> bool:
@@ -95,17 +87,6 @@ def is_file(antagonist: str) -> bool:
 def generator_of(config: Config, family: str) -> str:
     """The plug-in that makes the levels of a family; empty where the family does so itself."""
     return dict(zip(config.families, config.generators, strict=False)).get(family, "")
-
-
-def part_of(family: str) -> str:
-    """The part of a configuration that is about a family and its agents."""
-    if family == MAZE or is_plugged(family):
-        return "plugged"
-    if family.startswith(GYMNAX):
-        return "gymnax"
-    if family.startswith("chain"):
-        return "chains"
-    return "grids" if family.startswith("gridworld") else "bandits"
 
 
 def plugged(config: Config) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from groove.config.names import GYMNAX, check_name
+from groove.config.families import GYMNAX
+from groove.config.names import check_name
 from groove.config.settings import Bandits, Config, Curriculum, Evolution, Grids, Gymnax, Life, Meta, Rule
 
 LPG = Config(name="lpg", curriculum=Curriculum(kind="uniform", score="uniform"), meta=Meta(rematerialise=True))

@@ -7,59 +7,54 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
-class Grids:
+class Agents:
+    """Agents that are tables, and the antagonist that regret compares them with."""
+
+    actor_rate: float = 20.0
+    """Learning rate of the agents' policies, where observations are discrete."""
+    critic_rate: float = 4.0
+    """Learning rate of the value functions, where observations are discrete."""
+    antagonist_rate: float = 20.0
+    """Learning rate of the antagonist's policy, where observations are discrete."""
+    antagonist_entropy: float = 0.01
+    """Entropy weight of the antagonist."""
+
+
+@dataclass(frozen=True)
+class Grids(Agents):
     """Gridworld levels, and the tabular agents that live on them."""
 
+    actor_rate: float = 40.0
+    antagonist_rate: float = 40.0
     side: tuple[int, int] = (4, 10)
     """Lowest and highest side of random square grids; the highest is what all are padded to."""
     objects: int = 5
     """Most objects of a level."""
     limit: tuple[int, int] = (20, 750)
     """Range of the log-uniform episode limit, in steps."""
-    actor_rate: float = 40.0
-    """Learning rate of the agents' policies."""
-    critic_rate: float = 4.0
-    """Learning rate of the value functions."""
-    antagonist_rate: float = 40.0
-    """Learning rate of the antagonist's policy."""
-    antagonist_entropy: float = 0.01
-    """Entropy weight of the antagonist."""
 
 
 @dataclass(frozen=True)
-class Bandits:
+class Bandits(Agents):
     """Bandit levels, and the agents that live on them: a single row of logits."""
 
+    actor_rate: float = 1.0
+    critic_rate: float = 0.5
+    antagonist_rate: float = 1.0
     arms: int = 10
     """Most arms of a level."""
     pulls: tuple[int, int] = (20, 20)
     """Range of the log-uniform number of pulls of an episode."""
-    actor_rate: float = 1.0
-    """Learning rate of the agents' policies."""
-    critic_rate: float = 0.5
-    """Learning rate of the value functions."""
-    antagonist_rate: float = 1.0
-    """Learning rate of the antagonist's policy."""
-    antagonist_entropy: float = 0.01
-    """Entropy weight of the antagonist."""
 
 
 @dataclass(frozen=True)
-class Chains:
+class Chains(Agents):
     """Chain levels, and the tabular agents that live on them; with distractors a perceptron has rates of its own."""
 
     length: tuple[int, int] = (5, 30)
     """Shortest and longest chain, in steps."""
     noise: tuple[float, float] = (0.0, 1.0)
     """Range of what every step before the last pays or costs."""
-    actor_rate: float = 20.0
-    """Learning rate of the agents' policies."""
-    critic_rate: float = 4.0
-    """Learning rate of the value functions."""
-    antagonist_rate: float = 20.0
-    """Learning rate of the antagonist's policy."""
-    antagonist_entropy: float = 0.01
-    """Entropy weight of the antagonist."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +72,15 @@ class Gymnax:
 
 
 @dataclass(frozen=True)
-class Plugged:
+class Plugged(Agents):
     """The agents of families from other packages, whose levels have the sizes that those packages give them."""
 
-    actor_rate: float = 20.0
-    """Learning rate of the agents' policies, where observations are discrete."""
-    critic_rate: float = 4.0
-    """Learning rate of the value functions, where observations are discrete."""
     rate: float = 5e-4
     """Learning rate of policies and value functions, where observations are arrays (Adam)."""
-    antagonist_rate: float = 20.0
-    """Learning rate of the antagonist's policy, where observations are discrete."""
-    antagonist_entropy: float = 0.01
-    """Entropy weight of the antagonist."""
+
+
+TABLES = ("grids", "bandits", "chains", "plugged")
+"""Parts of a configuration that hold settings of `Agents`."""
 
 
 @dataclass(frozen=True)

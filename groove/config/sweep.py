@@ -11,7 +11,7 @@ from groove.base.ranges import Number
 from groove.config.checks import check
 from groove.config.idle import idle
 from groove.config.limits import MOST_RUNS, check_within
-from groove.config.settings import Config
+from groove.config.settings import TABLES, Config
 
 SWEPT: tuple[str, ...] = (
     *(f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")),
@@ -21,7 +21,7 @@ SWEPT: tuple[str, ...] = (
     *(f"curriculum.{name}" for name in ("replay", "staleness", "temperature", "edit", "select", "explore")),
     *(
         f"{part}.{name}"
-        for part in ("grids", "bandits", "chains", "plugged")
+        for part in TABLES
         for name in ("actor_rate", "critic_rate", "antagonist_rate", "antagonist_entropy")
     ),
     *(f"gymnax.{name}" for name in ("rate", "antagonist_rate", "antagonist_entropy")),
