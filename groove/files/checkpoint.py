@@ -5,6 +5,7 @@ the size and SHA-256 of every file and the path, shape and dtype of every leaf. 
 the disk and renamed.
 """
 
+import gc
 import hashlib
 import itertools
 import json
@@ -206,24 +207,22 @@ def _write_arrays(path: Path, leaves: tuple[Leaf, ...], state: chex.ArrayTree) -
 
 @contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
-    """Makes an OSError of orbax's ValueErrors about files, as of a full disk."""
+    """Makes an OSError of orbax's ValueErrors about files, as of a full disk, and keeps its threads from logging pages."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
-        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of what orbax's threads and tasks print, page by page, of an error that it raises as well."""
-    text = f"{record.msg} {record.args}"
-    return "_SignalingThread.run() raised" not in text and not ("was never retrieved" in text and "orbax" in text)
-
-
-for _name in ("absl", "asyncio"):
-    logging.getLogger(_name).addFilter(_is_news)
+        gc.collect()  # its tasks speak of what they failed with when they go
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
 
 
 def _read_arrays(path: Path, leaves: tuple[Leaf, ...], like: Tree) -> Tree:

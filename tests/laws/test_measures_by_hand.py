@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from scipy import stats
 
-from groove.analysis.differences import _distance, rank_correlation
+from groove.analysis.differences import rank_correlation
 from groove.base import Outcome
 from groove.curricula import alp_gmm, constant
 from groove.curricula.clutr.policy import Gaussian, log_density
@@ -53,15 +52,6 @@ def test_densities_of_a_teacher():
     got = jax.jit(log_density)(Gaussian(np.float32(mean), np.float32(np.log(deviation))), np.float32(point))
     want = stats.norm.logpdf(point, mean, deviation).sum() + 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(got, want, rtol=1e-5)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_distances_of_distributions(seed):
-    """Of samples of unlike sizes with ties, whichever lies above the other."""
-    random = np.random.default_rng(seed)
-    first, second = random.integers(0, 7, 11), random.integers(seed - 2, 5 + seed, 8)
-    want = stats.ks_2samp(first, second, method="asymp").statistic
-    assert _distance(first, second) == pytest.approx(want) == pytest.approx(_distance(second, first))
 
 
 def test_what_counts_as_0_and_1_where_nothing_is_known():
