@@ -19,7 +19,7 @@ from commands import assert_refused
 from groove import cli, config, curate, curricula, lifetime, rules, scores
 from groove.cli import curate as curate_command
 from groove.curate import Curation, Journal
-from groove.files import curriculumfile
+from groove.files import curriculumfile, sizes
 from groove.lifetime import Lifetime
 from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld
@@ -250,8 +250,8 @@ def test_the_file_says_what_made_it(tmp_path: Path):
     kept = json.loads(about["selection"])
     assert kept == {"keep": "top", "edits": 0, "scored": 10, "not_finite": 0, "twice": 0, "kept": 4}
     wider = dataclasses.replace(SMALL, bandits=dataclasses.replace(SMALL.bandits, arms=7))
-    assert curriculumfile.sized(wider, about) == SMALL
-    assert curriculumfile.sized(wider, {"generator": "{"}) == wider
+    assert sizes.sized(wider, about) == SMALL
+    assert sizes.sized(wider, {"generator": "{"}) == wider
 
 
 def test_rules_and_scores_that_cannot_be(tmp_path: Path):

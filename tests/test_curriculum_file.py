@@ -15,7 +15,7 @@ from groove import config, curricula, runs, scores
 from groove.analysis import differences
 from groove.base import Outcome
 from groove.cli import train
-from groove.files import curriculumfile
+from groove.files import curriculumfile, sizes
 from groove.files.curriculumfile import Rows, fresh
 from levels import dataset
 from levels.bandit import bernoulli_bandit
@@ -161,7 +161,7 @@ HOSTILE = {
 def test_sizes_that_no_levels_have_are_named(case: str):
     family, said, message = HOSTILE[case]
     with pytest.raises(ValueError, match=f"f.parquet: {message}"):
-        curriculumfile.sized(SMALL, {"generator": json.dumps({"family": family, **said})}, where="f.parquet")
+        sizes.sized(SMALL, {"generator": json.dumps({"family": family, **said})}, where="f.parquet")
 
 
 JSON = st.recursive(
@@ -181,7 +181,7 @@ def test_whatever_a_file_says_of_its_generator_gives_sizes_or_an_error(family, s
     """Never learning rates, and never anything that is not of the type that a configuration has."""
     text = json.dumps({"family": family, **said} if whole is None else whole)
     try:
-        found = curriculumfile.sized(SMALL, {"generator": text}, where="f.parquet")
+        found = sizes.sized(SMALL, {"generator": text}, where="f.parquet")
     except ValueError as error:
         assert str(error).startswith("f.parquet: generator.")
         return

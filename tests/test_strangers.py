@@ -26,7 +26,7 @@ from groove.cli.common import trained_with
 from groove.config import QUICK
 from groove.curate import Journal
 from groove.evaluation import results
-from groove.files import curriculumfile, library, rulefile
+from groove.files import curriculumfile, library, rulefile, sizes
 from groove.protocols.tuned import read_tuned
 from groove.report import contests, lineage
 from groove.report import levels as pages
@@ -208,7 +208,7 @@ def test_metadata_that_nest_are_damaged(tmp_path: Path):
     with pytest.raises(ValueError, match="f is no file of levels"):
         dataset.describe(tmp_path / "f")
     written(tmp_path / "g", level, {}, {"generator": NESTED, "rule": NESTED})
-    assert curriculumfile.sized(QUICK, dataset.describe(tmp_path / "g").metadata) == QUICK
+    assert sizes.sized(QUICK, dataset.describe(tmp_path / "g").metadata) == QUICK
     assert pages._said(NESTED) == NESTED
     for metadata in ({"config": NESTED}, {"config": "{}"}, {}, {"config": "5"}):
         rulefile.save_rule(tmp_path / "rule.safetensors", {"w": np.zeros(1, np.float32)}, {**metadata, "families": NESTED})

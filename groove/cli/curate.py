@@ -121,7 +121,7 @@ def _parse(words: list[str]):
 
 def _default(name: str | None, words: list[str]) -> Options:
     """Flags as they are if nothing is said: of the preset, of the rule's run, of the file to start from."""
-    from groove.files import curriculumfile
+    from groove.files import curriculumfile, sizes
     from levels import dataset
 
     base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)
@@ -131,7 +131,7 @@ def _default(name: str | None, words: list[str]) -> Options:
     if start:
         about = dataset.describe(start)
         curriculumfile.check_named(start, about.family, trusted(words))
-        base, family = curriculumfile.sized(base, about.metadata, where=start), about.family
+        base, family = sizes.sized(base, about.metadata, where=start), about.family
     own = config.generator_of(base, value_of("--family", words) or family)
     options = Options(family=family, generator=own, episodes=base.curriculum.episodes)
     options = dataclasses.replace(options, **{name: getattr(base, name) for name in SIZES})

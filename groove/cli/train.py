@@ -255,13 +255,13 @@ def _begin_with(words: list[str]) -> list[str]:
 
 def _fitted(settings: Config, files: list[str], may: tuple[str, ...]) -> Config:
     """Flags as they are if nothing is said: curricula to begin with decide families, sizes of levels and lifetimes."""
-    from groove.files import curriculumfile
+    from groove.files import curriculumfile, sizes
 
     if not files:
         return settings
     opened = [curriculumfile.opened(Path(file), trusted=may) for file in files]
     for _, stored in opened:
-        settings = curriculumfile.sized(settings, stored.metadata)
+        settings = sizes.sized(settings, stored.metadata)
     lifetimes = np.concatenate([stored.rows.lifetime for _, stored in opened])
     if not lifetimes.size:
         raise ValueError(f"--curriculum needs tasks to begin with, {', '.join(files)} hold none.")

@@ -9,10 +9,9 @@ the level was decoded from) and `text` (a drawing). The metadata say what made t
 
 import dataclasses
 import json
-import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import NamedTuple
 
 import chex
 import jax
@@ -22,13 +21,13 @@ import numpy.typing as npt
 
 from groove import assembly
 from groove.base import Memory, Origin, Outcome, Reference, Score, Task
-from groove.config import QUICK, Config, Curriculum, check, check_family, generator_of, is_plugged, sources
-from groove.config.limits import MOST_UPDATES, RANGES
+from groove.config import QUICK, Config, Curriculum, check, check_family, is_plugged, sources
+from groove.config.limits import MOST_UPDATES
+from groove.files import sizes
 from groove.files.library import check_trusted
 from levels import dataset
 from levels.base import Family, Level
 
-Settings = TypeVar("Settings")
 VERSION = "1"
 """Of the columns and metadata. Files of other versions are refused."""
 BLOCK = 64
@@ -142,7 +141,7 @@ def opened(path: Path, *, trusted: tuple[str, ...] = ()) -> tuple[Family, Stored
     if family is None:
         check_named(path, about.family, trusted)
         plain = dataclasses.replace(QUICK, families=(about.family,), members=(1,), curriculum=Curriculum(kind="uniform"))
-        settings = sized(plain, about.metadata, where=path)
+        settings = sizes.sized(plain, about.metadata, where=path)
         try:
             family = assembly.family(check(settings), about.family)
         except ValueError as error:  # of gymnax, or of a plug-in
@@ -224,68 +223,9 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
     measured = ("score", "antagonist", "antagonists", "episodes", "exact")
     score = {("name" if field == "score" else field): getattr(config.curriculum, field) for field in measured}
     life = {"updates": config.life.updates, "environments": config.life.environments, "steps": config.life.steps}
-    parts = {"generator": generator(config, name), "rule": rule, "score": score, "life": life, "versions": versions}
+    parts = {"generator": sizes.generator(config, name), "rule": rule, "score": score, "life": life, "versions": versions}
     parts |= {"plugins": sources(config)}
     return {"seed": str(config.seed), **{key: json.dumps(value) for key, value in parts.items()}}
-
-
-def generator(config: Config, name: str) -> dict[str, object]:
-    """The configuration of a family's generator: what of `build.sizes` is not about agents."""
-    own = assembly.sizes(config, name)
-    sampler = {"generator": generator_of(config, name)} if generator_of(config, name) else {}
-    return {"family": name, **sampler, **{field: getattr(own, field) for field in _sizes(own)}}
-
-
-def sized(config: Config, metadata: Mapping[str, str], *, where: object = "the file") -> Config:
-    """The configuration with the generator's sizes that a file was made with, as far as the file says them.
-
-    Args:
-        config: To start from.
-        metadata: Of the file.
-        where: What messages call the file.
-
-    Raises:
-        ValueError: The file says sizes that no levels have; names the field.
-    """
-    said = _said(metadata)
-    if not isinstance(said.get("family"), str):
-        return config
-    own = assembly.sizes(config, said["family"])
-    known = {name: _size(where, name, kind, said[name]) for name, kind in _sizes(own).items() if name in said}
-    part = next(field.name for field in dataclasses.fields(config) if getattr(config, field.name) is own)
-    return _replace(config, {part: _replace(own, known)})
-
-
-def _said(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What a file says of its generator; nothing where that is not JSON of ours, for others may write what they like."""
-    try:
-        found = json.loads(metadata.get("generator", "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _sizes(own: object) -> dict[str, Any]:
-    """The fields of `build.sizes` that are about levels, and their types."""
-    return {name: kind for name, kind in get_type_hints(type(own)).items() if not name.endswith(("rate", "entropy"))}
-
-
-def _size(where: object, name: str, kind: Any, value: Any) -> object:
-    """The value of a field, once it is found to be of its type and in its range."""
-    inner, several = (get_args(kind)[0], True) if get_origin(kind) is tuple else (kind, False)
-    entries = value if several and isinstance(value, list) else [value]
-    pair = several and Ellipsis not in get_args(kind)
-    fits = isinstance(value, list) == several and (not pair or len(entries) == 2)
-    if not fits or not all(type(entry) is inner or (inner is float and type(entry) is int) for entry in entries):
-        raise ValueError(f"{where}: generator.{name} must be of the type {kind}, got {reprlib.repr(value)}.")
-    low, high = RANGES.get(name, (None, None))
-    if low is not None and not (all(low <= entry <= high for entry in entries) and entries == sorted(entries)):
-        raise ValueError(f"{where}: generator.{name} must lie in {low} .. {high}, in order, got {reprlib.repr(value)}.")
-    return tuple(entries) if several else value
-
-
-def _replace(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    return dataclasses.replace(settings, **changes)  # type: ignore[type-var]
 
 
 def tasks(key: jax.Array | None, rows: Rows, score: Score, *, block: int = BLOCK) -> Task:

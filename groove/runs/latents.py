@@ -13,7 +13,7 @@ from groove import assembly
 from groove.assembly import Latents
 from groove.config import Config, generator_of, is_plugged
 from groove.curricula.clutr import Latent, settings_of, shape, train
-from groove.files import curriculumfile, rulefile
+from groove.files import rulefile, sizes
 from groove.files.writing import user_cache
 from levels import plugins
 from levels.base import Family, Generator
@@ -76,7 +76,7 @@ def _levels(config: Config, name: str, family: Family) -> dict[str, object]:
     """All that decides which levels there are: sizes, who makes them, and a hash of some, for a plug-in may be edited."""
     plugged = {"groove.families": name if is_plugged(name) else "", "groove.generators": generator_of(config, name)}
     return {
-        "levels": curriculumfile.generator(config, name),
+        "levels": sizes.generator(config, name),
         "plugins": {group: plugins.origin(group, part) for group, part in plugged.items() if part},
         "fingerprint": fingerprint(family.generator),
         "jax": jax.__version__,
