@@ -350,6 +350,8 @@ def test_rules_of_others_are_as_given(tmp_path: Path, monkeypatch: pytest.Monkey
     (suite_result,) = evaluation.suite_results(made_up(about=about, tuned=np.zeros(16, bool)))
     said = " ".join(pages.warnings(suite_result))
     assert "Settings as given, not tuned for this suite: a, b." in said and "untuned" not in said
+    smoke = pages.warnings(suite_result._replace(scale="smoke"))[0]
+    assert smoke == "This is a smoke test: it shows that everything runs, and proves nothing of any rule."
 
 
 # What is said

@@ -186,3 +186,16 @@ def test_what_is_kept_in_a_row():
     assert health.rows(unknown) == [["gridworld", "5", "not known", "not known", "none", "0"]]
     page = html.table("a <b>", health.HEAD, [["<i>", *health.rows(run)[0][1:]]])
     assert "<b>" not in page and "<i>" not in page and "&lt;i&gt;" in page
+
+
+def test_what_never_moves_is_said_and_not_drawn():
+    counts = {"fill": [0.5, 0.5, 0.5], "effective": [1, 3, 2], "age": [3, 3, 3], "written": [2, 9, 1]}
+    run = record(counts)
+    capacity = SETTINGS.curriculum.capacity
+    carried, still = health.sentences(run, "gridworld")
+    assert carried == f"2 of {capacity / 2:.0f} tasks carry the replay of gridworld."
+    assert still == "gridworld: the same throughout: mean age, in proposals 3."
+    picture = health.picture(run, "gridworld", 0)
+    assert picture is not None and "mean age" not in picture.alt and "effective tasks" in picture.alt
+    assert health.sentences(record({"fill": [0.5, 1.0]}), "gridworld") == []
+    assert health.picture(record({"age": [3, 3, 3]}), "gridworld", 0) is None

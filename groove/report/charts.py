@@ -11,7 +11,7 @@ from groove.protocols import Row
 from groove.report import gallery
 from groove.report.figures import Picture, curve, drift, intervals, panels
 from groove.report.record import Record
-from groove.report.series import Series, series
+from groove.report.series import Series, is_flat, series, unchanged
 from groove.statistics import Interval
 
 SCORES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -159,15 +159,17 @@ def _verdict(family: str, reached: Mapping[str, Interval]) -> str:
         "more than" if trained.low > before.high else "less than" if trained.high < before.low else "not clearly apart from"
     )
     above = random is None or (rival is not None and rival.low > random.high)  # else A2C learned nothing to share
-    share = (
-        f", {100 * trained.point / rival.point:.0f} % of {name}'s {rival.point:.2f}"
-        if rival and above and rival.point > 0
-        else ""
-    )
+    share = f", {_share(trained, rival)} of {name}'s {rival.point:.2f}" if rival and above and rival.low > 0 else ""
     return (
         f"On held-out {family} tasks the trained rule reaches {trained.point:.2f}, {apart} the untrained rule's "
-        f"{before.point:.2f}{share}."
+        f"{before.point:.2f}{share}; one meta-seed."
     )
+
+
+def _share(reached: Interval, of: Interval) -> str:
+    """One mean in hundredths of another, with what both intervals leave open."""
+    low, point, high = (100 * a / b for a, b in zip(reached, reversed(of), strict=True))
+    return f"{point:.0f} % ({low:.0f} to {high:.0f} %)"
 
 
 def held_out(run: Record, family: str, rows: Sequence[Row]) -> Picture:
@@ -197,8 +199,8 @@ def ranking(config: Config) -> str:
     return known[0].format(antagonist=config.curriculum.antagonist)
 
 
-def signals(run: Record) -> list[Picture]:
-    """How theta's training fared, as one picture; none without metrics."""
+def signals(run: Record) -> tuple[list[Picture], str]:
+    """How theta's training fared, as one picture, and a sentence on what did not move; none without metrics."""
     names = {
         "meta_loss": "meta-loss",
         "gradient_norm": "norm of the meta-gradient",
@@ -215,7 +217,8 @@ def signals(run: Record) -> list[Picture]:
         pace = seconds.value / run.config.chunk
         later = 1 if len(seconds.step) > 2 else 0  # the first chunk compiles
         found["seconds per meta-step"] = Series(*(values[later:] for values in seconds._replace(value=pace)))
-    return [panels("signals", found)] if found else []
+    moved = {title: points for title, points in found.items() if not is_flat(points)}
+    return [panels("signals", moved)] if moved else [], unchanged(found)
 
 
 def drifts(run: Record) -> list[Picture]:

@@ -12,7 +12,7 @@ from groove.report import gallery
 from groove.report.figures import GREY, INK, Picture, canvases, colour, finished
 from groove.report.lineage import lineage
 from groove.report.record import Kept, Record
-from groove.report.series import Series, series
+from groove.report.series import Series, is_flat, series, unchanged
 from levels.base import Family, Level
 
 CAPTION = (
@@ -21,6 +21,7 @@ CAPTION = (
     "meta-steps, the churn. Age: proposals since a kept task came in, on average. Shares are of the tasks that were handed "
     "out during a chunk. Levels in play can be solved if their exact optimum is above 0; at most 64 are looked at."
 )
+EFFECTIVE = "effective tasks, of those held"
 KEPT = (
     "Solvable: the exact optimum is above 0; of at most 256 levels, and of as many random ones. Generations count rounds of "
     "edits since the first level that is known; of an ancestor that is no longer kept nothing is."
@@ -53,7 +54,7 @@ def courses(run: Record, family: str) -> list[Course]:
     capacity, found = run.config.curriculum.capacity, []
     held = known["fill"]._replace(value=known["fill"].value * capacity)
     if len(known["effective"].step):
-        found.append(Course("effective tasks, of those held", known["effective"], held))
+        found.append(Course(EFFECTIVE, known["effective"], held))
     elif len(held.step):
         found.append(Course("tasks held", held))
     written = grown(run, family, "written")
@@ -87,8 +88,8 @@ def grown(run: Record, family: str, name: str) -> Series:
 
 
 def picture(run: Record, family: str, index: int) -> Picture | None:
-    """The courses of a family's curriculum, two beside one another; None where there is nothing to see."""
-    found = courses(run, family)
+    """The courses of a family's curriculum that move, two beside one another; None where there is nothing to see."""
+    found = [one for one in courses(run, family) if not is_flat(one.line)]
     if not found:
         return None
     lines = -(-len(found) // 2)
@@ -109,6 +110,15 @@ def picture(run: Record, family: str, index: int) -> Picture | None:
     ends = "; ".join(f"{one.title} {one.line.value[-1]:.3g}" for one in found)
     alt = f"The curriculum of {family} against meta-steps; at the end: {ends}."
     return Picture(f"health-{family}", finished(figure), alt)
+
+
+def sentences(run: Record, family: str) -> list[str]:
+    """How few tasks carry the replay, and what of a curriculum never moved."""
+    found = courses(run, family)
+    carried = [(one.line.value[-1], one.beside.value[-1]) for one in found if one.title == EFFECTIVE and one.beside]
+    said = [f"{few:.0f} of {held:.0f} tasks carry the replay of {family}." for few, held in carried]
+    still = unchanged({one.title: one.line for one in found})
+    return [*said, *([f"{family}: {still[0].lower()}{still[1:]}"] if still else [])]
 
 
 def rows(run: Record) -> list[list[str]]:

@@ -110,11 +110,11 @@ def _schedules(run: Record, pictures: list[Picture]) -> str:
 
 
 def _learning(run: Record, pictures: list[Picture]) -> str:
-    curves, signals = charts.curves(run), charts.signals(run)
+    curves, (signals, still) = charts.curves(run), charts.signals(run)
     evolved = run.config.meta.method == "evolution"
     caption = f"{charts.LEARNING} {charts.EVOLVED}" if evolved else charts.LEARNING
     pictures.extend([*curves, *signals])
-    if not curves and not signals:
+    if not curves and not signals and not still:
         return ""
     shown = (
         f'<div class="pair">{"".join(map(html.figure, curves))}</div>'
@@ -122,9 +122,9 @@ def _learning(run: Record, pictures: list[Picture]) -> str:
         else html.paragraph("No life has ended yet.")
     )
     folded = "".join(map(html.figure, signals))
-    health = (
-        f'<details><summary>Signals of the training</summary><div class="pair">{folded}</div></details>' if signals else ""
-    )
+    note = html.paragraph(still, "note") if still else ""
+    health = f'<details><summary>Signals of the training</summary><div class="pair">{folded}</div>{note}</details>'
+    health = health if signals or still else ""
     return "\n".join(["<h2>Learning</h2>", shown, html.paragraph(caption, "note") if curves else "", health])
 
 
@@ -159,6 +159,7 @@ def _health(run: Record, pictures: list[Picture]) -> str:
     blocks = []
     if courses:
         blocks += [f'<div class="pair">{"".join(map(html.figure, courses))}</div>', html.paragraph(health.CAPTION, "note")]
+    blocks += [html.paragraph(said) for family in run.config.families for said in health.sentences(run, family)]
     if rows:
         blocks += [html.table("What curricula keep", health.HEAD, rows), html.paragraph(health.KEPT, "note")]
     if trees:

@@ -1,6 +1,6 @@
 """Numbers behind the curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -47,3 +47,14 @@ def line(points: Series) -> tuple[Floats, Floats]:
     at = np.linspace(first, last, 200) if last > first else points.step[:1]
     spacing = (last - first) / max(len(points.step) - 1, 1)
     return at, smooth(points, at, max(BANDWIDTH * (last - first), spacing, 1.0))
+
+
+def is_flat(points: Series) -> bool:
+    """Whether several points have one value, so that a chart of them says no more than a sentence."""
+    return len(points.value) > 2 and float(np.ptp(points.value)) <= 1e-6 * float(np.max(np.abs(points.value)))
+
+
+def unchanged(courses: Mapping[str, Series]) -> str:
+    """A sentence on those that are flat; "" if none is."""
+    said = [f"{title} {points.value[-1]:.3g}" for title, points in courses.items() if is_flat(points)]
+    return f"The same throughout: {'; '.join(said)}." if said else ""

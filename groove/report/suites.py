@@ -13,7 +13,7 @@ from PIL import Image
 from groove import evaluation
 from groove.evaluation import SuiteResult, Summary
 from groove.files.writing import write_text
-from groove.protocols import PROTOCOLS, hashes
+from groove.protocols import PROTOCOLS, SCALES, hashes
 from groove.report import contests, figures, html
 from groove.report.figures import Picture
 from groove.statistics import said, worst_count
@@ -106,6 +106,8 @@ def about(suite_result: SuiteResult) -> str:
 def warnings(suite_result: SuiteResult) -> list[str]:
     """What a reader must know before comparing, in sentences."""
     found = []
+    if suite_result.scale == SCALES[0]:
+        found.append("This is a smoke test: it shows that everything runs, and proves nothing of any rule.")
     lost = [f"{rule} in {count} of {of} lives" for rule, (count, of) in suite_result.diverged.items() if count]
     if lost:
         found.append(f"Diverged: {', '.join(lost)}. Such a life counts as worse than all others.")
