@@ -574,8 +574,8 @@ def test_rules_of_others_and_dpo_live_on_tasks(installed, audit, rule):
 
 
 def test_the_leaf_and_the_level_that_are_not_finite_are_named(installed):
-    sound, paying = (plugins.family(f"{M}{name}") for name in ("CORRIDOR", "unsound"))
-    held = sound._replace(generator=plugins.generator(f"{M}ill"))
+    sound, paying = (plugins.family("groove.families", f"{M}{name}") for name in ("CORRIDOR", "unsound"))
+    held = sound._replace(generator=plugins.generator("groove.generators", f"{M}ill"))
     keys = jax.random.split(jax.random.key(0), 8)
     for family, what in ((paying, "the reward"), (held, "the level's noise")):
         levels = jax.jit(jax.vmap(family.generator.sample))(keys)

@@ -52,7 +52,7 @@ def family(name: str) -> Family:
     Raises:
         ValueError: It fails, or its environment does not keep the contract of `levels.base`; the message names it.
     """
-    found = plugins.family(name)._replace(name=name)
+    found = plugins.family("groove.families", name)._replace(name=name)
     _check(name, found, found.generator, (environments.spec, generators.form, environments.timesteps))
     return found
 
@@ -63,7 +63,7 @@ def generator(name: str, kind: Family) -> Generator:
     Raises:
         ValueError: It fails, or its levels have another form; the message names it.
     """
-    found = plugins.generator(name, family=kind)
+    found = plugins.generator("groove.generators", name, family=kind)
     _check(name, kind, found, (generators.form,))
     level = jax.eval_shape(found.sample, forms().key)
     with _saying(name):

@@ -81,7 +81,7 @@ def _row(plugin: Plugin) -> Row:
     source = f"{plugin.distribution}, {plugin.target}"
     try:
         if plugin.group == "groove.families":
-            plugins.family(plugin.name)
+            plugins.family(plugin.group, plugin.name)
         else:
             kind = "a part or a function that makes one"
             plugins.load(plugin.group, plugin.name, accepts=_is_part, kind=kind)

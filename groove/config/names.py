@@ -37,7 +37,7 @@ def check_part(kind: str, name: str, group: str, known: tuple[str, ...]) -> str:
     Args:
         kind: What messages call it.
         name: To be checked; nothing is imported.
-        group: Of plug-ins, one of `levels.plugins.GROUPS`.
+        group: Of plug-ins, one of entry points such as groove.scores.
         known: The built-in names.
 
     Raises:

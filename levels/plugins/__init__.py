@@ -5,15 +5,14 @@ An installed package offers parts through entry points, in `pyproject.toml` for 
     [project.entry-points."groove.families"]
     corridor = "my_package.corridors:corridor"
 
-Listing them imports nothing, so that a broken one cannot hide the others. What scores, curricula and rules are is not known
-here: who asks for one says what it must be.
+Which groups there are, and what scores, curricula and rules are, is not known here: who asks for a part says it. Listing
+parts imports nothing, so that a broken one cannot hide the others.
 """
 
-from levels.plugins.finding import GROUPS, Plugin, load, names, origin, reason, source
+from levels.plugins.finding import Plugin, load, names, origin, reason, source
 from levels.plugins.making import PluginError, blamed, blaming, family, generator, made, make
 
 __all__ = [
-    "GROUPS",
     "Plugin",
     "PluginError",
     "blamed",

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-GROUPS = ("groove.families", "groove.generators", "groove.scores", "groove.curricula", "groove.rules")
-"""The kinds of parts that packages can offer."""
-
 
 class Plugin(NamedTuple):
     """A part that can be loaded."""
 
     name: str  # by which users ask for it
-    group: str  # one of GROUPS
+    group: str  # of entry points
     target: str  # "package.module:object"
     distribution: str  # the package that offers it and its version; empty if it was named as `package.module:object`
 
@@ -32,17 +29,13 @@ def names(group: str) -> tuple[Plugin, ...]:
     """The parts of a group that installed packages offer, by name. Imports none of them.
 
     Args:
-        group: One of GROUPS.
-
-    Raises:
-        ValueError: If the group is unknown.
+        group: Of entry points.
 
     Example:
         >>> from levels import plugins
-        >>> isinstance(plugins.names("groove.families"), tuple)
+        >>> isinstance(plugins.names("my.families"), tuple)
         True
     """
-    _check_group(group)
     found = [
         Plugin(point.name, group, point.value, _distribution(point))
         for point in importlib.metadata.entry_points(group=group)
@@ -61,25 +54,24 @@ def load(
     """Imports a part.
 
     Args:
-        group: One of GROUPS.
+        group: Of entry points.
         name: The name of an entry point of the group, or `package.module:object`, which needs none.
         known: Further names, those of built-in parts, that may have been meant by one that is unknown.
         accepts: Whether an object is what the caller needs; by default anything is.
         kind: What it needs, for the message: "a Family or a function that makes one".
 
     Raises:
-        ValueError: If the group or the name is unknown, several packages offer the name, its import fails, or `accepts`
+        ValueError: If the name is unknown, several packages offer the name, its import fails, or `accepts`
             says no. The message names the plug-in and the reason.
 
     Example:
         >>> from levels import plugins
-        >>> plugins.load("groove.families", "levels.chain:chain", accepts=callable).__name__
+        >>> plugins.load("my.families", "levels.chain:chain", accepts=callable).__name__
         'chain'
-        >>> plugins.load("groove.families", "levels.chain:LONGEST", accepts=callable, kind="a function")
+        >>> plugins.load("my.families", "levels.chain:LONGEST", accepts=callable, kind="a function")
         Traceback (most recent call last):
         ValueError: plug-in 'levels.chain:LONGEST' must be a function, got the int 1048576.
     """
-    _check_group(group)
     plugin = Plugin(name, group, name, "") if ":" in name else _installed(group, name, known)
     found = _imported(plugin)
     if accepts is not None and not accepts(found):
@@ -91,18 +83,17 @@ def origin(group: str, name: str) -> str:
     """The package that a plug-in comes from, with its version; imports nothing.
 
     Args:
-        group: One of GROUPS.
+        group: Of entry points.
         name: As of `load`.
 
     Raises:
-        ValueError: If the group or the name is unknown, or several packages offer the name.
+        ValueError: If the name is unknown, or several packages offer the name.
 
     Example:
         >>> from levels import plugins
-        >>> plugins.origin("groove.families", "json:loads")
+        >>> plugins.origin("my.families", "json:loads")
         'no installed package'
     """
-    _check_group(group)
     if ":" not in name:
         return _installed(group, name, ()).distribution
     found = importlib.metadata.packages_distributions().get(_package(name), [])
@@ -117,10 +108,9 @@ def source(group: str, name: str) -> str:
 
     Example:
         >>> from levels import plugins
-        >>> len(plugins.source("groove.families", "json:loads"))
+        >>> len(plugins.source("my.families", "json:loads"))
         64
     """
-    _check_group(group)
     target = name if ":" in name else _installed(group, name, ()).target
     try:
         found = importlib.util.find_spec(_package(target))
@@ -148,11 +138,6 @@ def reason(error: BaseException) -> str:
     except BaseException:
         lines = ["a message that cannot be read"]
     return f"{type(error).__name__}: {lines[0][:300]}"
-
-
-def _check_group(group: str) -> None:
-    if group not in GROUPS:
-        raise ValueError(f"group must be one of {', '.join(GROUPS)}, got {group!r}.")
 
 
 def _distribution(point: importlib.metadata.EntryPoint) -> str:

@@ -19,10 +19,11 @@ class PluginError(ValueError):
     """A plug-in fails, or is not what it must be. The message names it."""
 
 
-def family(name: str, *, known: Iterable[str] = ()) -> Family:
-    """The family that a plug-in of `groove.families` is, or makes when it is called without arguments.
+def family(group: str, name: str, *, known: Iterable[str] = ()) -> Family:
+    """The family that a plug-in is, or makes when it is called without arguments.
 
     Args:
+        group: Of entry points.
         name: As of `load`.
         known: As of `load`.
 
@@ -31,16 +32,17 @@ def family(name: str, *, known: Iterable[str] = ()) -> Family:
 
     Example:
         >>> from levels import plugins
-        >>> plugins.family("levels.chain:chain").name
+        >>> plugins.family("my.families", "levels.chain:chain").name
         'chain'
     """
-    return make("groove.families", name, Family, known=known)
+    return make(group, name, Family, known=known)
 
 
-def generator(name: str, *, family: Family | None = None, known: Iterable[str] = ()) -> Generator:
-    """The generator that a plug-in of `groove.generators` is, or makes, as `made` has it.
+def generator(group: str, name: str, *, family: Family | None = None, known: Iterable[str] = ()) -> Generator:
+    """The generator that a plug-in is, or makes, as `made` has it.
 
     Args:
+        group: Of entry points.
         name: As of `load`.
         family: That it is for, where this is known.
         known: As of `load`.
@@ -50,10 +52,10 @@ def generator(name: str, *, family: Family | None = None, known: Iterable[str] =
 
     Example:
         >>> from levels import plugins
-        >>> plugins.generator("jax.random:normal").mutate is None
+        >>> plugins.generator("my.generators", "jax.random:normal").mutate is None
         True
     """
-    found = load("groove.generators", name, known=known)
+    found = load(group, name, known=known)
     with blaming(name):
         part = made(found, family)
     if not isinstance(part, Generator):
@@ -66,7 +68,7 @@ def make(group: str, name: str, kind: type[Made], *arguments: object, known: Ite
     """The part that a plug-in is, or makes of some arguments. Its functions name the plug-in when they fail.
 
     Args:
-        group: One of GROUPS.
+        group: Of entry points.
         name: As of `load`.
         kind: What the part must be, a NamedTuple of functions.
         arguments: What the plug-in is called with if it is not such a part itself.

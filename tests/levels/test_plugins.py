@@ -130,30 +130,30 @@ def test_what_cannot_be_loaded_is_named_with_the_reason(installed, name, message
 
 def test_families_and_generators_are_made(installed):
     for name in ("corridor", "corridor-made", "good_parts:corridor"):
-        assert plugins.family(name).name == "chain"
+        assert plugins.family("groove.families", name).name == "chain"
     key = jax.random.key(0)
     sampled = [
-        plugins.generator("good_parts:sample").sample(key),
-        plugins.generator("good_parts:make").sample(key),
-        plugins.generator("good_parts:sized", family=chain()).sample(key),
+        plugins.generator("groove.generators", "good_parts:sample").sample(key),
+        plugins.generator("groove.generators", "good_parts:make").sample(key),
+        plugins.generator("groove.generators", "good_parts:sized", family=chain()).sample(key),
     ]
     assert len({str(level) for level in sampled}) == 1
-    assert plugins.generator("good_parts:make").mutate is not None
+    assert plugins.generator("groove.generators", "good_parts:make").mutate is not None
     for name, message in (
         ("good_parts:fails", "plug-in 'good_parts:fails' fails: ZeroDivisionError: division by zero"),
         ("good_parts:make", "plug-in 'good_parts:make' must be a Family or a function that makes one, got Generator"),
         ("good_parts:sample", "plug-in 'good_parts:sample' fails: TypeError: .*'key'"),
     ):
         with pytest.raises(plugins.PluginError, match=message):
-            plugins.family(name)
+            plugins.family("groove.families", name)
     with pytest.raises(ValueError, match="plug-in 'good_parts:CORRIDOR' must be a Generator, a function of a key"):
-        plugins.generator("good_parts:CORRIDOR")
+        plugins.generator("groove.generators", "good_parts:CORRIDOR")
     with pytest.raises(ValueError, match="a key and a family, which is not known here; it needs key, family"):
-        plugins.generator("good_parts:sized")
+        plugins.generator("groove.generators", "good_parts:sized")
 
 
 def test_whatever_fails_later_is_blamed_too(installed):
-    found = plugins.generator("good_parts:fails_later")
+    found = plugins.generator("groove.generators", "good_parts:fails_later")
     with pytest.raises(plugins.PluginError, match="^plug-in 'good_parts:fails_later' fails: RuntimeError: out of levels"):
         jax.eval_shape(found.sample, jax.random.key(0))
     inner = plugins.blamed("outer", Family("x", None, found, str))
@@ -167,10 +167,3 @@ def test_where_parts_come_from_is_known_without_importing_them(installed):
     assert plugins.origin("groove.families", "jax.numpy:sum").startswith("jax ")
     with pytest.raises(ValueError, match="unknown plug-in 'brokn'"):
         plugins.origin("groove.families", "brokn")
-
-
-def test_groups_are_known():
-    with pytest.raises(ValueError, match="group must be one of groove.families, .*, got 'groove.family'"):
-        plugins.names("groove.family")
-    with pytest.raises(ValueError, match="group must be one of"):
-        plugins.load("families", "levels.chain:chain")
