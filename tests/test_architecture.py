@@ -41,7 +41,7 @@ HAVE_EFFECTS = (
 PAINT = ("levels.gridworld.image", "levels.bandit.image")  # into an array of pixels, in place
 REGISTRATIONS = ("defvjp", "defjvp", "def_impl", "def_abstract_eval", "defbilinear", "register_lowering")  # with JAX
 MOST_LINES_OF_A_FUNCTION = 60
-MOST_LINES_OF_A_FILE = 500
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_TEST_FILE = 350, 500
 
 FILES = sorted((*ROOT.glob("groove/**/*.py"), *ROOT.glob("levels/**/*.py")))
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -130,6 +130,42 @@ def test_arrows_point_one_way(path: Path):
             assert below, f"{module} imports {name}, which is not below it"
     if module == "levels.base":
         assert not any(name.startswith(("levels", "groove")) for name in imports_of(path))
+
+
+SLOW_OR_OPTIONAL = (
+    "levels.adapters",
+    "evosax",
+    "jax.experimental",
+    "matplotlib",
+    "sklearn",
+    "tensorboardX",
+    "threadpoolctl",
+    "wandb",
+)
+
+
+def late_imports(tree: ast.AST) -> Iterator[str]:
+    """What functions import when they are called."""
+    for function in functions_of(tree):
+        for node in ast.walk(function):
+            if isinstance(node, ast.ImportFrom):
+                yield node.module or ""
+            elif isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+
+
+@every_file
+def test_imports_stand_at_the_top(path: Path):
+    """But for packages that are optional or slow; and commands import what they need."""
+    if within(module_of(path), ("groove.cli",)):
+        return
+    late = set(late_imports(ast.parse(path.read_text(encoding="utf-8"))))
+    assert all(name.startswith(SLOW_OR_OPTIONAL) for name in late), f"{path} imports within functions: {late}"
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/*.py")), ids=module_of)
+def test_no_test_file_is_long(path: Path):
+    assert path.read_text(encoding="utf-8").count("\n") <= MOST_LINES_OF_A_TEST_FILE
 
 
 @every_file

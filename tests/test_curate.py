@@ -77,15 +77,6 @@ def test_children_are_edits_with_lineage():
         curate.edited(jax.random.key(1), GRIDS, rows, count=1, edits=0)
 
 
-def test_what_levels_were_decoded_from_is_kept():
-    """When tasks are scored anew, and by their children."""
-    rows = curate.sampled(jax.random.key(0), GRIDS, curricula.constant(3), count=3)
-    rows = rows._replace(vector=np.arange(6, dtype=np.float32).reshape(3, 2), score=np.ones(3, np.float32))
-    assert np.array_equal(curate.candidates.again(rows).vector, rows.vector)
-    family = curate.edited(jax.random.key(1), GRIDS, rows, count=4, edits=1)
-    assert np.array_equal(family.vector, rows.vector[[0, 1, 2, 0, 1, 2, 0]])
-
-
 def test_scores_are_those_of_whole_lives():
     """Row by row, in whatever order they were lived: reference, outcome and score belong to their row."""
     rows = curate.rated(jax.random.key(2), tasks(7), RANDOM, (), scores.exact_regret(BANDITS.optimum), block=3)

@@ -32,7 +32,7 @@ KIN = PLAIN._replace(serial=np.array([4, 9, 2, 7, 30, 5], np.int32), parent=np.a
 
 def test_round_trip(tmp_path: Path):
     measured = Outcome(np.arange(6, dtype=np.float32), np.ones(6, np.float32))
-    rows = KIN._replace(reference=np.full(6, 2.0, np.float32), outcome=measured, vector=np.ones((6, 2), np.float32))
+    rows = KIN._replace(reference=np.full(6, 2.0, np.float32), outcome=measured)
     content = curriculumfile.save(tmp_path / "f", rows, {"seed": "3"}, family=BANDITS, drawings=True)
     found = curriculumfile.load(tmp_path / "f", BANDITS)
     assert found.content == content and found.metadata == {"curriculum": "1", "seed": "3"}
@@ -49,7 +49,7 @@ def test_files_of_other_programs_need_only_lifetime_and_score(tmp_path: Path):
     assert dataset.save(tmp_path / "f", LEVELS, {"lifetime": [1] * 6, "score": range(6)}, family="bernoulli-bandit")
     rows = curriculumfile.load(tmp_path / "f", BANDITS).rows
     assert rows.serial.tolist() == list(range(6)) and rows.parent.tolist() == [-1] * 6
-    assert rows.score.dtype == np.float32 and rows.lifetime.dtype == np.int32 and rows.vector.shape == (6, 0)
+    assert rows.score.dtype == np.float32 and rows.lifetime.dtype == np.int32
 
 
 def columns(**changes) -> dict[str, np.ndarray | None]:
@@ -91,11 +91,6 @@ WRONG = {
         "must be the row .* got 0 in row 3",
     ),
     "life without end": (columns(lifetime=put(KIN.lifetime, 1, 2**31 - 1)), "must be at most 1000000 updates, .* in row 1"),
-    "vector of nothing": (
-        columns(vector=put(np.ones((6, 2), np.float32), 4, np.nan)),
-        r"the column vector must be finite, got \[nan nan\] in row 4",
-    ),
-    "vector of truth": (columns(vector=np.ones((6, 2), bool)), "the column vector must be a list of float32, got bool"),
 }
 
 
@@ -174,7 +169,7 @@ JSON = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(
     family=st.sampled_from(["gridworld", "chain", "gaussian-bandit", "gymnax:CartPole-v1", "jaxued:Maze", "a:b"]) | JSON,
-    said=st.dictionaries(st.sampled_from([*curriculumfile.RANGES, "ranges", "actor_rate", "x"]), JSON, max_size=3),
+    said=st.dictionaries(st.sampled_from([*sizes.RANGES, "ranges", "actor_rate", "x"]), JSON, max_size=3),
     whole=st.none() | JSON,
 )
 def test_whatever_a_file_says_of_its_generator_gives_sizes_or_an_error(family, said, whole):
@@ -189,7 +184,7 @@ def test_whatever_a_file_says_of_its_generator_gives_sizes_or_an_error(family, s
         old, new = getattr(SMALL, part), getattr(found, part)
         for field in dataclasses.fields(old):
             before, after = getattr(old, field.name), getattr(new, field.name)
-            assert before == after or field.name in (*curriculumfile.RANGES, "ranges")
+            assert before == after or field.name in (*sizes.RANGES, "ranges")
             assert type(after) is type(before)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from groove.nets.returns import discounted_returns, gae, lambda_returns
+from groove.nets.returns import gae, lambda_returns
 
 # Three steps, gamma 1/2. Powers of two throughout, so that every number below is exact in float32.
 REWARD = jnp.array([1.0, 2.0, 4.0])
@@ -19,17 +19,17 @@ DEAD = jnp.array([0.5, 0.0, 0.5])  # by termination
 
 def test_returns_without_an_end():
     # G_2 = 4 + 32/2 = 20, G_1 = 2 + 20/2 = 12, G_0 = 1 + 12/2 = 7
-    assert discounted_returns(REWARD, HALF, NEXT_VALUE, GOES_ON).tolist() == [7.0, 12.0, 20.0]
+    assert lambda_returns(REWARD, HALF, NEXT_VALUE, GOES_ON, lambda_=1.0).tolist() == [7.0, 12.0, 20.0]
 
 
 def test_returns_bootstrap_where_an_episode_was_truncated():
     # G_2 = 20, G_1 = 2 + 16/2 = 10, G_0 = 1 + 10/2 = 6
-    assert discounted_returns(REWARD, HALF, NEXT_VALUE, CUT).tolist() == [6.0, 10.0, 20.0]
+    assert lambda_returns(REWARD, HALF, NEXT_VALUE, CUT, lambda_=1.0).tolist() == [6.0, 10.0, 20.0]
 
 
 def test_returns_end_where_an_episode_terminated():
     # G_2 = 20, G_1 = 2, G_0 = 1 + 2/2 = 2
-    assert discounted_returns(REWARD, DEAD, NEXT_VALUE, CUT).tolist() == [2.0, 2.0, 20.0]
+    assert lambda_returns(REWARD, DEAD, NEXT_VALUE, CUT, lambda_=1.0).tolist() == [2.0, 2.0, 20.0]
 
 
 def test_lambda_returns():

@@ -49,8 +49,8 @@ def sampled(key: jax.Array, family: Family, lifetimes: Lifetimes, *, count: int)
 def edited(key: jax.Array, family: Family, rows: Rows, *, count: int, edits: int) -> Rows:
     """The tasks of `rows` and, behind them, `count` children: each a row after `edits` small edits, with its lifetime.
 
-    Rows have children in turn. A child's parent is its row's serial, its own follows the highest of them; its vector is that
-    of its row. Scores are to be found anew (NaN).
+    Rows have children in turn. A child's parent is its row's serial, its own follows the highest of them. Scores
+    are to be found anew (NaN).
 
     Args:
         key: Not to be used again.
@@ -76,13 +76,13 @@ def edited(key: jax.Array, family: Family, rows: Rows, *, count: int, edits: int
     kept = again(rows)
     if not count:
         return kept
-    born = _unscored(_joined(made, count), rows.lifetime[parents], serial, rows.serial[parents], rows.vector[parents])
+    born = _unscored(_joined(made, count), rows.lifetime[parents], serial, rows.serial[parents])
     return jax.tree.map(lambda a, b: np.concatenate([a, b]), kept, born)
 
 
 def again(rows: Rows) -> Rows:
     """The same tasks, to be scored anew."""
-    return _unscored(rows.level, rows.lifetime, rows.serial, rows.parent, rows.vector)
+    return _unscored(rows.level, rows.lifetime, rows.serial, rows.parent)
 
 
 def _editor(key: jax.Array, mutate: Callable[[jax.Array, Level], Level], edits: int) -> Callable[[jax.Array, Level], Level]:
@@ -93,11 +93,8 @@ def _editor(key: jax.Array, mutate: Callable[[jax.Array, Level], Level], edits: 
     return one
 
 
-def _unscored(
-    level: Level, lifetime: np.ndarray, serial: np.ndarray, parent: np.ndarray, vector: np.ndarray | None = None
-) -> Rows:
-    unknown, nothing = np.full(len(lifetime), np.nan, np.float32), np.zeros((len(lifetime), 0), np.float32)
-    return Rows(level, lifetime, unknown, serial, parent, nothing if vector is None else vector)
+def _unscored(level: Level, lifetime: np.ndarray, serial: np.ndarray, parent: np.ndarray) -> Rows:
+    return Rows(level, lifetime, np.full(len(lifetime), np.nan, np.float32), serial, parent)
 
 
 def _blocks(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -30,11 +30,8 @@ from levels.files import DAMAGED
 
 Tree = TypeVar("Tree", bound=chex.ArrayTree)
 
-_VERSION = 2
-_MANIFEST = "manifest.json"
-_ARRAYS = "arrays"
-_UNFINISHED = ".unfinished"
-_REPLACED = "_replaced"
+_VERSION, _MANIFEST, _ARRAYS = 2, "manifest.json", "arrays"
+_UNFINISHED, _REPLACED = ".unfinished", "_replaced"
 
 
 class Leaf(NamedTuple):
@@ -208,9 +205,8 @@ def _write_arrays(path: Path, leaves: tuple[Leaf, ...], state: chex.ArrayTree) -
 @contextmanager
 def _system_errors(path: Path) -> Iterator[None]:
     """Makes an OSError of orbax's ValueErrors about files, as of a full disk, and keeps its threads from logging pages."""
-    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
-    before = [logger.disabled for logger in loggers]
-    for logger in loggers:
+    before = {logger: logger.disabled for logger in map(logging.getLogger, ("absl", "asyncio"))}
+    for logger in before:
         logger.disabled = True
     try:
         yield
@@ -221,7 +217,7 @@ def _system_errors(path: Path) -> Iterator[None]:
         gc.collect()  # its tasks speak of what they failed with when they go
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
     finally:
-        for logger, was in zip(loggers, before, strict=True):
+        for logger, was in before.items():
             logger.disabled = was
 
 

@@ -3,8 +3,8 @@
 Columns beside those of the level (see `levels.dataset`): `lifetime` in agent updates, `score`, `serial` (a number of its
 own), `parent` (the serial of the task that it was edited from, -1 if none), `parent_row` (where that stands in this file, -1
 if it does not); where they are known `reference_...` (the antagonist's return with its standard error, or whatever else the
-score compares with), `learner_...` (the outcome of the life that was scored), `feature_...` (of the family), `vector` (what
-the level was decoded from) and `text` (a drawing). The metadata say what made the file.
+score compares with), `learner_...` (the outcome of the life that was scored), `feature_...` (of the
+family) and `text` (a drawing). The metadata say what made the file.
 """
 
 import dataclasses
@@ -42,7 +42,6 @@ class Rows(NamedTuple):
     score: np.ndarray  # f32[rows]; finite
     serial: np.ndarray  # i32[rows]; no two are equal
     parent: np.ndarray  # i32[rows]; serial of the task that this one was edited from, -1 if none
-    vector: np.ndarray  # f32[rows, d]; what the level was decoded from; d = 0 if it was not
     reference: Reference = ()  # PyTree of [rows, ...]; () where it is not known
     outcome: Outcome | tuple[()] = ()  # of the life that was scored; () where it is not known
 
@@ -87,8 +86,6 @@ def save(path: Path, rows: Rows, metadata: Mapping[str, str], *, family: Family,
     columns = {"lifetime": rows.lifetime, "score": rows.score, "serial": rows.serial, "parent": rows.parent}
     columns["parent_row"] = parent_rows(rows.serial, rows.parent)
     columns |= _flat("reference", rows.reference) | _flat("learner", rows.outcome)
-    if rows.vector.shape[1]:
-        columns["vector"] = rows.vector
     if family.features is not None and len(rows.score):
         measured = jax.device_get(jax.jit(jax.vmap(family.features))(rows.level))
         columns |= {f"feature_{name}": values for name, values in measured.items()}
@@ -117,8 +114,7 @@ def load(path: Path, family: Family) -> Stored:
     serial = _integers(path, found.columns, "serial", np.arange(count))
     parent = _integers(path, found.columns, "parent", np.full(count, -1))
     score = _score(path, found.columns)
-    vector = found.columns.get("vector", np.zeros((count, 0), np.float32))
-    rows = Rows(found.levels, lifetime, score, serial, parent, vector)
+    rows = Rows(found.levels, lifetime, score, serial, parent)
     _check_row(path, "lifetime", lifetime, lifetime < 1, "be at least 1 update")
     _check_row(path, "lifetime", lifetime, lifetime > MOST_UPDATES, f"be at most {MOST_UPDATES} updates")
     _check_lineage(path, rows, found.columns)
@@ -177,7 +173,7 @@ def fresh(level: Level, *, lifetime: npt.ArrayLike, score: npt.ArrayLike) -> Row
     serial = np.arange(len(scores), dtype=np.int32)
     nobody = np.full(len(scores), -1, np.int32)
     level = jax.tree.map(np.asarray, level)
-    return Rows(level, np.asarray(lifetime, np.int32), scores, serial, nobody, np.zeros((len(scores), 0), np.float32))
+    return Rows(level, np.asarray(lifetime, np.int32), scores, serial, nobody)
 
 
 def of_tasks(tasks: Task, score: np.ndarray) -> Rows:
@@ -185,7 +181,7 @@ def of_tasks(tasks: Task, score: np.ndarray) -> Rows:
     level, lifetime, origin, reference = jax.tree.map(
         np.asarray, (tasks.level, tasks.lifetime, tasks.origin, tasks.reference)
     )
-    return Rows(level, lifetime, np.asarray(score), origin.serial, origin.parent, origin.vector, reference)
+    return Rows(level, lifetime, np.asarray(score), origin.serial, origin.parent, reference)
 
 
 def take(rows: Rows, chosen: np.ndarray) -> Rows:
@@ -231,8 +227,7 @@ def about(config: Config, name: str, *, rule: Mapping[str, object], versions: Ma
 def tasks(key: jax.Array | None, rows: Rows, score: Score, *, block: int = BLOCK) -> Task:
     """Tasks to live on, their references computed anew and nothing remembered of earlier visits: [rows, ...].
 
-    Serials count down from -2, so that they meet none of a curriculum's own; parents are the rows of the file. What levels
-    were decoded from is left out.
+    Serials count down from -2, so that they meet none of a curriculum's own; parents are the rows of the file.
 
     Args:
         key: Of the references; row r depends on the key and r alone. None leaves them zero, where only shapes matter.
@@ -309,9 +304,6 @@ def _check_lineage(path: Path, rows: Rows, columns: Mapping[str, np.ndarray]) ->
     stated = _integers(path, columns, "parent_row", parent_rows(rows.serial, rows.parent))
     wrong = stated != parent_rows(rows.serial, rows.parent)
     _check_row(path, "parent_row", stated, wrong, "be the row whose serial is the parent, or -1")
-    if rows.vector.ndim != 2 or rows.vector.dtype != np.float32:
-        raise ValueError(f"{path}: the column vector must be a list of float32, got {rows.vector.dtype}.")
-    _check_row(path, "vector", rows.vector, ~np.all(np.isfinite(rows.vector), axis=1), "be finite")
 
 
 def _check_row(path: Path, name: str, column: np.ndarray, wrong: np.ndarray, rule: str) -> None:

@@ -10,34 +10,27 @@ import jax.numpy as jnp
 from groove.base.ranges import Number
 
 
-def discounted_returns(reward: jax.Array, discount: jax.Array, next_value: jax.Array, continues: jax.Array) -> jax.Array:
-    """G_t = r_t + gamma_t (c_t G_{t+1} + (1 - c_t) v_{t+1}), with v_T after the last step.
-
-    Args:
-        reward: f32[T], r_t.
-        discount: f32[T], gamma_t; 0 where step t terminated.
-        next_value: f32[T], the value of what step t led to, before any reset; used at truncations and after the last step.
-        continues: f32[T], c_t; 0 where the episode ended with step t.
-
-    Returns:
-        f32[T]. Sutton and Barto 2018, eq. 3.9, with bootstrapping.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from groove.nets.returns import discounted_returns
-        >>> r = jnp.array([1.0, 2.0])
-        >>> discounted_returns(r, jnp.array([0.5, 0.5]), jnp.array([9.0, 4.0]), jnp.ones(2))
-        Array([3., 4.], dtype=float32)
-    """
-    return lambda_returns(reward, discount, next_value, continues, lambda_=1.0)
-
-
 def lambda_returns(
     reward: jax.Array, discount: jax.Array, next_value: jax.Array, continues: jax.Array, *, lambda_: float
 ) -> jax.Array:
     """G_t = r_t + gamma_t ((1 - lambda c_t) v_{t+1} + lambda c_t G_{t+1}), with G_T = v_T.
 
-    Shapes as in `discounted_returns`. Sutton and Barto 2018, eq. 12.2 in recursive form.
+    Args:
+        reward: f32[T], r_t.
+        discount: f32[T], gamma_t; 0 where step t terminated.
+        next_value: f32[T], v_{t+1} of what step t led to, before any reset; used at truncations and after the last step.
+        continues: f32[T], c_t; 0 where the episode ended with step t.
+        lambda_: 1 for discounted returns.
+
+    Returns:
+        f32[T]. Sutton and Barto 2018, eq. 12.2 in recursive form.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from groove.nets.returns import lambda_returns
+        >>> r = jnp.array([1.0, 2.0])
+        >>> lambda_returns(r, jnp.array([0.5, 0.5]), jnp.array([9.0, 4.0]), jnp.ones(2), lambda_=1.0)
+        Array([3., 4.], dtype=float32)
     """
 
     def step(following, now):
