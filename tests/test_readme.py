@@ -1,8 +1,8 @@
 """The pages: every code block, in smoke size (GROOVE_SMOKE=1), their links, their pictures and the length of the first.
 
 The Python blocks of a page share a namespace, all its blocks a folder, and no page knows of another. A block after the line
-`<!-- not run -->` is only checked for syntax. So are the shell blocks that do not begin with `groove ` or `python -m`, and the
-one after `<!-- ci: test -->`, which runs these tests.
+`<!-- not run -->` is only checked for syntax. So are the shell blocks that do not begin with `groove ` or `python -m`, and
+the one after `<!-- ci: test -->`, which runs these tests.
 """
 
 import os
