@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         lifetime,
         meta,
         nets,
+        parallel,
         protocols,
+        report,
         rules,
         runs,
         scores,
@@ -29,32 +31,13 @@ if TYPE_CHECKING:
         trainer,
     )
     from groove.base import Clock, Curriculum, MetaOptimizer, Outcome, Rollout, Score, Source, Task, UpdateRule
+    from groove.evaluation import evaluate
     from groove.files.library import load_rule
     from groove.lifetime import Lifetime
+    from groove.runs.complete import train
     from groove.trainer import Trainer
 
-ROOMS = (
-    "analysis",
-    "assembly",
-    "base",
-    "config",
-    "curate",
-    "curricula",
-    "evaluation",
-    "files",
-    "lifetime",
-    "meta",
-    "nets",
-    "parallel",
-    "protocols",
-    "report",
-    "rules",
-    "runs",
-    "scores",
-    "statistics",
-    "trainer",
-)
-NAMES = MappingProxyType(
+_PLACES = MappingProxyType(
     {
         **dict.fromkeys(
             ("Clock", "Curriculum", "MetaOptimizer", "Outcome", "Rollout", "Score", "Source", "Task", "UpdateRule"),
@@ -62,10 +45,12 @@ NAMES = MappingProxyType(
         ),
         "Lifetime": "groove.lifetime",
         "Trainer": "groove.trainer",
+        "evaluate": "groove.evaluation",
         "load_rule": "groove.files.library",
+        "train": "groove.runs.complete",
     }
 )
-"""Where the public names are. Read-only."""
+"""Where the public names are that are no rooms. Read-only."""
 
 __all__ = [
     "Clock",
@@ -85,17 +70,21 @@ __all__ = [
     "config",
     "curate",
     "curricula",
+    "evaluate",
     "evaluation",
     "files",
     "lifetime",
     "load_rule",
     "meta",
     "nets",
+    "parallel",
     "protocols",
+    "report",
     "rules",
     "runs",
     "scores",
     "statistics",
+    "train",
     "trainer",
 ]
 
@@ -104,10 +93,10 @@ __version__: str = metadata.version("groove-rl")
 
 def __getattr__(name: str) -> object:
     """A room or a public name, loaded now."""
-    if name in ROOMS:
+    if name in _PLACES:
+        return getattr(importlib.import_module(_PLACES[name]), name)
+    if name in __all__:
         return importlib.import_module(f"groove.{name}")
-    if name in NAMES:
-        return getattr(importlib.import_module(NAMES[name]), name)
     raise AttributeError(f"module 'groove' has no attribute {name!r}")
 
 

@@ -13,6 +13,7 @@ import pytest
 import groove
 from groove import assembly, cli, config, protocols, rules, runs
 from groove.config.presets import OURS, PROVENANCE
+from groove.files import library
 from groove.lifetime import schedules
 from groove.report import ages, record
 from groove.runs import cost
@@ -109,12 +110,12 @@ def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
 
 
 def test_a_learned_rule_is_loaded_and_used(folder: Path):
-    """It gives the theta of the run, whatever the key, and agents of the run's families."""
-    run, rule = assembly.build(runs.open_folder(folder)), groove.load_rule(folder)
-    one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
-    assert one and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    theta = runs.theta_of(folder / runs.RULE, run.config)
-    assert all(np.array_equal(a, b) for a, b in zip(one, jax.tree.leaves(theta), strict=True))
+    """With the theta of the run, which a fixed rule has whatever the key, and agents of the run's families."""
+    run, (rule, learned) = assembly.build(runs.open_folder(folder)), groove.load_rule(folder)
+    fixed = library.fixed_rule(folder)
+    want = jax.tree.leaves(runs.theta_of(folder / runs.RULE, run.config))
+    for theta in (learned, *(fixed.init(jax.random.key(seed)) for seed in (0, 1))):
+        assert want and all(np.array_equal(a, b) for a, b in zip(want, jax.tree.leaves(theta), strict=True))
     born = jax.eval_shape(run.parts[0].rule.init_agent, jax.random.key(0))
     assert jax.tree.structure(born) == jax.tree.structure(jax.eval_shape(rule.init_agent, jax.random.key(0)))
 

@@ -124,7 +124,7 @@ def test_a_rule_is_compared_before_it_takes_memory(tmp_path: Path, monkeypatch):
     antagonist = dataclasses.replace(settings, curriculum=dataclasses.replace(settings.curriculum, antagonist=str(path)))
     monkeypatch.setattr(jnp, "zeros", lambda *given: made.append(array := zeros(*given)) or array)
     with pytest.raises(ValueError, match="theta has no leaf"):
-        assembly.build(antagonist, assembly.Inputs(saved=lambda spec: library.load_rule(path, spec)))
+        assembly.build(antagonist, assembly.Inputs(saved=lambda spec: library.fixed_rule(path, spec)))
     large = [array for array in made if array.size > 10_000]
     assert large and all(isinstance(array, jax.core.Tracer) for array in large)
 

@@ -230,7 +230,7 @@ class _Played(NamedTuple):
     family: Family
     rule: UpdateRule
     life: Lifetime
-    stage: FamilySetup
+    setup: FamilySetup
 
 
 def _learner(settings: Config, family: Family, rule: UpdateRule, value: Critic) -> MetaOptimizer:

@@ -53,7 +53,7 @@ class Played(Protocol):
         """How."""
 
     @property
-    def stage(self) -> FamilySetup:
+    def setup(self) -> FamilySetup:
         """What a meta-gradient needs of it."""
 
 

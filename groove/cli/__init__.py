@@ -7,6 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import jax
@@ -56,6 +57,9 @@ def _code_of(words: list[str]) -> int:
         "report": report.run,
         "tune": tune.run,
     }
+    if words[:1] == ["--version"]:
+        terminal.say(f"groove {metadata.version('groove-rl')}")
+        return 0
     if not words or words[0] in ("-h", "--help", "help"):
         terminal.say(USAGE, end="")
         return 0 if words else 2

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -53,7 +53,7 @@ def run(words: list[str]) -> int:
     suite, scale = config.check_name("suite", options.suite, PROTOCOLS), smoke_scale(options.scale)
     if not options.rules:
         raise ValueError("groove evaluate needs at least one rule; groove evaluate --help has examples.")
-    from groove import evaluation, protocols, runs
+    from groove import evaluation, runs
     from groove.cli.progress import Counter
     from groove.report import suites as pages
     from groove.report.terminal import print_rows
@@ -62,20 +62,16 @@ def run(words: list[str]) -> int:
     folder = options.output or Path("runs") / f"{suite}-{scale}"
     if (folder / "config.json").exists():
         raise ValueError(f"{folder} is a run's folder, whose page would be lost; choose another --output.")
-    found, rules = protocols.tuned(suite, scale, options.tuned), evaluation.requested_rules(options.rules, suite)
-    methods = evaluation.named_methods(rules, suite, found, trusted(words))
-    plan = evaluation.check(evaluation.Plan(suite, scale, methods, found))
-    folder.mkdir(parents=True, exist_ok=True)
-    with runs.owned(folder), runs.interruptible() as stopped, Counter("tasks") as counter:
+    how: dict[str, Any] = {"folder": folder, "tuned": options.tuned, "trusted": trusted(words)}
+    with runs.interruptible() as stopped, Counter("tasks") as counter:
         try:
-            table = evaluation.evaluated(plan, folder, seen=counter.update, stopped=stopped)
+            found = evaluation.evaluate(options.rules, suite, scale, **how, seen=counter.update, stopped=stopped)
         except evaluation.Stopped as error:
             say(f"{error}; to go on, give the same command again")
             return 130
-    suite_results = evaluation.suite_results(table)
-    for suite_result in suite_results:
+    for suite_result in found:
         print_rows(*pages.lines(suite_result))
         for warning in pages.warnings(suite_result):
             say(f"note        {warning}")
-    say(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(suite_results, folder)}")
+    say(f"results     {folder / evaluation.results.NAME}\npage        {pages.write(found, folder)}")
     return 0

@@ -94,4 +94,4 @@ def _is_path(rule: str) -> bool:
 
 
 def _saved(rule: str, spec: Spec, trusted: tuple[str, ...]) -> UpdateRule:
-    return library.load_rule(rule, spec, trusted=trusted)
+    return library.fixed_rule(rule, spec, trusted=trusted)

@@ -3,6 +3,7 @@
 from groove.evaluation import results, tuning
 from groove.evaluation.execution import Plan, Stopped, check, evaluated, requested_rules
 from groove.evaluation.methods import RANDOM, Method, named_methods
+from groove.evaluation.suite import evaluate
 from groove.evaluation.summaries import AGGREGATES, WORST, Entry, SuiteResult, Summary, improvements, suite_results, sums
 from groove.evaluation.tuning import tune
 
@@ -17,6 +18,7 @@ __all__ = [
     "SuiteResult",
     "Summary",
     "check",
+    "evaluate",
     "evaluated",
     "improvements",
     "named_methods",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from groove.evaluation.results import seedless
 from groove.files import library
 from groove.files.rulefile import load_rule_file
 from groove.protocols import BASELINES, PROTOCOLS, Setting, Tuned
-from groove.runs import rule_file
+from groove.runs import RULE, TOGETHER, rule_file
 from levels import plugins
 from levels.base import Spec
 from levels.suites import Split
@@ -40,8 +41,8 @@ def named_methods(words: Sequence[str], suite: str, tuned: Tuned, trusted: tuple
 
     Args:
         words: Each a2c, ppo, dpo, random; a run folder or rule.safetensors; the name of a plug-in or package.module:object;
-            any of these after LABEL=. Runs whose configurations differ by their seed alone share a label: they are one
-            rule from several meta-seeds.
+            any of these after LABEL=; without one, the name of a run's folder. Runs whose configurations differ by their
+            seed alone share a label: they are one rule from several meta-seeds.
         suite: The suite they meet on.
         tuned: The settings that baselines take.
         trusted: As of `groove.load_rule`, of rules whose files name plug-ins as package.module:object.
@@ -117,11 +118,19 @@ def _learned(words: Iterable[tuple[str, str]], trusted: tuple[str, ...]) -> list
         settings = library.config_of(path, load_rule_file(path)[1])
         same = seedless(dataclasses.asdict(settings))
         if not label and same not in labels:
-            taken = set(labels.values())
-            names = [settings.name, *(f"{settings.name}-{i}" for i in range(2, len(labels) + 3))]
-            labels[same] = next(name for name in names if name not in taken)
+            taken, name = {*labels.values(), *BASELINES, RANDOM}, _name_of(path, settings)
+            numbered = (f"{name}-{i}" for i in itertools.count(2))
+            labels[same] = next(one for one in itertools.chain((name,), numbered) if one not in taken)
         found.append(_of_run(label or labels[same], path, settings, trusted))
     return found
+
+
+def _name_of(path: Path, settings: Config) -> str:
+    """What a rule is called by default: its run's folder, or that of runs side by side; a rule alone as its file."""
+    folder = path.resolve().parent
+    home = folder.parent if (folder.parent / TOGETHER).is_file() else folder
+    name = home.name if path.name == RULE else path.stem
+    return name if name.strip() and name.isprintable() and len(name) <= LONGEST else settings.name
 
 
 def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) -> Method:
@@ -135,6 +144,6 @@ def _of_run(label: str, path: Path, settings: Config, trusted: tuple[str, ...]) 
     def make(split: Split) -> UpdateRule:
         spec: Spec = split.family.environment.spec
         networks = assembly.architecture(settings, spec, split.family.name)
-        return library.load_rule(path, spec, networks, trusted=trusted)
+        return library.fixed_rule(path, spec, networks, trusted=trusted)
 
     return Method(label, settings.seed, True, make, lambda split: about, lambda split: True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from groove import assembly, config
-from groove.base import UpdateRule
+from groove.base import Theta, UpdateRule
 from groove.config import CHOICES, Config, is_plugged
 from groove.files import rulefile
 from groove.nets.agents import Architecture
@@ -21,8 +21,8 @@ def load_rule(
     architecture: Architecture | None = None,
     *,
     trusted: tuple[str, ...] = (),
-) -> UpdateRule:
-    """A learned rule as an `UpdateRule`, whose `init` gives the learned theta whatever the key.
+) -> tuple[UpdateRule, Theta]:
+    """A learned rule, and the theta that was learned.
 
     Args:
         path: A run folder, its `rule.safetensors`, or a rule that comes with groove: `shipped/quick`.
@@ -39,7 +39,7 @@ def load_rule(
     Example:
         >>> import groove, levels
         >>> family = levels.gridworld.gridworld(height=5, width=5)
-        >>> rule = groove.load_rule("runs/quick-0", family.environment.spec)  # doctest: +SKIP
+        >>> rule, theta = groove.load_rule("shipped/quick", family.environment.spec)
     """
     check_precision()
     path = rulefile.locate(path)
@@ -53,7 +53,21 @@ def load_rule(
         architecture = architecture or assembly.architecture(settings, spec, name)
     check_trusted(path, _kind(settings), trusted)
     rule = assembly.learned_rule(settings, spec, architecture)
-    theta = rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
+    return rule, rulefile.unflatten(jax.eval_shape(rule.init, jax.random.key(0)), flat)
+
+
+def fixed_rule(
+    path: str | Path,
+    spec: Spec | None = None,
+    architecture: Architecture | None = None,
+    *,
+    trusted: tuple[str, ...] = (),
+) -> UpdateRule:
+    """A learned rule whose `init` gives the learned theta whatever the key: as rules that were written by hand.
+
+    Args, errors: As of `load_rule`.
+    """
+    rule, theta = load_rule(path, spec, architecture, trusted=trusted)
     return rule._replace(init=lambda key: theta)
 
 

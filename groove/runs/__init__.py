@@ -2,9 +2,11 @@
 
 from groove.runs.folder import (
     ANTAGONIST,
+    CONFIG,
     RULE,
     SCHEDULES,
     START,
+    TOGETHER,
     assembled,
     check_space,
     check_start,
@@ -25,9 +27,11 @@ from groove.runs.training import train, train_together
 
 __all__ = [
     "ANTAGONIST",
+    "CONFIG",
     "RULE",
     "SCHEDULES",
     "START",
+    "TOGETHER",
     "InUse",
     "Metrics",
     "NotFinite",

@@ -21,7 +21,7 @@ from groove.runs import latents, tasks
 from groove.files.writing import write_bytes, write_text
 from groove.runs.metrics import read_metrics
 from groove.runs.process import LOCK, InUse, locked
-from groove.files.library import check_trusted, config_of, load_rule
+from groove.files.library import check_trusted, config_of, fixed_rule
 from levels.files import DAMAGED, read_json
 
 RULE = rulefile.RULE
@@ -230,7 +230,7 @@ def assembled(folder: Path, *, new: bool = False, untrained: bool = False, trust
 
 def _saved(settings: Config, path: Path, trusted: tuple[str, ...]) -> Saved | None:
     """How to make the antagonist, where that is a learned rule."""
-    return functools.partial(load_rule, path, trusted=trusted) if is_file(settings.curriculum.antagonist) else None
+    return functools.partial(fixed_rule, path, trusted=trusted) if is_file(settings.curriculum.antagonist) else None
 
 
 def check_start(path: Path, settings: Config) -> None:
