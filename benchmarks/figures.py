@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 import groove
 import levels
 from groove import lifetime
-from groove.base import UpdateRule
+from groove.base import Theta, UpdateRule
 from groove.lifetime.learning_curve import Walk, walk
 from groove.report.figures import COLOURS, FAINT, GREY, INK, canvases, finished
 from levels.base import Family, Level
@@ -73,8 +73,8 @@ def taught() -> bytes:
     """An agent on `LEVEL`, as it was born and after a hundred updates by `shipped/quick`: a GIF."""
     family = levels.gridworld.gridworld(height=6, width=6, objects=3, episode_limit=50)
     level = levels.from_text(LEVEL, height=6, width=6, objects=3)
-    rule = groove.load_rule("shipped/quick", family.environment.spec)
-    before, after = jax.jit(lambda key: _walks(rule, family, key, level))(jax.random.key(AGENT_SEED))
+    rule, theta = groove.load_rule("shipped/quick", family.environment.spec)
+    before, after = jax.jit(lambda key: _walks(rule, theta, family, key, level))(jax.random.key(AGENT_SEED))
     places = range(max(int(np.sum(one.running)) for one in (before, after)) + 1)
     pairs = [
         _beside([_panel(family, level, before, i, "untaught"), _panel(family, level, after, i, "taught")]) for i in places
@@ -87,11 +87,11 @@ def taught() -> bytes:
     return file.getvalue()
 
 
-def _walks(rule: UpdateRule, family: Family, key: jax.Array, level: Level) -> tuple[Walk, Walk]:
+def _walks(rule: UpdateRule, theta: Theta, family: Family, key: jax.Array, level: Level) -> tuple[Walk, Walk]:
     """An episode of an agent that never learned, and one of the same agent after its life."""
-    theta_key, life_key, walk_key = jax.random.split(key, 3)
+    life_key, walk_key = jax.random.split(key)
     life = lifetime.lifetime(rule, family.environment, environments=ENVIRONMENTS)
-    agents = life.begin(life_key, level, UPDATES).agent, life.live(life_key, rule.init(theta_key), level, UPDATES)
+    agents = life.begin(life_key, level, UPDATES).agent, life.live(life_key, theta, level, UPDATES)
     return tuple(walk(rule, family.environment, walk_key, agent, level, steps=50) for agent in agents)
 
 
