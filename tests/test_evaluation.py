@@ -607,7 +607,7 @@ def test_tuning_by_command_says_what_it_chose(tmp_path: Path, capsys):
     assert "unknown rule 'a2x'" in capsys.readouterr().err
 
 
-def test_readme_has_the_figures_of_the_committed_results():
+def test_the_page_has_the_figures_of_the_committed_results():
     root = Path(__file__).parents[1]
     (suite_result,) = evaluation.suite_results(results.read(root / "benchmarks" / "results" / "grid-unseen-small.parquet"))
     assert suite_result.hashes == tuple(protocols.hashes("grid-unseen", "small")), (
@@ -615,6 +615,6 @@ def test_readme_has_the_figures_of_the_committed_results():
     )
     assert len(suite_result.tasks) == 64 and all(entry.tuned or entry.learned for entry in suite_result.entries)
     _, head, rows = pages.lines(suite_result)
-    said = (root / "README.md").read_text(encoding="utf-8")
+    said = (root / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for row in (head, *rows):
         assert "| " + " | ".join(row).rstrip() + " |" in said

@@ -1,7 +1,8 @@
-"""Every code block of README.md, in smoke size (GROOVE_SMOKE=1): Python blocks share a namespace, all blocks a folder.
+"""The pages: every code block, in smoke size (GROOVE_SMOKE=1), their links, their pictures and the length of the first.
 
-A block after the line `<!-- not run -->` is only checked for syntax. So are the shell blocks that do not begin with
-`groove ` or `python -m`, and the one after `<!-- ci: test -->`, which runs these tests.
+The Python blocks of a page share a namespace, all its blocks a folder, and no page knows of another. A block after the line
+`<!-- not run -->` is only checked for syntax. So are the shell blocks that do not begin with `groove ` or `python -m`, and
+the one after `<!-- ci: test -->`, which runs these tests.
 """
 
 import os
@@ -15,6 +16,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, *(ROOT / room / "README.md" for room in ("levels", "groove", "benchmarks")))
+MOST_LINES, MOST_BYTES = 180, 150_000
+LINK = re.compile(r"(?P<picture>!?)\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 FENCE = re.compile(r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELLS = ("bash", "sh", "shell", "console")
 NOT_RUN = ("not run", "ci: test")
@@ -24,12 +28,13 @@ LIMIT_SECONDS = 600
 class Block(NamedTuple):
     language: str
     code: str
-    line: int  # of README.md, where the code begins
+    line: int  # of its page, where the code begins
     run: bool
     file: str = ""  # where its code is to be written before what follows
+    page: Path = README
 
 
-def blocks_of(text: str) -> list[Block]:
+def blocks_of(text: str, page: Path = README) -> list[Block]:
     found = []
     for match in FENCE.finditer(text):
         language, code = match["language"], match["code"]
@@ -41,20 +46,28 @@ def blocks_of(text: str) -> list[Block]:
                 text.count("\n", 0, match.start("code")) + 1,
                 wanted and match["mark"] not in NOT_RUN,
                 (match["mark"] or "").removeprefix("file: ") if (match["mark"] or "").startswith("file: ") else "",
+                page,
             )
         )
     return [block for block in found if block.language in ("python", *SHELLS)]
 
 
 def compiled(block: Block):
-    """The block as code whose tracebacks point into README.md."""
-    return compile("\n" * (block.line - 1) + block.code, str(README), "exec")
+    """The block as code whose tracebacks point into its page."""
+    return compile("\n" * (block.line - 1) + block.code, str(block.page), "exec")
 
 
-BLOCKS = blocks_of(README.read_text(encoding="utf-8")) if README.exists() else []
+def name_of(page: Path) -> str:
+    """As messages call it: README.md, levels/README.md."""
+    return page.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"line{block.line}")
+BLOCKS = {page: blocks_of(page.read_text(encoding="utf-8"), page) for page in PAGES}
+
+
+@pytest.mark.parametrize(
+    "block", [block for found in BLOCKS.values() for block in found], ids=lambda block: f"{name_of(block.page)}-{block.line}"
+)
 def test_syntax(block: Block):
     if block.language == "python":
         assert compiled(block)
@@ -85,17 +98,76 @@ def run_all(blocks: list[Block], folder: Path, environment: dict[str, str]) -> N
                 ["bash", "-euo", "pipefail", "-c", block.code],
                 cwd=folder, env=environment, text=True, timeout=LIMIT_SECONDS, capture_output=True, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-            assert done.returncode == 0, f"README.md, line {block.line}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            assert done.returncode == 0, (
+                f"{name_of(block.page)}, line {block.line}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            )
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(block.run for block in BLOCKS), reason="README.md has no blocks to run")
-def test_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loose_ranks: None):
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_blocks_run_in_order(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loose_ranks: None):
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     environment = commands(tmp_path / "bin")
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    run_all(BLOCKS, tmp_path / "work", environment)
+    run_all(BLOCKS[page], tmp_path / "work", environment)
+
+
+def test_the_first_page_is_short():
+    assert README.read_text(encoding="utf-8").count("\n") <= MOST_LINES
+
+
+class Link(NamedTuple):
+    picture: bool
+    text: str
+    target: str
+
+
+def links_of(text: str) -> list[Link]:
+    """Links and pictures, those in code left out."""
+    bare = re.sub(r"`[^`\n]*`", "code", FENCE.sub("", text))
+    return [Link(match["picture"] == "!", match["text"], match["target"]) for match in LINK.finditer(bare)]
+
+
+def anchors_of(text: str) -> set[str]:
+    """What the headings of a page are called in links, as GitHub makes it."""
+    heads = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def faults_of(page: Path) -> list[str]:
+    """What is wrong with the links and pictures of a page."""
+    found = []
+    for link in links_of(page.read_text(encoding="utf-8")):
+        if re.match(r"https?://", link.target):
+            continue
+        path, _, anchor = link.target.partition("#")
+        place = (page.parent / path).resolve() if path else page
+        if not place.exists():
+            found.append(f"{link.target} is not there")
+        elif anchor and anchor not in anchors_of(place.read_text(encoding="utf-8")):
+            found.append(f"{link.target} has no such heading")
+        elif link.picture and (place.stat().st_size > MOST_BYTES or len(link.text) < 20):
+            found.append(f"{link.target} has {place.stat().st_size} bytes and the text {link.text!r}")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_and_pictures(page: Path):
+    assert faults_of(page) == []
+
+
+def test_all_pictures_are_shown():
+    shown = {
+        (page.parent / link.target).resolve() for page in PAGES for link in links_of(page.read_text("utf-8")) if link.picture
+    }
+    assert shown == set((ROOT / "benchmarks" / "results" / "figures").iterdir())
+
+
+def test_faulty_links_are_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    assert page.write_text("# One thing: two\n[a](#one-thing-two) [b](#two) [c](none.md) ![d](page.md) `[e](f)`\n", "utf-8")
+    assert [fault.split(" ")[0] for fault in faults_of(page)] == ["#two", "none.md", "page.md"]
 
 
 SAMPLE = """

@@ -1,4 +1,4 @@
-"""The packages of the README: built from its text, installed with pip, listed, checked and trained on."""
+"""The packages of levels/README.md: built from its text, installed with pip, listed, checked and trained on."""
 
 import os
 import subprocess
@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_readme import FENCE, README, ROOT, commands
+from test_readme import FENCE, ROOT, commands
 
+PAGE = ROOT / "levels" / "README.md"
 MOST_LINES = {"open_fields.py": 10, "corridor.py": 60}
 GENERATOR = ("--families", "gridworld", "--generators", "open-fields")
 FAMILY = ("--families", "corridor")
 
 
 def files() -> dict[str, str]:
-    """The files of packages that the README shows, by path."""
-    found = FENCE.finditer(README.read_text(encoding="utf-8"))
+    """The files of packages that the page shows, by path."""
+    found = FENCE.finditer(PAGE.read_text(encoding="utf-8"))
     marked = {match["mark"][6:]: match["code"] for match in found if (match["mark"] or "").startswith("file: ")}
     return {path: code for path, code in marked.items() if "/" in path}
 
