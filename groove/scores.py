@@ -106,7 +106,7 @@ def learning_progress(random: Lifetime) -> Score:
     """|V - V'|: how far the return has moved since the rule was last tried on the task.
 
     Of a new task V' is the random policy's return: what the rule reached before it knew anything. ALP-GMM (Portelas et al.
-    2020, arXiv 1910.07224) compares with the nearest earlier task instead, see `curricula.mixture`.
+    2020, arXiv 1910.07224) compares with the nearest earlier task instead, see `curricula.alp_gmm`.
 
     Args:
         random: Lives of `rules.random_policy` in the same environment.

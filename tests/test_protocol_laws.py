@@ -4,21 +4,26 @@ Spies stand for the functions that live, so that nothing is compiled but a few h
 """
 
 import dataclasses
+import zlib
 from types import SimpleNamespace
 
+import chex
 import jax
 import numpy as np
 import pytest
 
-from groove import statistics
+from groove import protocols, statistics
 from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
+from groove.config.families import FAMILIES
 from groove.evaluation import execution, tuning
 from groove.lifetime import Lifetime, Member
 from groove.protocols import PROTOCOLS, Setting, Tuned, heldout
+from groove.runs import artefacts
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
 from levels.bandit import bernoulli_bandit
 from levels.base import words
+from levels.chain import chain
 from levels.suites import SUITES, Split, splits
 
 SCALE = "smoke"
@@ -243,3 +248,20 @@ def test_shares_below_leave_out_where_the_baseline_gains_nothing():
     """Of four tasks the rule is below three quarters of the baseline on the first alone; the last two do not count."""
     rule, antagonist = np.array([[[0.5, 1.25, -3.0, -4.0]]]), np.array([[[1.0, 1.5, -2.0, -1.25]]])
     assert share_below(rule, antagonist, seed=0).point == 0.25
+
+
+def test_agents_that_meet_held_out_levels_have_keys_of_their_own():
+    """None is the key of a family's levels, whatever the seed; names of the same letters have other levels."""
+
+    def roots(seed: int, data: np.ndarray) -> set[bytes]:
+        keys = jax.jit(jax.vmap(lambda number: jax.random.key_data(jax.random.fold_in(jax.random.key(seed), number))))(data)
+        return {row.tobytes() for row in np.asarray(keys)}
+
+    names = (*FAMILIES, "gymnax:CartPole-v1", "abc", "cba")
+    drawn = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    levels, agents = roots(protocols.HELD_OUT_SEED, drawn), roots(artefacts.AGENTS_SEED, np.arange(5000, dtype=np.uint32))
+    assert len(levels) == len(names) and not levels & agents
+    root = jax.random.split(jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), drawn[0]), 2)
+    sampled = jax.jit(jax.vmap(chain().generator.sample))(root)
+    family = chain()._replace(name=names[0])
+    chex.assert_trees_all_equal(protocols.held_out_levels(family, 2), sampled)

@@ -88,7 +88,7 @@ class UpdateRule(NamedTuple):
 
     Attributes:
         init: `(key) -> theta`, the rule's own parameters: () if hand-written, of the same shape for every family.
-        init_agent: `(key) -> agent`, an untrained's state: parameters and optimizer state, arrays only.
+        init_agent: `(key) -> agent`, at its birth: parameters and optimizer state, arrays only.
         policy: `(agent, observation, time f32[]) -> logits f32[actions]`.
         update: `(key, theta, agent, rollout, clock) -> (agent, info)`. Differentiable in theta. `info` holds f32[]
             measurements, differentiable too.

@@ -29,7 +29,7 @@ def evaluate(
     Args:
         rules: Each a2c, ppo, dpo, random; a run folder or rule.safetensors; a plug-in; any of these after LABEL=.
         suite: Which levels, one of `groove.protocols.PROTOCOLS`.
-        scale: How many of them, how many agents, how long their lives: smoke, small or paper.
+        scale: How many of them, how many agents, how long their lives: smoke, small, medium or paper.
         folder: Where results.parquet is kept, block by block; what it holds already is not measured again. By default
             nowhere.
         tuned: Settings of baselines that `groove tune` wrote, in place of those that come with groove.

@@ -18,6 +18,9 @@ from groove.lifetime import schedules
 from groove.runs.folder import RULE, SCHEDULES, assembled, versions
 from groove.runs.loop import Result
 
+AGENTS_SEED = 64_153
+"""Of the agents that meet held-out levels, beside the run's seed."""
+
 
 def save_rule(result: Result) -> Path:
     """Writes `rule.safetensors`: theta, with all that `groove.load_rule` needs to use it."""
@@ -39,9 +42,9 @@ def save_rule(result: Result) -> Path:
 def evaluate_held_out(result: Result) -> list[protocols.Row]:
     """Meets the trained rule with the held-out tasks: `evaluation.json`, and the table that is in it."""
     settings = result.run.config
-    untrained = assembled(result.folder, untrained=True, trusted=result.trusted).trainer
-    untrained = jax.jit(lambda key: untrained.theta(untrained.init(key)))(jax.random.key(settings.seed))
-    key = jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), settings.seed + 1)
+    new = assembled(result.folder, untrained=True, trusted=result.trusted).trainer
+    untrained = jax.jit(lambda key: new.theta(new.init(key)))(jax.random.key(settings.seed))
+    key = jax.random.fold_in(jax.random.key(AGENTS_SEED), settings.seed)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
     about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
     lines = [{"family": row.family, "rule": row.rule, **plain(row.interval)} for row in rows]
