@@ -160,6 +160,21 @@ def test_steps_cover_the_longest_life():
     assert audit.steps_of(PLAN) == 2 and audit.steps_of(dataclasses.replace(PLAN, steps=7)) == 7
 
 
+def test_families_and_seeds_have_chances_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    """Of two families, two seeds, and of sampling and measuring no two draw from one key."""
+    keys: list[tuple[int, ...]] = []
+
+    def spy(key, *_, **__):
+        keys.append(tuple(jax.random.key_data(key).tolist()))
+
+    monkeypatch.setattr(audit.work.curate, "sampled", spy)
+    monkeypatch.setattr(audit.work, "measured", spy)
+    both = dataclasses.replace(SMALL, families=("bernoulli-bandit", "gaussian-bandit"), members=(1, 1))
+    for seed in (0, 1):
+        audit.audit(dataclasses.replace(PLAN, scores=("exact-regret",), config=dataclasses.replace(both, seed=seed)))
+    assert len(set(keys)) == len(keys) == 8
+
+
 def test_an_audit_goes_on_bit_for_bit(tmp_path: Path):
     """In blocks of two and stopped in between, with the same numbers; another audit is refused its folder."""
     plan = dataclasses.replace(PLAN, scores=("exact-regret", "max-mc"))

@@ -15,7 +15,7 @@ from groove.curricula import diverse, edited, log_uniform, mixture, prioritised,
 from groove.curricula.diverse import nearest
 from groove.curricula.edited import FIRST_SERIAL
 from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit
-from groove.curricula.prioritised import health
+from groove.curricula.prioritised import _with_replacement, health
 from levels.base import Generator
 
 EVERYONE = np.ones(8, bool)
@@ -175,6 +175,15 @@ def test_the_health_of_a_buffer_by_hand():
     assert measure(empty, np.zeros(4, np.float32))["effective"] == 0
 
 
+def test_no_rounding_leads_to_an_empty_slot():
+    """Sums of a thousand odds, taken in parts, may end above that of all who have any: points next to 1 lie between."""
+    odds = np.random.default_rng(0).random((100, 1000), np.float32)
+    odds[:, 500:] = 0
+    points = np.array([0, 1 - 2.0**-23, 1 - 2.0**-24], np.float32)
+    slot, found = jax.jit(jax.vmap(_with_replacement, (None, 0)))(points, odds)
+    assert found.all() and (np.take_along_axis(odds, np.asarray(slot), axis=1) > 0).all()
+
+
 def test_selection_learns_nothing_and_keeps_the_best():
     """A sweep of 16 tasks whose scores are their serials: the four highest are trained on, all alike."""
     curriculum = compiled(selected(source(), capacity=4, sweep=16, select=0.5, share=1.0))
@@ -198,6 +207,13 @@ def test_selection_learns_nothing_and_keeps_the_best():
     counts = np.array([trained.count(serial) for serial in sorted(tried)[-4:]])
     assert counts.sum() == len(trained)
     assert (abs(counts / len(trained) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / len(trained))).all()
+
+
+def test_before_the_first_choice_everybody_gets_a_new_task():
+    """Although all are to train on chosen ones: none of them is a row of the empty store."""
+    curriculum = compiled(selected(source(), capacity=4, sweep=16, select=0.0, share=1.0))
+    _, tasks = curriculum.propose(jax.random.key(0), begin(curriculum), EVERYONE)
+    assert tasks.origin.serial.tolist() == list(range(8)) and tasks.origin.learn.all() and (tasks.lifetime > 0).all()
 
 
 def test_selection_checks_its_numbers():

@@ -15,10 +15,10 @@ from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
 from groove.evaluation import tuning, work
 from groove.lifetime import Lifetime, Member
-from groove.protocols import PROTOCOLS, Setting, Tuned, heldout
+from groove.protocols import PROTOCOLS, Setting, Tuned, default_setting, heldout, search_space
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
 from levels.bandit import bernoulli_bandit
-from levels.base import words
+from levels.base import Array, words
 from levels.suites import SUITES, Chapter, chapters
 
 SCALE = "smoke"
@@ -114,6 +114,43 @@ def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
     for tried, key in calls[2:]:  # what counts as 0 and 1 is measured on the tasks themselves, by other agents
         assert tried == levels
         assert key not in keys | {bits for _, bits in calls[:2]}
+
+
+RETURNS = np.float32(np.random.default_rng(3).permutation(48).reshape(3, 4, 4) / 16)
+"""Of three settings on four levels for practice, four agents each."""
+LOW, WIDTH = np.array([0.25, -0.5, 0.75, -1.25]), np.array([1.75, 0.03, 0.5, 0.05])
+
+
+@pytest.mark.parametrize("known", ["some", "none", "flat"])
+def test_settings_are_scored_between_0_and_1(monkeypatch, known):
+    """Means over agents, then over levels with a range of at least 0.04: all but one. The setting of a lost agent is out.
+
+    Where nothing is known, 0 and 1 are the least and the most that was reached; where all are flat, returns are as they are.
+    """
+    returns, widths = RETURNS.copy(), {"some": WIDTH, "none": np.full(4, np.nan), "flat": np.full(4, 0.03)}[known]
+    returns[1, 2, 3] = np.nan
+    spied = lambda *_: lambda key, levels, setting: jax.numpy.asarray(returns)[setting.rate.astype(int)]  # noqa: E731
+    monkeypatch.setattr(tuning, "lived", spied)
+    monkeypatch.setattr(tuning.protocols, "search_space", lambda rule, spec: tuple(Setting(float(i), 0.1) for i in range(3)))
+    made = chapter()._replace(practice_random=LOW, practice_optimum=LOW + widths)
+    found = tuning.search(PROTOCOLS["chains"], SCALE, "a2c", made)
+    mean = np.float64(RETURNS[[0, 2]]).mean(2)
+    if known == "none":
+        want = ((mean - mean.min(0)) / np.ptp(mean, axis=0)).mean(1)
+    else:
+        want = mean.mean(1) if known == "flat" else ((mean - LOW) / WIDTH)[:, [0, 2, 3]].mean(1)
+    np.testing.assert_allclose(found.scores, [want[0], np.nan, want[1]], rtol=1e-5)
+    assert found.best == found.settings[2 * int(np.argmax(want))]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("a2c", 1), ("ppo", 16), ("dpo", 16)])
+def test_defaults_move_tables_as_far_whatever_the_rule(name, steps):
+    """The rates of all gradient steps of an update add up to GROOVE's; Adam's is its own. Searches reach either way."""
+    table, array = FAMILY.environment.spec, FAMILY.environment.spec._replace(observation=Array((5,)))
+    assert default_setting(name, table) == (40.0 / steps, 0.01) and default_setting(name, array) == (5e-4, 0.01)
+    for spec in (table, array):
+        rates, weights = (sorted(set(column)) for column in zip(*search_space(name, spec), strict=True))
+        assert rates[0] < default_setting(name, spec).rate < rates[-1] and 0.01 in weights
 
 
 def test_suites_keep_what_is_for_practice_apart():

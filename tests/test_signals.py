@@ -12,6 +12,7 @@ from groove.base import UpdateRule
 from groove.critic import Critic, critic
 from groove.lifetime import exact, lifetime
 from groove.signals import Watched, observed, watched
+from levels.bandit import gaussian_bandit
 from levels.base import Discrete, Environment, Spec, TimeStep
 
 BANDIT = FAMILIES["bernoulli-bandit"]
@@ -74,6 +75,16 @@ def test_success_is_a_share_of_episodes():
     assert measured().signals.success == 0  # nobody says what success is
     assert measured(success=lambda level, total: total >= 7 * level).signals.success == 1
     assert measured(success=lambda level, total: total > 7 * level).signals.success == 0
+
+
+def test_the_error_is_that_of_a_mean_over_episodes():
+    """Of two returns it is half their distance, which is what the higher one exceeds the mean by."""
+    rule, world = watched(STILL, WATCHER), gaussian_bandit(arms=2, pulls=(3, 3))
+    evaluate = observed(rule, world.environment, WATCHER, episodes=2, block=2)
+    level = world.generator.sample(jax.random.key(1))
+    got = jax.jit(evaluate)(jax.random.key(0), rule.init_agent(jax.random.key(1)), level, jnp.bool_(True))
+    beyond = float(got.signals.highest - got.episode_return)
+    assert beyond > 0.1 and got.standard_error == pytest.approx(beyond, rel=1e-4)
 
 
 def test_another_measure_says_the_return():

@@ -12,7 +12,7 @@ from groove.curricula import constant, mixture
 from groove.curricula.latent.policy import Gaussian, log_density
 from groove.differences import _distance, rank_correlation
 from groove.evaluation import results
-from groove.evaluation.standings import _bounds
+from groove.evaluation.standings import _bounds, _entry
 from groove.lifetime import exact
 from groove.report.series import Series, smooth
 from groove.rules import random_policy
@@ -90,6 +90,17 @@ def test_what_counts_as_0_and_1_where_nothing_is_known():
     assert is_one.tolist() == [results.OPTIMUM, results.UNKNOWN, "a2c here", results.UNKNOWN, "a2c here"]
 
 
+def test_a_rule_is_tuned_if_it_is_everywhere_and_learned_if_it_is_anywhere():
+    columns = {
+        "rule": np.array(list("abcabc")),
+        "tuned": np.array([True, True, False, False, True, False]),
+        "learned": np.array([True, True, False, False, True, False]),
+    }
+    found = [_entry(columns, rule, np.zeros((1, 2, 3, 4))) for rule in "abc"]
+    assert [entry.tuned for entry in found] == [False, True, False]
+    assert [entry.learned for entry in found] == [True, True, False]
+
+
 def test_progress_is_that_from_the_nearest_of_the_tasks_before():
     """Over random reports, with a ring that turns: none for the first batch, which knows no task before it."""
     family = bernoulli_bandit(arms=2)
@@ -126,14 +137,13 @@ def test_smoothing_weighs_by_a_normal_kernel():
 STEPS = 4
 
 
-def counting() -> Environment:
-    """An episode of four steps: rewards and observations that count them, whatever the agent does."""
+def counting(*, cut: bool = False) -> Environment:
+    """An episode of four steps: rewards and observations that count them, whatever the agent does; `cut` off, or over."""
 
     def at(step):
         time, ended = step.astype(jnp.float32) * TIME_SCALE, step >= STEPS
-        return TimeStep(
-            step % 3, time, jnp.where(step > 0, step + 0.25, 0.0).astype(jnp.float32), ended, jnp.zeros_like(ended)
-        )
+        paid = jnp.where(step > 0, step + 0.25, 0.0).astype(jnp.float32)
+        return TimeStep(step % 3, time, paid, ended & (not cut), ended & cut)
 
     spec = Spec(Discrete(3), time=True, actions=2, episode_limit=STEPS, noise=0, reset_noise=0)
     return Environment(
@@ -143,10 +153,11 @@ def counting() -> Environment:
     )
 
 
-def test_a_walk_adds_up_what_is_paid_until_the_episode_ends():
+@pytest.mark.parametrize("cut", [False, True], ids=["terminated", "truncated"])
+def test_a_walk_adds_up_what_is_paid_until_the_episode_ends(cut):
     """1.25, 2.25, 3.25 and 4.25; nothing afterwards."""
-    rule = random_policy(counting().spec)
-    found = jax.jit(lambda key: evaluate.walk(rule, counting(), key, (), (), steps=6))(jax.random.key(0))
+    world = counting(cut=cut)
+    found = jax.jit(lambda key: evaluate.walk(random_policy(world.spec), world, key, (), (), steps=6))(jax.random.key(0))
     assert found.total.tolist() == [0.0, 1.25, 3.5, 6.75, 11.0, 11.0, 11.0]
     assert found.state.tolist() == [0, 1, 2, 3, 4, 4, 4]
     assert found.running.tolist() == [True] * 4 + [False] * 3

@@ -5,7 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 import pytest
-from test_check import CORRIDORS, GRIDS, SMALL, Corridor, failing, sample, with_environment
+from test_check import CORRIDORS, GRIDS, SMALL, SPEC, Corridor, failing, sample, with_environment
 
 from levels.check import check
 from levels.check.subject import Fault, check_storable
@@ -16,6 +16,12 @@ def test_an_optimum_without_a_policy_is_bounded_from_one_side():
     for family, said in ((CORRIDORS._replace(optimum=lambda level: jnp.float32(7)), True), (GRIDS, False)):
         (finding,) = [one for one in check(family, only=("optimum",), **SMALL).findings if one.law == "optimum"]
         assert finding.outcome == "passed" and ("it may be too high" in finding.reason) == said
+
+
+def test_an_episode_that_ends_a_step_late_is_too_long():
+    """Corridors are cut off after 30 steps."""
+    late = with_environment(spec=SPEC._replace(episode_limit=29))
+    assert "do not end within the limit of 29 steps" in failing(late, "episodes").reason
 
 
 @pytest.mark.parametrize("tick", [lambda: int(time.time()), time.time_ns])
