@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from commands import assert_refused
+from scipy import stats
 
 from groove import agents, audit, cli, config, curate, curricula, lifetime, meta, rulefile, rules, scores
 from groove.audit import Findings
@@ -70,6 +71,16 @@ def test_scores_that_follow_oppose_or_say_nothing():
     assert agree["follows"].interval == (1.0, 1.0, 1.0) and agree["opposes"].interval == (-1.0, -1.0, -1.0)
     assert agree["constant"].interval is None and agree["constant"].reason == "the score is the same on all tasks"
     assert {one.tasks for one in agree.values()} == {7}
+
+
+def test_correlations_are_over_the_tasks_where_both_are_finite():
+    size, score = np.arange(12, dtype=np.float32), np.float32([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8])
+    size[3], score[[3, 5, 8]] = np.nan, [np.inf, np.nan, -np.inf]
+    rows = np.arange(12, dtype=np.int32)
+    (found,) = audit.correlations(Findings("maze", rows, rows + 1, {"score": score}, {"improvement": size}))
+    kept = [0, 1, 2, 4, 6, 7, 9, 10, 11]
+    assert found.tasks == 9 and found.interval is not None
+    assert found.interval.point == pytest.approx(stats.spearmanr(size[kept], score[kept]).statistic)
 
 
 def test_every_score_sees_the_same_life_and_shared_references_are_one():

@@ -76,6 +76,18 @@ def test_impossible_values(path, value):
 
 
 @pytest.mark.parametrize(
+    ("side", "most"), [((2, 3), 8), ((2, 5), 16), ((4, 256), 14)], ids=["cells", "entries", "observations"]
+)
+def test_objects_have_room_in_the_largest_grid(side, most):
+    """A cell each but for the start, no more than 16, and fewer than 2^31 observations: cells times sets of objects."""
+    sized = changed("grids.side", side)
+    several = [dataclasses.replace(sized, grids=dataclasses.replace(sized.grids, objects=most + by)) for by in (0, 1)]
+    assert check(several[0]) == several[0]
+    with pytest.raises(ValueError, match=r"grids\.objects"):
+        check(several[1])
+
+
+@pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("families", ("gridworl", "bernoulli-bandit"), "unknown family 'gridworl'; did you mean 'gridworld'"),
@@ -320,13 +332,14 @@ def text_with(**changes):
         text_with(members=[None]),
         text_with(meta=3),
         text_with(life=dataclasses.asdict(Config().life) | {"updates": [5]}),
+        text_with(life=dataclasses.asdict(Config().life) | {"updates": [5, 6, 7]}),
         text_with(life=dataclasses.asdict(Config().life) | {"steps": "20"}),
         text_with(life=dataclasses.asdict(Config().life) | {"steps": 20.5}),
         text_with(seed="zero"),
     ],
 )
 def test_damaged_configurations(text, tmp_path):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="^not a configuration of this version of groove: ") as caught:
         config.from_json(text)
     assert "\n" not in str(caught.value)
     path = tmp_path / "config.json"

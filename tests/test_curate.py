@@ -144,6 +144,16 @@ def test_selection():
             choose(rows, 0)
 
 
+@pytest.mark.parametrize(("keep", "serials"), [("top", [4, 1]), ("all", [4, 1, 0])])
+def test_what_is_left_out_is_counted(keep: str, serials: list[int]):
+    """Of eight tasks two have no finite score; of the others one level is there three times, one twice."""
+    scored = [1.5, 2.5, 1.0, np.nan, 3.5, 2.0, 0.5, -np.inf]
+    rows = curriculumfile.fresh(np.array([5, 6, 5, 7, 8, 6, 5, 9]), lifetime=np.ones(8), score=scored)
+    kept, choice = curate.work._choose(dataclasses.replace(PLAN, keep=keep, size=2), rows)
+    assert kept.serial.tolist() == serials
+    assert choice == {"keep": keep, "edits": 0, "scored": 8, "not_finite": 2, "twice": 3, "kept": len(serials)}
+
+
 def test_strata_are_equal_shares_of_the_order():
     rows = rows_of(np.random.default_rng(0).permutation(1000))
     kept = [curate.strata(rows, 10, seed=seed) for seed in range(200)]

@@ -13,7 +13,7 @@ import pytest
 from groove import statistics
 from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
-from groove.evaluation import tuning, work
+from groove.evaluation import contestants, tuning, work
 from groove.lifetime import Lifetime, Member
 from groove.protocols import PROTOCOLS, Setting, Tuned, default_setting, heldout, search_space
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
@@ -114,6 +114,13 @@ def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
     for tried, key in calls[2:]:  # what counts as 0 and 1 is measured on the tasks themselves, by other agents
         assert tried == levels
         assert key not in keys | {bits for _, bits in calls[:2]}
+
+
+def test_who_has_no_settings_or_those_of_a_chapter_is_tuned():
+    """Random always; A2C on one of two chapters, which its settings name; PPO on none."""
+    found = contestants(("random", "a2c", "ppo"), "chains", Tuned({"a2c": {"first": Setting(2.0, 0.1)}}, {}))
+    tuned = {one.label: [one.tuned(chapter(name)) for name in ("first", "second")] for one in found}
+    assert tuned == {"random": [True, True], "a2c": [True, False], "ppo": [False, False]}
 
 
 RETURNS = np.float32(np.random.default_rng(3).permutation(48).reshape(3, 4, 4) / 16)

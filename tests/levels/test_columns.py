@@ -1,12 +1,16 @@
-"""What is wrong with a column is said of its first row; columns too large for their family are refused."""
+"""What is wrong with a column is said of its first row; levels too large or too deep are refused."""
 
+import functools
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from levels import dataset
 from levels.dataset.columns import Form, check_finite
 from levels.dataset.forms import MOST_SIDE, native
+from levels.dataset.reading import MOST_NESTED
 
 
 @pytest.mark.parametrize("shape", [(5,), (5, 2), (5, 2, 3)], ids=str)
@@ -28,3 +32,14 @@ def test_neither_side_of_a_grid_is_longer_than_the_longest(name):
     for sides in ((MOST_SIDE + 1, 3), (3, MOST_SIDE + 1)):
         with pytest.raises(ValueError, match=f"at most 256 x 256 cells, got {sides[0]} x {sides[1]}"):
             read(*sides)
+
+
+def test_branches_lie_within_one_another_as_deep_as_is_said(tmp_path: Path):
+    deep, deeper = (
+        functools.reduce(lambda inner, _: {"a": inner}, range(depth), np.ones(2)) for depth in (MOST_NESTED, MOST_NESTED + 1)
+    )
+    dataset.save(tmp_path / "deep", deep, family="deep")
+    assert jax.tree.structure(dataset.load(tmp_path / "deep").levels) == jax.tree.structure(deep)
+    dataset.save(tmp_path / "deeper", deeper, family="deep")
+    with pytest.raises(ValueError, match="a column of a level with 33 dots, more than 32"):
+        dataset.load(tmp_path / "deeper")
