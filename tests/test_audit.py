@@ -29,6 +29,7 @@ SMALL = dataclasses.replace(
     life=config.Life(updates=(2, 4), environments=2, steps=5),
     curriculum=dataclasses.replace(config.smoke(config.QUICK).curriculum, kind="uniform"),
 )
+SEEDED = tuple(dataclasses.replace(SMALL, seed=seed) for seed in (0, 1))
 PLAN = audit.Plan(SMALL, rule="a2c", count=5, agents=2, members=2, others=2, block=2)
 BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 ZERO = jnp.zeros((), jnp.float32)
@@ -184,6 +185,12 @@ def test_families_and_seeds_have_chances_of_their_own(monkeypatch: pytest.Monkey
     for seed in (0, 1):
         audit.audit(dataclasses.replace(PLAN, scores=("exact-regret",), config=dataclasses.replace(both, seed=seed)))
     assert len(set(keys)) == len(keys) == 8
+
+
+def test_the_other_levels_are_as_many_as_asked_for_and_the_same_for_all_seeds():
+    one, two = (audit.work._others(dataclasses.replace(PLAN, config=seeded), BANDITS) for seeded in SEEDED)
+    assert len(one.lifetime) == PLAN.others == 2 < PLAN.count
+    assert all(map(np.array_equal, jax.tree.leaves((one.level, one.lifetime)), jax.tree.leaves((two.level, two.lifetime))))
 
 
 def test_an_audit_goes_on_bit_for_bit(tmp_path: Path):

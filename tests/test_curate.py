@@ -171,8 +171,11 @@ def test_a_journal_gives_back_what_it_was_given(tmp_path: Path):
     assert again.read(4) is None
     for got, want in zip(again.read(5) or [], leaves, strict=True):
         np.testing.assert_array_equal(got, want, strict=True)
-    with pytest.raises(ValueError, match=r"holds the beginning of other work: seed is 1 there, 2 here"):
-        Journal(tmp_path / "j", {"seed": 2, "sides": (4, 6)})
+    for changes, said in (({"seed": 2}, "seed is 1 there, 2 here"), ({"more": 3}, "more is None there, 3 here")):
+        with pytest.raises(ValueError, match=f"holds the beginning of other work: {said}"):
+            Journal(tmp_path / "j", {"seed": 1, "sides": (4, 6)} | changes)
+    with pytest.raises(ValueError, match=r"sides is \[4, 6\] there, None here"):
+        Journal(tmp_path / "j", {"seed": 1})
     path = next((tmp_path / "j").glob("block_*"))
     path.write_bytes(path.read_bytes()[:-9])
     assert again.read(5) is None

@@ -70,6 +70,19 @@ def test_of_many_rules_the_best_are_drawn(monkeypatch: pytest.MonkeyPatch):
     assert all(picture.caption.endswith("Drawn are the best 24 of 27 rules.") for picture in found)
 
 
+def test_where_an_agent_diverged_is_worst_of_all(monkeypatch: pytest.MonkeyPatch):
+    """Then come the lowest means, six levels in all; the random policy has none."""
+    drawn: list[tuple[str, str]] = []
+    monkeypatch.setattr(pages, "_level", lambda standing, task, name, said: drawn.append((task, said)))
+    mean = np.array([0.5, -0.25, 0.75, 0.0, np.nan, 1.5, 0.25, 1.0])
+    scores = np.stack([mean - 0.125, mean + 0.125])[None]
+    entries = [SimpleNamespace(rule=rule, scores=scores) for rule in ("random", "mine")]
+    standing = SimpleNamespace(suite="chains", scale="tiny", tasks=tuple("abcdefgh"), entries=entries)
+    assert pages._worst(standing, 0) == pages._worst(standing, 1) == []
+    assert [task for task, _ in drawn] == list("ebdgac")
+    assert [said for _, said in drawn[:2]] == ["score diverged", "score -0.25"]
+
+
 def test_names_are_shown_not_run(tmp_path: Path):
     names = np.where(np.array(made_up()["rule"]) == "a", MARKUP, "b")
     _, text = written(tmp_path, made_up(rule=names, task=np.where(np.array(made_up()["task"]) == "x", MARKUP, "y")))

@@ -15,7 +15,17 @@ from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
 from groove.evaluation import contestants, tuning, work
 from groove.lifetime import Lifetime, Member
-from groove.protocols import PROTOCOLS, Setting, Tuned, default_setting, heldout, search_space
+from groove.protocols import (
+    PROTOCOLS,
+    Budget,
+    Setting,
+    SuiteProtocol,
+    Tuned,
+    default_setting,
+    heldout,
+    points_of,
+    search_space,
+)
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
 from levels.bandit import bernoulli_bandit
 from levels.base import Array, words
@@ -121,6 +131,27 @@ def test_who_has_no_settings_or_those_of_a_chapter_is_tuned():
     found = contestants(("random", "a2c", "ppo"), "chains", Tuned({"a2c": {"first": Setting(2.0, 0.1)}}, {}))
     tuned = {one.label: [one.tuned(chapter(name)) for name in ("first", "second")] for one in found}
     assert tuned == {"random": [True, True], "a2c": [True, False], "ppo": [False, False]}
+
+
+def test_labels_have_up_to_80_letters():
+    assert contestants((f"{'x' * 80}=a2c",), "chains", Tuned({}, {}))[0].label == "x" * 80
+    for label in ("x" * 81, " ", "a\tb"):
+        with pytest.raises(ValueError, match="LABEL of 1 to 80 characters"):
+            contestants((f"{label}=a2c",), "chains", Tuned({}, {}))
+
+
+@pytest.mark.parametrize(
+    ("known", "words", "added"),
+    [
+        ([[0.5, 1.5], [2.5]], ("a2c",), False),
+        ([[0.5, 1.5], [np.nan]], ("a2c",), True),
+        ([[0.5, np.nan], [2.5]], ("a2c",), True),
+        ([[np.nan]], ("random", "a2c"), False),
+    ],
+)
+def test_the_random_policy_joins_where_0_is_not_known_of_every_task(monkeypatch, known, words, added):
+    monkeypatch.setattr(work, "chapters", lambda suite: [SimpleNamespace(random=np.array(row)) for row in known])
+    assert work.wanted(words, "chains") == (*words, *["random"] * added)
 
 
 RETURNS = np.float32(np.random.default_rng(3).permutation(48).reshape(3, 4, 4) / 16)
@@ -244,6 +275,31 @@ def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):
     own = rows_of(heldout.held_out_levels(FAMILY, 4, seed=1))
     assert levels[0] == levels[1] == rows_of(heldout.held_out_levels(FAMILY, 4))
     assert not levels[0] & own
+
+
+@pytest.mark.parametrize(
+    ("changes", "tuned"),
+    [
+        ({}, True),
+        ({"families": QUICK.families[:1], "seed": 5}, True),
+        ({"families": ("chain",)}, False),
+        ({"generators": ("package.module:maze", "")}, False),
+        ({"life": dataclasses.replace(QUICK.life, steps=QUICK.life.steps + 1)}, False),
+        ({"grids": dataclasses.replace(QUICK.grids, objects=2)}, False),
+        ({"bandits": dataclasses.replace(QUICK.bandits, arms=QUICK.bandits.arms + 1)}, False),
+    ],
+    ids=["quick", "one", "family", "generator", "life", "grids", "bandits"],
+)
+def test_a2c_is_called_tuned_where_it_was_tuned(changes, tuned):
+    """On the families, sizes and lives of the preset quick, drawn by their own generators."""
+    assert heldout.rival_name(dataclasses.replace(QUICK, **changes)) == ("tuned A2C" if tuned else "A2C")
+
+
+@pytest.mark.parametrize(("lifetime", "points"), [(29, (3, 9, 29)), (100, (10, 30, 100)), (4, (1, 4)), (1, (1,))])
+def test_agents_are_measured_at_the_nearest_updates(lifetime, points):
+    """To a tenth, three tenths and all of a life: at least one, and none twice."""
+    budget = Budget(tasks=1, seeds=1, lifetime=lifetime, environments=1, episodes=1)
+    assert points_of(SuiteProtocol("own", {"own": budget}), "own") == points
 
 
 def width(interval) -> float:

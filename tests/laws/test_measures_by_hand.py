@@ -14,7 +14,7 @@ from groove.differences import _distance, rank_correlation
 from groove.evaluation import results
 from groove.evaluation.standings import _bounds, _entry
 from groove.lifetime import exact
-from groove.report.series import Series, smooth
+from groove.report.series import Series, line, smooth
 from groove.rules import random_policy
 from groove.scores import uniform
 from groove.signals import _signals, _Steps
@@ -132,6 +132,20 @@ def test_smoothing_weighs_by_a_normal_kernel():
     kernel = weight * stats.norm.pdf(step[None], loc=at[:, None], scale=2.25)
     got = smooth(Series(step, value, weight), at, 2.25)
     np.testing.assert_allclose(got, (kernel * value).sum(1) / kernel.sum(1), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "bandwidth"),
+    [([0, 100, 250], 125.0), (range(0, 1001, 10), 40.0), ([5, 6, 7], 1.0), ([3], 1.0)],
+    ids=["spacing", "share", "least", "alone"],
+)
+def test_curves_are_smoothed_over_a_share_of_the_run_or_between_neighbours(step, bandwidth):
+    """0.04 of the run's length, but no less than the mean distance of two points, and than a step."""
+    at = np.array(step, np.float64)
+    points = Series(at, np.cos(at), 1.5 + np.sin(at))
+    place, value = line(points)
+    assert (place[0], place[-1]) == (at[0], at[-1])
+    np.testing.assert_allclose(value, smooth(points, place, bandwidth), rtol=1e-12)
 
 
 STEPS = 4
