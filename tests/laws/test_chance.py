@@ -246,13 +246,9 @@ def test_meta_steps(name):
 
 def test_improvements():
     """Before and after training agents meet the same chance, on the task and elsewhere; training has a chance of its own."""
-    life = living("a2c-bandit")[1]
-    others, zero = curriculumfile.fresh(sample(HOME, 2), lifetime=[2, 2], score=[0.0, 0.0]), jnp.zeros(2)
-
-    def step(key, theta, live):
-        return theta + 0 * jax.random.uniform(key), live, (Outcome(zero, zero),), {}
-
-    learner = meta_optimizers()["gradient"][0]._replace(init=lambda key, theta: theta, theta=lambda theta: theta, step=step)
+    rule, life = living(LPG)
+    learner = meta_optimizers()["gradient"][0]
+    others = curriculumfile.fresh(sample(HOME, 2), lifetime=[2, 2], score=[0.0, 0.0])
 
     def program(key, theta, level):
         elsewhere_key, own_key = jax.random.split(key)
@@ -260,7 +256,7 @@ def test_improvements():
         return measure(own_key, jnp.int32(0), theta, level, jnp.int32(4))
 
     level = jax.tree.map(lambda leaf: leaf[0], sample(HOME, 1))
-    assert_used_once(used(program, jnp.zeros(3), level), most=2)
+    assert_used_once(used(program, jax.jit(rule.init)(jax.random.key(0)), level), most=2)
 
 
 def test_probes_of_novelty():
