@@ -126,6 +126,20 @@ def test_improvement_is_what_a_change_of_theta_brings(change: float):
     assert len(set(found["improvement-elsewhere"].tolist())) == 1  # this change is the same whatever the level
 
 
+def test_training_takes_as_many_steps_and_lives_as_are_asked_for():
+    """Five steps of a half each; every one sees three lives, all on the one level and of its lifetime."""
+    learned, seen = learner(0.5)[1], set()
+
+    def step(key, theta, live):
+        seen.add(live[0].finished.shape)
+        return learned.step(key, theta + jnp.mean(live[0].task.lifetime) - 2, live)
+
+    level = jax.tree.map(lambda leaf: leaf[0], tasks(1).level)
+    spied = learned._replace(step=step)
+    found = audit.measures.trained(jax.random.key(0), spied, jnp.zeros(3), level, jnp.int32(2), members=3, steps=5)
+    assert found.tolist() == [2.5] * 3 and seen == {(3,)}
+
+
 def test_bad_arguments():
     _, still, life = learner(0.0)
     with pytest.raises(ValueError, match="agents must be at least 1, got 0"):

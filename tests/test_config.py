@@ -9,6 +9,7 @@ import pytest
 
 from groove import cli, config
 from groove.config import PRESETS, Config, check, checks, limits, preset, smoke
+from groove.config.idle import uses_adam
 
 NAN = math.nan
 
@@ -218,6 +219,35 @@ def test_evolutions_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         check(evolved(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "blocks"),
+    [
+        ({"block": 2}, 3),
+        ({"block": 3}, 2),
+        ({"strategy": "SNES", "population": 10, "block": 5}, 6),
+        ({"strategy": "deep-ga", "block": 4}, 15),
+    ],
+)
+def test_evolution_cuts_the_largest_family_into_blocks_of_couples(changes, blocks):
+    """Six tasks and four: a pair each, or half a population on every task, by default of two a task."""
+    assert config.blocks_of_lives(dataclasses.replace(evolved(**changes), members=(6, 4))) == blocks
+
+
+@pytest.mark.parametrize(
+    ("method", "lives", "strategy", "uses"),
+    [
+        ("gradient", "whole", "SNES", True),
+        ("evolution", "persistent", "SNES", True),
+        ("evolution", "whole", "SNES", False),
+        ("evolution", "whole", "deep-ga", False),
+        ("evolution", "whole", "PGPE", True),
+    ],
+)
+def test_adam_moves_theta_but_where_a_strategy_does(method, lives, strategy, uses):
+    start = evolved(lives=lives, strategy=strategy)
+    assert uses_adam(dataclasses.replace(start, meta=dataclasses.replace(start.meta, method=method))) == uses
 
 
 IDLE = [

@@ -11,7 +11,7 @@ from laws.members import tasks as members_tasks
 
 from groove import buffer
 from groove.base import Outcome
-from groove.curricula import diverse, edited, log_uniform, mixture, prioritised, rank, selected
+from groove.curricula import diverse, edited, log_uniform, mixture, prioritised, rank, selected, started
 from groove.curricula.diverse import nearest
 from groove.curricula.edited import FIRST_SERIAL
 from groove.curricula.mixture import Gaussians, Progress, _nearest, draw, fit
@@ -113,6 +113,14 @@ def test_edits_upon_edits():
         return np.mean(np.asarray(children.level.mean) != np.asarray(first.level.mean)[7])
 
     assert distance(9) > distance(1)
+
+
+def test_what_was_scored_before_is_edited_from_the_beginning():
+    scored = members_tasks(3)
+    scored = scored._replace(origin=scored.origin._replace(serial=np.arange(100, 103, dtype=np.int32)))
+    teacher = compiled(started(accel(rate=1.0), scored, np.float32([3.0, 2.0, 1.0])))
+    _, tasks = teacher.propose(jax.random.key(1), teacher.init(jax.random.key(0)), EVERYONE)
+    assert (tasks.origin.serial >= FIRST_SERIAL).all() and set(tasks.origin.parent.tolist()) == {100}  # the best alone
 
 
 def test_accel_needs_edits():

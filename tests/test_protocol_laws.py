@@ -295,6 +295,12 @@ def test_a2c_is_called_tuned_where_it_was_tuned(changes, tuned):
     assert heldout.rival_name(dataclasses.replace(QUICK, **changes)) == ("tuned A2C" if tuned else "A2C")
 
 
+@pytest.mark.parametrize(("members", "tasks", "agents"), [((15,), 4, 2), ((7, 8), 4, 2), ((16,), 48, 4), ((8, 9), 48, 4)])
+def test_comparisons_are_small_where_the_run_is(members, tasks, agents):
+    config = dataclasses.replace(QUICK, members=members, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
+    assert heldout.protocol(config) == (tasks, agents, 7)
+
+
 @pytest.mark.parametrize(("lifetime", "points"), [(29, (3, 9, 29)), (100, (10, 30, 100)), (4, (1, 4)), (1, (1,))])
 def test_agents_are_measured_at_the_nearest_updates(lifetime, points):
     """To a tenth, three tenths and all of a life: at least one, and none twice."""

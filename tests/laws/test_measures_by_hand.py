@@ -1,5 +1,7 @@
 """Signals, bounds of scores, distances of distributions and a teacher's densities, by hand or by another's function."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from groove.curricula import constant, mixture
 from groove.curricula.latent.policy import Gaussian, log_density
 from groove.differences import _distance, rank_correlation
 from groove.evaluation import results
-from groove.evaluation.standings import _bounds, _entry
+from groove.evaluation.standings import _bounds, _entry, _thresholds
 from groove.lifetime import exact
 from groove.report.series import Series, line, smooth
 from groove.rules import random_policy
@@ -99,6 +101,23 @@ def test_a_rule_is_tuned_if_it_is_everywhere_and_learned_if_it_is_anywhere():
     found = [_entry(columns, rule, np.zeros((1, 2, 3, 4))) for rule in "abc"]
     assert [entry.tuned for entry in found] == [False, True, False]
     assert [entry.learned for entry in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"),
+    [
+        ([np.linspace(0.25, 0.75, 101)], (0.0, 1.2)),
+        ([np.linspace(0.25, 0.75, 101), np.append(np.linspace(-2.0, 3.0, 101), np.nan)], (-1.9, 2.9)),
+        ([np.linspace(-2.0, 0.5, 101), np.linspace(0.5, 3.0, 101)], (-1.95, 2.95)),
+        ([np.full(3, np.nan)], (0.0, 1.2)),
+    ],
+    ids=["within", "wide", "several", "lost"],
+)
+def test_profiles_hold_nearly_all_scores_and_what_0_and_1_are(scores, ends):
+    """The middle 96 % of each rule's finite scores, and 0 to 1.2."""
+    standing = SimpleNamespace(entries=[SimpleNamespace(scores=own) for own in scores])
+    found = _thresholds(standing)
+    np.testing.assert_allclose(found, np.linspace(*ends, 61), atol=1e-12)
 
 
 def test_progress_is_that_from_the_nearest_of_the_tasks_before():
