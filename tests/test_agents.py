@@ -214,10 +214,11 @@ def test_default_architectures_take_a_rate(spec):
 
 
 def test_default_architectures_take_a_clip():
-    """Tables: rate 40 on a gradient of norm 5, clipped to 1/4."""
+    """Tables: rates 40 and 4 on a gradient of norm 5, clipped to 1/4."""
     architecture = agents.for_spec(TABLE, clip=0.25)
-    moved = descend(architecture.actor, {"w": np.zeros(2, np.float32)}, {"w": np.float32([3.0, 4.0])})
-    np.testing.assert_allclose(moved.parameters["w"], [-6.0, -8.0], rtol=1e-5)
+    for optimizer, rate in ((architecture.actor, 40), (architecture.critic, 4)):
+        moved = descend(optimizer, {"w": np.zeros(2, np.float32)}, {"w": np.float32([3.0, 4.0])})
+        np.testing.assert_allclose(moved.parameters["w"], np.array([-0.15, -0.2]) * rate, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ SLOW_OR_OPTIONAL = (
     "evosax",
     "jax.experimental",
     "matplotlib",
+    "scipy",
     "sklearn",
     "tensorboardX",
     "threadpoolctl",

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from commands import assert_refused
+from scipy import stats
 
 from groove import analysis, assembly, cli, config, curate, curricula, lifetime, meta, rules, scores
 from groove.analysis import Findings
@@ -30,6 +31,7 @@ SMALL = dataclasses.replace(
     life=config.Life(updates=(2, 4), environments=2, steps=5),
     curriculum=dataclasses.replace(config.smoke(config.QUICK).curriculum, kind="uniform"),
 )
+SEEDED = tuple(dataclasses.replace(SMALL, seed=seed) for seed in (0, 1))
 PLAN = analysis.Plan(SMALL, rule="a2c", count=5, agents=2, members=2, others=2, block=2)
 BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 ZERO = jnp.zeros((), jnp.float32)
@@ -69,9 +71,20 @@ def test_scores_that_follow_oppose_or_say_nothing():
     result = analysis.measured(jax.random.key(1), tasks(7), measure, (), family=BANDITS.name, block=3)
     np.testing.assert_allclose(result.yardsticks["exact-regret"], jax.vmap(BANDITS.optimum)(tasks(7).level), rtol=1e-6)
     agree = {one.score: one for one in analysis.correlations(result)}
-    assert agree["follows"].interval == (1.0, 1.0, 1.0) and agree["opposes"].interval == (-1.0, -1.0, -1.0)
+    for name, want in (("follows", 1.0), ("opposes", -1.0)):
+        assert agree[name].interval == pytest.approx((want, want, want), abs=1e-12)
     assert agree["constant"].interval is None and agree["constant"].reason == "the score is the same on all tasks"
     assert {one.tasks for one in agree.values()} == {7}
+
+
+def test_correlations_are_over_the_tasks_where_both_are_finite():
+    size, score = np.arange(12, dtype=np.float32), np.float32([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8])
+    size[3], score[[3, 5, 8]] = np.nan, [np.inf, np.nan, -np.inf]
+    rows = np.arange(12, dtype=np.int32)
+    (found,) = analysis.correlations(Findings("maze", rows, rows + 1, {"score": score}, {"improvement": size}))
+    kept = [0, 1, 2, 4, 6, 7, 9, 10, 11]
+    assert found.tasks == 9 and found.interval is not None
+    assert found.interval.point == pytest.approx(stats.spearmanr(size[kept], score[kept]).statistic)
 
 
 def test_every_score_sees_the_same_life_and_shared_references_are_one():
@@ -114,6 +127,20 @@ def test_improvement_is_what_a_change_of_theta_brings(change: float):
     for values in found.values():
         assert np.all(np.isfinite(values)) and np.all((values != 0) == (change != 0))
     assert len(set(found["improvement-elsewhere"].tolist())) == 1  # this change is the same whatever the level
+
+
+def test_training_takes_as_many_steps_and_lives_as_are_asked_for():
+    """Five steps of a half each; every one sees three lives, all on the one level and of its lifetime."""
+    learned, seen = learner(0.5)[1], set()
+
+    def step(key, theta, live):
+        seen.add(live[0].finished.shape)
+        return learned.step(key, theta + jnp.mean(live[0].task.lifetime) - 2, live)
+
+    level = jax.tree.map(lambda leaf: leaf[0], tasks(1).level)
+    spied = learned._replace(step=step)
+    found = analysis.measures.trained(jax.random.key(0), spied, jnp.zeros(3), level, jnp.int32(2), members=3, steps=5)
+    assert found.tolist() == [2.5] * 3 and seen == {(3,)}
 
 
 def test_bad_arguments():
@@ -160,6 +187,27 @@ def test_a_learned_rule_is_found_by_its_folder(tmp_path: Path, monkeypatch: pyte
 
 def test_steps_cover_the_longest_life():
     assert analysis.steps_of(PLAN) == 2 and analysis.steps_of(dataclasses.replace(PLAN, steps=7)) == 7
+
+
+def test_families_and_seeds_have_chances_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    """Of two families, two seeds, and of sampling and measuring no two draw from one key."""
+    keys: list[tuple[int, ...]] = []
+
+    def spy(key, *_, **__):
+        keys.append(tuple(jax.random.key_data(key).tolist()))
+
+    monkeypatch.setattr(analysis.score_audit.curate, "sampled", spy)
+    monkeypatch.setattr(analysis.score_audit, "measured", spy)
+    both = dataclasses.replace(SMALL, families=("bernoulli-bandit", "gaussian-bandit"), members=(1, 1))
+    for seed in (0, 1):
+        analysis.audit(dataclasses.replace(PLAN, scores=("exact-regret",), config=dataclasses.replace(both, seed=seed)))
+    assert len(set(keys)) == len(keys) == 8
+
+
+def test_the_other_levels_are_as_many_as_asked_for_and_the_same_for_all_seeds():
+    one, two = (analysis.score_audit._others(dataclasses.replace(PLAN, config=seeded), BANDITS) for seeded in SEEDED)
+    assert len(one.lifetime) == PLAN.others == 2 < PLAN.count
+    assert all(map(np.array_equal, jax.tree.leaves((one.level, one.lifetime)), jax.tree.leaves((two.level, two.lifetime))))
 
 
 def test_an_audit_goes_on_bit_for_bit(tmp_path: Path):

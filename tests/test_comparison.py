@@ -11,6 +11,7 @@ from groove.statistics import (
     probability_of_improvement,
     share_below,
     stratified_bootstrap,
+    worst_count,
     worst_mean,
 )
 from groove.statistics.bootstrap import nested_rows
@@ -76,6 +77,13 @@ def test_coverage_of_the_mean_over_the_worst(number: int, low: float):
     truth = worst_mean(means + 0.5 * random.normal(size=(1, 2000, 40)), seed=0).point
     found = [worst_mean(means + 0.5 * random.normal(size=(1, number, 40)), seed=i) for i in range(100)]
     assert low <= np.mean([one.low <= truth <= one.high for one in found]) <= 0.99
+
+
+@pytest.mark.parametrize(("tasks", "share", "count"), [(3, 0.05, 1), (30, 0.06, 2), (30, 0.04, 1), (9, 0.3, 3), (4, 1.0, 4)])
+def test_the_worst_are_the_nearest_number_of_tasks(tasks: int, share: float, count: int):
+    """Shares of 0.15, 1.8, 1.2, 2.7 and 4 tasks, at least one; all runs find task n worth n."""
+    assert worst_count(tasks, share) == count
+    assert worst_mean(np.tile(np.arange(1.0, tasks + 1), (1, 2, 1)), share=share, seed=0).point == (count + 1) / 2
 
 
 def test_few_runs_have_no_interval_of_the_worst():

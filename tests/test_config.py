@@ -4,17 +4,19 @@ import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from groove import cli, config, curricula
-from groove.config import PRESETS, Config, check, preset, smoke
+from groove.config import PRESETS, Config, check, checks, limits, preset, smoke
+from groove.config.idle import uses_adam
 
 NAN = math.nan
 
 
 def changed(path, value, start="quick"):
     """A preset with one field, `part.field` or `field`, set to another value."""
-    whole = PRESETS[start]
+    whole = PRESETS[start] if isinstance(start, str) else start
     part, _, name = path.rpartition(".")
     if part:
         return dataclasses.replace(whole, **{part: dataclasses.replace(getattr(whole, part), **{name: value})})
@@ -73,6 +75,70 @@ def test_impossible_values(path, value):
     assert path in message and "\n" not in message
     number = value if not isinstance(value, tuple) else min(value)
     assert str(value) in message or str(number) in message
+
+
+CLOCKS = ("meta_steps", "chunk", "checkpoint_every", "curriculum.latent_steps")
+STORES = ("curriculum.capacity", "curriculum.sweep", "curriculum.window")
+BLOCKS = ("meta.block", "evolution.block", "evolution.population", "evolution.parents", "curriculum.latent_batch")
+MOST = dict.fromkeys((*COUNTS, *BLOCKS), 2**20) | dict.fromkeys(CLOCKS, 2**31 - 1) | dict.fromkeys(STORES, 2**24)
+
+
+@pytest.mark.parametrize("path", MOST)
+def test_counts_are_as_high_as_clocks_stores_and_arrays_go(path):
+    """And no higher; of those that 0 does not turn off, 1 is the least."""
+    start = dataclasses.replace(PRESETS["quick"], meta_steps=2**31 - 1, chunk=1)
+    limits.check_counts(changed(path, MOST[path], start))
+    limits.check_counts(dataclasses.replace(changed(path, 1, start), chunk=1))
+    with pytest.raises(ValueError, match=f"^{path} must be at most {MOST[path]}, got {MOST[path] + 1}"):
+        limits.check_counts(changed(path, MOST[path] + 1, start))
+
+
+RANGES = {
+    "grids.side": (2, 256),
+    "grids.limit": (1, 2**24),
+    "bandits.pulls": (1, 2**24),
+    "chains.length": (1, 2**20),
+    "chains.noise": (0, 1e30),
+    "life.updates": (1, 1_000_000),
+}
+
+
+@pytest.mark.parametrize("path", RANGES)
+def test_ranges_reach_from_end_to_end(path):
+    """Or hold a single number; but neither begin lower, nor end higher, nor turn round."""
+    least, most = RANGES[path]
+    for good in ((least, most), (most, most)):
+        limits.check_ranges(changed(path, good))
+    for bad in ((least - 1, most), (least, 2 * most), (most, least)):
+        with pytest.raises(ValueError, match=rf"^{path} must satisfy {least} <= low <= high <= "):
+            limits.check_ranges(changed(path, bad))
+
+
+@pytest.mark.parametrize("path", SHARES)
+def test_shares_may_be_none_or_all(path):
+    for value in (0.0, 1.0):
+        checks._check_rates(changed(path, value))
+
+
+@pytest.mark.parametrize("path", [*WEIGHTS, *(path for path in RATES if path not in ("evolution.rate", "evolution.decay"))])
+def test_rates_are_as_high_as_float32_goes_and_weights_may_be_0(path):
+    highest = float(np.finfo(np.float32).max)
+    for value in (highest, 0.0 if path in WEIGHTS else 1e-30):
+        checks._check_rates(changed(path, value))
+    with pytest.raises(ValueError, match=f"^{path} must be "):
+        checks._check_rates(changed(path, 2 * highest))
+
+
+@pytest.mark.parametrize(
+    ("side", "most"), [((2, 3), 8), ((2, 5), 16), ((4, 256), 14)], ids=["cells", "entries", "observations"]
+)
+def test_objects_have_room_in_the_largest_grid(side, most):
+    """A cell each but for the start, no more than 16, and fewer than 2^31 observations: cells times sets of objects."""
+    sized = changed("grids.side", side)
+    several = [dataclasses.replace(sized, grids=dataclasses.replace(sized.grids, objects=most + by)) for by in (0, 1)]
+    assert check(several[0]) == several[0]
+    with pytest.raises(ValueError, match=r"grids\.objects"):
+        check(several[1])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +205,8 @@ def evolved(**changes):
         ({"strategy": "SimpleGA"}, "'SimpleGA' cannot be used: .*deep-ga"),
         ({"strategy": "PersistentES"}, "'PersistentES' cannot be used: .*evolution.lives"),
         ({"population": 10}, r"evolution.population must be 0 or twice the \d+ members with Open_ES"),
-        ({"strategy": "SNES", "population": 3}, "evolution.population must be even and at least 4, got 3"),
+        ({"strategy": "SNES", "population": 2}, "evolution.population must be even and at least 4, got 2"),
+        ({"strategy": "SNES", "population": 7}, "evolution.population must be even and at least 4, got 7"),
         ({"strategy": "deep-ga", "population": 8, "parents": 8}, "evolution.parents must be between 1 and 7, got 8"),
         ({"block": 0}, "evolution.block must be at least 1"),
         ({"block": 37}, "evolution.block must be at least 1 and divide every family's couples"),
@@ -152,6 +219,35 @@ def test_evolutions_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message) as caught:
         check(evolved(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "blocks"),
+    [
+        ({"block": 2}, 3),
+        ({"block": 3}, 2),
+        ({"strategy": "SNES", "population": 10, "block": 5}, 6),
+        ({"strategy": "deep-ga", "block": 4}, 15),
+    ],
+)
+def test_evolution_cuts_the_largest_family_into_blocks_of_couples(changes, blocks):
+    """Six tasks and four: a pair each, or half a population on every task, by default of two a task."""
+    assert config.blocks_of_lives(dataclasses.replace(evolved(**changes), members=(6, 4))) == blocks
+
+
+@pytest.mark.parametrize(
+    ("method", "lives", "strategy", "uses"),
+    [
+        ("gradient", "whole", "SNES", True),
+        ("evolution", "persistent", "SNES", True),
+        ("evolution", "whole", "SNES", False),
+        ("evolution", "whole", "deep-ga", False),
+        ("evolution", "whole", "PGPE", True),
+    ],
+)
+def test_adam_moves_theta_but_where_a_strategy_does(method, lives, strategy, uses):
+    start = evolved(lives=lives, strategy=strategy)
+    assert uses_adam(dataclasses.replace(start, meta=dataclasses.replace(start.meta, method=method))) == uses
 
 
 IDLE = [
@@ -320,19 +416,30 @@ def text_with(**changes):
         text_with(members=[None]),
         text_with(meta=3),
         text_with(life=dataclasses.asdict(Config().life) | {"updates": [5]}),
+        text_with(life=dataclasses.asdict(Config().life) | {"updates": [5, 6, 7]}),
         text_with(life=dataclasses.asdict(Config().life) | {"steps": "20"}),
         text_with(life=dataclasses.asdict(Config().life) | {"steps": 20.5}),
+        text_with(life=dataclasses.asdict(Config().life) | {"steps": True}),
+        text_with(life=dataclasses.asdict(Config().life) | {"gamma": True}),
         text_with(seed="zero"),
     ],
 )
 def test_damaged_configurations(text, tmp_path):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match="^not a configuration of this version of groove: ") as caught:
         config.from_json(text)
     assert "\n" not in str(caught.value)
     path = tmp_path / "config.json"
     path.write_text('{"config": ' + text + "}")
     with pytest.raises(ValueError):
         config.load(path)
+
+
+def test_whole_numbers_may_stand_for_others():
+    """JSON knows one kind of number: 1 is a discount, and the end of a range."""
+    life = dataclasses.asdict(Config().life) | {"gamma": 1}
+    chains = dataclasses.asdict(Config().chains) | {"noise": [0, 1]}
+    found = config.from_json(text_with(life=life, chains=chains))
+    assert (found.life.gamma, found.chains.noise) == (1, (0, 1))
 
 
 def test_files_of_earlier_versions_lack_what_came_later():

@@ -136,6 +136,16 @@ def test_selection():
             choose(rows, 0)
 
 
+@pytest.mark.parametrize(("keep", "serials"), [("top", [4, 1]), ("all", [4, 1, 0])])
+def test_what_is_left_out_is_counted(keep: str, serials: list[int]):
+    """Of eight tasks two have no finite score; of the others one level is there three times, one twice."""
+    scored = [1.5, 2.5, 1.0, np.nan, 3.5, 2.0, 0.5, -np.inf]
+    rows = curriculumfile.fresh(np.array([5, 6, 5, 7, 8, 6, 5, 9]), lifetime=np.ones(8), score=scored)
+    kept, choice = curate.curation._choose(dataclasses.replace(PLAN, keep=keep, size=2), rows)
+    assert kept.serial.tolist() == serials
+    assert choice == {"keep": keep, "edits": 0, "scored": 8, "not_finite": 2, "twice": 3, "kept": len(serials)}
+
+
 def test_strata_are_equal_shares_of_the_order():
     rows = rows_of(np.random.default_rng(0).permutation(1000))
     kept = [curate.strata(rows, 10, seed=seed) for seed in range(200)]
@@ -153,8 +163,11 @@ def test_a_journal_gives_back_what_it_was_given(tmp_path: Path):
     assert again.read(4) is None
     for got, want in zip(again.read(5) or [], leaves, strict=True):
         np.testing.assert_array_equal(got, want, strict=True)
-    with pytest.raises(ValueError, match=r"holds the beginning of other work: seed is 1 there, 2 here"):
-        Journal(tmp_path / "j", {"seed": 2, "sides": (4, 6)})
+    for changes, said in (({"seed": 2}, "seed is 1 there, 2 here"), ({"more": 3}, "more is None there, 3 here")):
+        with pytest.raises(ValueError, match=f"holds the beginning of other work: {said}"):
+            Journal(tmp_path / "j", {"seed": 1, "sides": (4, 6)} | changes)
+    with pytest.raises(ValueError, match=r"sides is \[4, 6\] there, None here"):
+        Journal(tmp_path / "j", {"seed": 1})
     path = next((tmp_path / "j").glob("block_*"))
     path.write_bytes(path.read_bytes()[:-9])
     assert again.read(5) is None

@@ -10,11 +10,11 @@ from laws.members import BANDIT, REMEMBERING, source
 from laws.members import tasks as members_tasks
 
 from groove.base import Outcome
-from groove.curricula import accel, alp_gmm, buffer, diverse, log_uniform, prioritised, rank, sfl
+from groove.curricula import accel, alp_gmm, buffer, diverse, log_uniform, prioritised, rank, sfl, warm_start
 from groove.curricula.accel import FIRST_SERIAL
 from groove.curricula.alp_gmm import Gaussians, History, _nearest, draw, fit
 from groove.curricula.diverse import nearest
-from groove.curricula.prioritised import health
+from groove.curricula.prioritised import _with_replacement, health
 from levels.base import Generator
 
 EVERYONE = np.ones(8, bool)
@@ -114,6 +114,14 @@ def test_edits_upon_edits():
     assert distance(9) > distance(1)
 
 
+def test_what_was_scored_before_is_edited_from_the_beginning():
+    scored = members_tasks(3)
+    scored = scored._replace(origin=scored.origin._replace(serial=np.arange(100, 103, dtype=np.int32)))
+    teacher = compiled(warm_start(small_accel(rate=1.0), scored, np.float32([3.0, 2.0, 1.0])))
+    _, tasks = teacher.propose(jax.random.key(1), teacher.init(jax.random.key(0)), EVERYONE)
+    assert (tasks.origin.serial >= FIRST_SERIAL).all() and set(tasks.origin.parent.tolist()) == {100}  # the best alone
+
+
 def test_accel_needs_edits():
     with pytest.raises(ValueError, match="needs a generator with mutate"):
         accel(prioritised(source(), capacity=4), Generator(BANDIT.generator.sample), REMEMBERING, size=4)
@@ -174,6 +182,15 @@ def test_the_health_of_a_buffer_by_hand():
     assert measure(empty, np.zeros(4, np.float32))["effective"] == 0
 
 
+def test_no_rounding_leads_to_an_empty_slot():
+    """Summary of a thousand odds, taken in parts, may end above that of all who have any: points next to 1 lie between."""
+    odds = np.random.default_rng(0).random((100, 1000), np.float32)
+    odds[:, 500:] = 0
+    points = np.array([0, 1 - 2.0**-23, 1 - 2.0**-24], np.float32)
+    slot, found = jax.jit(jax.vmap(_with_replacement, (None, 0)))(points, odds)
+    assert found.all() and (np.take_along_axis(odds, np.asarray(slot), axis=1) > 0).all()
+
+
 def test_selection_learns_nothing_and_keeps_the_best():
     """A sweep of 16 tasks whose scores are their serials: the four highest are trained on, all alike."""
     curriculum = compiled(sfl(source(), capacity=4, sweep=16, select=0.5, share=1.0))
@@ -197,6 +214,13 @@ def test_selection_learns_nothing_and_keeps_the_best():
     counts = np.array([trained.count(serial) for serial in sorted(tried)[-4:]])
     assert counts.sum() == len(trained)
     assert (abs(counts / len(trained) - 0.25) < 5 * np.sqrt(0.25 * 0.75 / len(trained))).all()
+
+
+def test_before_the_first_choice_everybody_gets_a_new_task():
+    """Although all are to train on chosen ones: none of them is a row of the empty store."""
+    curriculum = compiled(sfl(source(), capacity=4, sweep=16, select=0.0, share=1.0))
+    _, tasks = curriculum.propose(jax.random.key(0), begin(curriculum), EVERYONE)
+    assert tasks.origin.serial.tolist() == list(range(8)) and tasks.origin.learn.all() and (tasks.lifetime > 0).all()
 
 
 def test_selection_checks_its_numbers():

@@ -38,7 +38,7 @@ def bandit():
 
 
 def compiled(curriculum):
-    return curriculum._replace(**{field: jax.jit(getattr(curriculum, field)) for field in curriculum._fields})
+    return curriculum._replace(**{name: jax.jit(part) for name, part in curriculum._asdict().items() if callable(part)})
 
 
 def over(function, *batches):

@@ -1,5 +1,7 @@
 """Novelty search: distances by hand, an archive that is a ring, and rules that spread out where fitness misleads."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,6 +179,20 @@ def test_probes_by_hand():
     np.testing.assert_allclose(behaviour(jnp.full(3, 10.0)), [21.0, 32.0, -40.0])
     with pytest.raises(ValueError, match="rules must be one per family, 2, or none, got 1"):
         probes(lives, (), jax.random.key(0), rules=(rule_of("random"),))
+
+
+def test_returns_of_probes_are_divided_by_the_scale_of_their_family():
+    """Entropies, which stand behind a family's returns, are not: here of the agent's second number, and a half."""
+    lives = (toy(lambda agent, point: agent[0] + point[0]), toy(lambda agent, point: -agent[0]))
+    batches = (at([[1.0] * 3, [2.0] * 3], [2, 3]), at([[0.0] * 3], [4]))
+    theta, scales = np.float32([10.0, 20.0, 30.0]), (2.0, 5.0)
+    found = {}
+    for entropies in (False, True):
+        told = SimpleNamespace(diagnose=lambda agent, rollout: {"entropy": agent[1] + 0.5})
+        behaviour = probes(lives, batches, jax.random.key(0), rules=(told,) * 2 if entropies else (), scales=scales)
+        found[entropies] = jax.jit(behaviour)(theta)
+    np.testing.assert_allclose(found[False], [10.5, 16.0, -8.0], rtol=1e-6)
+    np.testing.assert_allclose(found[True], [10.5, 16.0, 40.5, 60.5, -8.0, 80.5], rtol=1e-6)
 
 
 def test_probes_of_a_real_rule():

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from test_evaluation import made_up
 
 from groove import evaluation
 from groove.evaluation import results
-from groove.report import combined
+from groove.report import combined, contests, figures
 from groove.report import suites as pages
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -46,6 +47,40 @@ def test_the_page_says_what_must_be_known(tmp_path: Path):
         "s-tiny-intervals.png", "s-tiny-courses.png", "s-tiny-profiles.png", "s-tiny-improvement.png",
     }  # fmt: skip
     assert page.name == "report.html"
+
+
+def test_of_many_rules_the_best_are_drawn(monkeypatch: pytest.MonkeyPatch):
+    """24 of 27, in the order in which they came: not the two lowest, nor the one whose agents diverged."""
+    drawn: list[list[str]] = []
+
+    def spy(suite_result, *sums):
+        drawn.append([entry.rule for entry in suite_result.entries])
+        assert all(list(own) == drawn[-1] for own in sums)
+        return figures.Picture("p", b"", "")
+
+    for name in ("_intervals", "_courses", "_profiles", "_matrix"):
+        monkeypatch.setattr(contests, name, spy)
+    point = np.random.default_rng(0).permutation(27) - 13.0
+    point[point == 13] = -np.inf
+    entries = tuple(SimpleNamespace(rule=f"r{i}") for i in range(27))
+    nothing = dict.fromkeys(evaluation.SuiteResult._fields)
+    sums = {f"r{i}": SimpleNamespace(aggregates={"IQM": SimpleNamespace(point=one)}) for i, one in enumerate(point)}
+    found = contests.pictures(evaluation.SuiteResult(**(nothing | {"entries": entries})), sums)
+    assert drawn == [[f"r{i}" for i in range(27) if point[i] > -12]] * 4
+    assert all(picture.caption.endswith("Drawn are the best 24 of 27 rules.") for picture in found)
+
+
+def test_where_an_agent_diverged_is_worst_of_all(monkeypatch: pytest.MonkeyPatch):
+    """Then come the lowest means, six levels in all; the random policy has none."""
+    drawn: list[tuple[str, str]] = []
+    monkeypatch.setattr(pages, "_level", lambda suite_result, task, name, said: drawn.append((task, said)))
+    mean = np.array([0.5, -0.25, 0.75, 0.0, np.nan, 1.5, 0.25, 1.0])
+    scores = np.stack([mean - 0.125, mean + 0.125])[None]
+    entries = [SimpleNamespace(rule=rule, scores=scores) for rule in ("random", "mine")]
+    suite_result = SimpleNamespace(suite="chains", scale="tiny", tasks=tuple("abcdefgh"), entries=entries)
+    assert pages._worst(suite_result, 0) == pages._worst(suite_result, 1) == []
+    assert [task for task, _ in drawn] == list("ebdgac")
+    assert [said for _, said in drawn[:2]] == ["score diverged", "score -0.25"]
 
 
 def test_names_are_shown_not_run(tmp_path: Path):

@@ -16,13 +16,23 @@ from groove import protocols, statistics
 from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
 from groove.config.families import FAMILIES
-from groove.evaluation import execution, tuning
+from groove.evaluation import execution, methods, tuning
 from groove.lifetime import Lifetime, Member
-from groove.protocols import PROTOCOLS, Setting, Tuned, heldout
+from groove.protocols import (
+    PROTOCOLS,
+    Budget,
+    Setting,
+    SuiteProtocol,
+    Tuned,
+    default_setting,
+    heldout,
+    points_of,
+    search_space,
+)
 from groove.runs import artefacts
 from groove.statistics import nested_bootstrap, performance_profile, probability_of_improvement, share_below, worst_mean
 from levels.bandit import bernoulli_bandit
-from levels.base import words
+from levels.base import Array, words
 from levels.chain import chain
 from levels.suites import SUITES, Split, splits
 
@@ -98,7 +108,7 @@ def tuned(made: Split, monkeypatch) -> list[tuple[set[bytes], tuple[int, ...]]]:
         nothing = np.zeros((len(jax.tree.leaves(levels)[0]), agents, 1))
         return Outcome(jax.numpy.asarray(nothing, jax.numpy.float32), nothing)
 
-    monkeypatch.setattr(tuning.learning_curve, "courses", spy)
+    monkeypatch.setattr(tuning.learning_curve, "learning_curves", spy)
     monkeypatch.setattr(tuning.protocols, "search_space", lambda rule, spec: (Setting(1.0, 0.0), Setting(2.0, 0.0)))
     with jax.disable_jit():
         tuning.search(PROTOCOLS["chains"], SCALE, "a2c", made)
@@ -119,6 +129,71 @@ def test_tuning_and_reporting_share_no_level_and_no_key(budget, monkeypatch):
     for tried, key in calls[2:]:  # what counts as 0 and 1 is measured on the tasks themselves, by other agents
         assert tried == levels
         assert key not in keys | {bits for _, bits in calls[:2]}
+
+
+def test_who_has_no_settings_or_those_of_a_chapter_is_tuned():
+    """Random always; A2C on one of two splits, which its settings name; PPO on none."""
+    found = methods.named_methods(("random", "a2c", "ppo"), "chains", Tuned({"a2c": {"first": Setting(2.0, 0.1)}}, {}))
+    tuned = {one.label: [one.tuned(split(name)) for name in ("first", "second")] for one in found}
+    assert tuned == {"random": [True, True], "a2c": [True, False], "ppo": [False, False]}
+
+
+def test_labels_have_up_to_80_letters():
+    assert methods.named_methods((f"{'x' * 80}=a2c",), "chains", Tuned({}, {}))[0].label == "x" * 80
+    for label in ("x" * 81, " ", "a\tb"):
+        with pytest.raises(ValueError, match="LABEL of 1 to 80 characters"):
+            methods.named_methods((f"{label}=a2c",), "chains", Tuned({}, {}))
+
+
+@pytest.mark.parametrize(
+    ("known", "words", "added"),
+    [
+        ([[0.5, 1.5], [2.5]], ("a2c",), False),
+        ([[0.5, 1.5], [np.nan]], ("a2c",), True),
+        ([[0.5, np.nan], [2.5]], ("a2c",), True),
+        ([[np.nan]], ("random", "a2c"), False),
+    ],
+)
+def test_the_random_policy_joins_where_0_is_not_known_of_every_task(monkeypatch, known, words, added):
+    monkeypatch.setattr(execution, "splits", lambda suite: [SimpleNamespace(random=np.array(row)) for row in known])
+    assert execution.requested_rules(words, "chains") == (*words, *["random"] * added)
+
+
+RETURNS = np.float32(np.random.default_rng(3).permutation(48).reshape(3, 4, 4) / 16)
+"""Of three settings on four levels for practice, four agents each."""
+LOW, WIDTH = np.array([0.25, -0.5, 0.75, -1.25]), np.array([1.75, 0.03, 0.5, 0.05])
+
+
+@pytest.mark.parametrize("known", ["some", "none", "flat"])
+def test_settings_are_scored_between_0_and_1(monkeypatch, known):
+    """Means over agents, then over levels with a range of at least 0.04: all but one. The setting of a lost agent is out.
+
+    Where nothing is known, 0 and 1 are the least and the most that was reached; where all are flat, returns are as they are.
+    """
+    returns, widths = RETURNS.copy(), {"some": WIDTH, "none": np.full(4, np.nan), "flat": np.full(4, 0.03)}[known]
+    returns[1, 2, 3] = np.nan
+    spied = lambda *_: lambda key, levels, setting: jax.numpy.asarray(returns)[setting.rate.astype(int)]  # noqa: E731
+    monkeypatch.setattr(tuning, "lived", spied)
+    monkeypatch.setattr(tuning.protocols, "search_space", lambda rule, spec: tuple(Setting(float(i), 0.1) for i in range(3)))
+    made = split()._replace(practice_random=LOW, practice_optimum=LOW + widths)
+    found = tuning.search(PROTOCOLS["chains"], SCALE, "a2c", made)
+    mean = np.float64(RETURNS[[0, 2]]).mean(2)
+    if known == "none":
+        want = ((mean - mean.min(0)) / np.ptp(mean, axis=0)).mean(1)
+    else:
+        want = mean.mean(1) if known == "flat" else ((mean - LOW) / WIDTH)[:, [0, 2, 3]].mean(1)
+    np.testing.assert_allclose(found.scores, [want[0], np.nan, want[1]], rtol=1e-5)
+    assert found.best == found.settings[2 * int(np.argmax(want))]
+
+
+@pytest.mark.parametrize(("name", "steps"), [("a2c", 1), ("ppo", 16), ("dpo", 16)])
+def test_defaults_move_tables_as_far_whatever_the_rule(name, steps):
+    """The rates of all gradient steps of an update add up to GROOVE's; Adam's is its own. Searches reach either way."""
+    table, array = FAMILY.environment.spec, FAMILY.environment.spec._replace(observation=Array((5,)))
+    assert default_setting(name, table) == (40.0 / steps, 0.01) and default_setting(name, array) == (5e-4, 0.01)
+    for spec in (table, array):
+        rates, weights = (sorted(set(column)) for column in zip(*search_space(name, spec), strict=True))
+        assert rates[0] < default_setting(name, spec).rate < rates[-1] and 0.01 in weights
 
 
 def test_suites_keep_what_is_for_practice_apart():
@@ -205,6 +280,37 @@ def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):
     own = rows_of(heldout.held_out_levels(FAMILY, 4, seed=1))
     assert levels[0] == levels[1] == rows_of(heldout.held_out_levels(FAMILY, 4))
     assert not levels[0] & own
+
+
+@pytest.mark.parametrize(
+    ("changes", "tuned"),
+    [
+        ({}, True),
+        ({"families": QUICK.families[:1], "seed": 5}, True),
+        ({"families": ("chain",)}, False),
+        ({"generators": ("package.module:maze", "")}, False),
+        ({"life": dataclasses.replace(QUICK.life, steps=QUICK.life.steps + 1)}, False),
+        ({"grids": dataclasses.replace(QUICK.grids, objects=2)}, False),
+        ({"bandits": dataclasses.replace(QUICK.bandits, arms=QUICK.bandits.arms + 1)}, False),
+    ],
+    ids=["quick", "one", "family", "generator", "life", "grids", "bandits"],
+)
+def test_a2c_is_called_tuned_where_it_was_tuned(changes, tuned):
+    """On the families, sizes and lives of the preset quick, drawn by their own generators."""
+    assert heldout.rival_name(dataclasses.replace(QUICK, **changes)) == ("tuned A2C" if tuned else "A2C")
+
+
+@pytest.mark.parametrize(("members", "tasks", "agents"), [((15,), 4, 2), ((7, 8), 4, 2), ((16,), 48, 4), ((8, 9), 48, 4)])
+def test_comparisons_are_small_where_the_run_is(members, tasks, agents):
+    config = dataclasses.replace(QUICK, members=members, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
+    assert heldout.protocol(config) == (tasks, agents, 7)
+
+
+@pytest.mark.parametrize(("lifetime", "points"), [(29, (3, 9, 29)), (100, (10, 30, 100)), (4, (1, 4)), (1, (1,))])
+def test_agents_are_measured_at_the_nearest_updates(lifetime, points):
+    """To a tenth, three tenths and all of a life: at least one, and none twice."""
+    budget = Budget(tasks=1, seeds=1, lifetime=lifetime, environments=1, episodes=1)
+    assert points_of(SuiteProtocol("own", {"own": budget}), "own") == points
 
 
 def width(interval) -> float:

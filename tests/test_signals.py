@@ -12,12 +12,13 @@ from groove.lifetime import exact, lifetime
 from groove.lifetime.signals import Watched, observed, watched
 from groove.nets import agents
 from groove.nets.critic import Critic, critic
+from levels.bandit import gaussian_bandit
 from levels.base import Discrete, Environment, Spec, TimeStep
 
 BANDIT = FAMILIES["bernoulli-bandit"]
 
 
-def corridor(*, truncates: bool) -> Environment:
+def corridor(*, truncates: bool, limit: int = 7) -> Environment:
     """Three steps with rewards 1, 2 and 4 times the level; the last one ends the episode."""
 
     def show(place, reward):
@@ -25,7 +26,7 @@ def corridor(*, truncates: bool) -> Environment:
         yes, no = done & ~jnp.bool_(truncates), done & jnp.bool_(truncates)
         return place, TimeStep(place, 0.001 * place.astype(jnp.float32), jnp.asarray(reward, jnp.float32), yes, no)
 
-    spec = Spec(Discrete(4), time=False, actions=2, episode_limit=7, noise=0, reset_noise=0)
+    spec = Spec(Discrete(4), time=False, actions=2, episode_limit=limit, noise=0, reset_noise=0)
     return Environment(
         spec,
         reset=lambda noise, level: show(jnp.int32(0), 0.0),
@@ -49,10 +50,10 @@ STILL = UpdateRule(
 )
 
 
-def measured(*, truncates=False, level=1.0, **options):
+def measured(*, truncates=False, level=1.0, limit=7, **options):
     rule = watched(STILL, WATCHER)
     options = {"episodes": 2, "block": 2, "gamma": 0.5, "lambda_": 1.0} | options
-    evaluate = observed(rule, corridor(truncates=truncates), WATCHER, **options)
+    evaluate = observed(rule, corridor(truncates=truncates, limit=limit), WATCHER, **options)
     return evaluate(jax.random.key(0), rule.init_agent(jax.random.key(1)), jnp.float32(level), jnp.bool_(True))
 
 
@@ -61,6 +62,14 @@ def test_advantages_by_hand():
     got = measured()
     assert got.episode_return == 7 and got.standard_error == 0 and got.signals.highest == 7
     assert got.signals.value == pytest.approx(14 / 3)
+    assert got.signals.advantage_size == pytest.approx(3.0) and got.signals.advantage_gain == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 5])
+def test_the_last_block_counts_however_much_of_it_is_played(block):
+    """Of episodes as long as their limit, three steps."""
+    got = measured(limit=3, block=block)
+    assert got.episode_return == 7 and got.signals.value == pytest.approx(14 / 3)
     assert got.signals.advantage_size == pytest.approx(3.0) and got.signals.advantage_gain == pytest.approx(1.0)
 
 
@@ -74,6 +83,16 @@ def test_success_is_a_share_of_episodes():
     assert measured().signals.success == 0  # nobody says what success is
     assert measured(success=lambda level, total: total >= 7 * level).signals.success == 1
     assert measured(success=lambda level, total: total > 7 * level).signals.success == 0
+
+
+def test_the_error_is_that_of_a_mean_over_episodes():
+    """Of two returns it is half their distance, which is what the higher one exceeds the mean by."""
+    rule, world = watched(STILL, WATCHER), gaussian_bandit(arms=2, pulls=(3, 3))
+    evaluate = observed(rule, world.environment, WATCHER, episodes=2, block=2)
+    level = world.generator.sample(jax.random.key(1))
+    got = jax.jit(evaluate)(jax.random.key(0), rule.init_agent(jax.random.key(1)), level, jnp.bool_(True))
+    beyond = float(got.signals.highest - got.episode_return)
+    assert beyond > 0.1 and got.standard_error == pytest.approx(beyond, rel=1e-4)
 
 
 def test_another_measure_says_the_return():

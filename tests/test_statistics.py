@@ -13,6 +13,15 @@ from groove.statistics import (
     optimality_gap,
     stratified_bootstrap,
 )
+from groove.statistics.bootstrap import ends
+
+
+@pytest.mark.parametrize(("confidence", "want"), [(0.8, (1.0, 7.0)), (0.9, (-np.inf, 8.0)), (0.5, (2.0, 6.0))])
+def test_ends_beside_an_infinite_draw_are_the_nearest_draws(confidence, want):
+    """Of the places 0.8 and 7.2, 0.4 and 7.6, 2 and 6 among nine; where all are finite, numbers lie between them."""
+    draws = np.random.default_rng(0).permutation([-np.inf, *range(1, 9)])
+    assert ends(draws, confidence) == want
+    np.testing.assert_allclose(ends(np.maximum(draws, 0.0), 0.8), (0.8, 7.2))
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,19 @@ def test_tasks_that_are_not_to_be_learned_from():
     assert info["nonfinite"] == 0 and info["diverged"] == 2
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_who_is_lost_has_diverged_whatever_was_paid(final):
+    """One of each couple becomes NaN, the one beyond theta in its first number; rewards and returns stay finite."""
+    blind = toy(lambda agent, point: value(jnp.nan_to_num(agent), point))
+
+    def update(key, theta, member, level):
+        member, rollout, info = blind.update(key, theta, member, level)
+        return member._replace(agent=jnp.where(theta[0] > THETA[0], jnp.nan, member.agent)), rollout, info
+
+    (*_, info), *_ = run("persistent", 1, at(POINTS, [2] * 4), lives=(blind._replace(update=update),), final=final)
+    assert info["diverged"] == 4 and info["nonfinite"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

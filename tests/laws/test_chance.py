@@ -14,6 +14,7 @@ from groove.base import Outcome, UpdateRule
 from groove.curate.rating import rater
 from groove.curricula import accel, alp_gmm, constant, pool, prioritised, sfl, uniform
 from groove.curricula.clutr import clutr
+from groove.files import curriculumfile
 from groove.lifetime import Lifetime, learning_curve, lifetime, sampled, schedules
 from groove.lifetime.signals import observed, watched
 from groove.meta import FamilySetup, deep_ga, evolution, gradient, truncated
@@ -21,7 +22,8 @@ from groove.meta.novelty import probes
 from groove.meta.strategies import named
 from groove.nets import agents
 from groove.nets.critic import critic
-from groove.scores import algorithmic_regret
+from groove.rules import random_policy
+from groove.scores import algorithmic_regret, learning_progress, normalised_regret
 from groove.scores import uniform as indifferent
 from groove.trainer import TaskGroup, trainer
 from levels.bandit import bernoulli_bandit
@@ -84,6 +86,19 @@ def test_evaluated_lives():
 def test_courses_of_lives():
     program = functools.partial(schedules.life_curves, *living("a2c-bandit"))
     assert_used_once(used(lambda key: program(key, (), sample(HOME, 2), [3])[0].entropy, jit=False))
+
+
+def test_references():
+    """Of scores that compare with an antagonist, with the random policy, or with both."""
+    random, antagonist = random_policy(PLACE.spec), living("a2c-bandit")[1]
+    drifter = lifetime(random, PLACE, steps=2, environments=2, evaluate=sampled(random, PLACE, episodes=2, block=1))
+    scores = (algorithmic_regret(antagonist), normalised_regret(antagonist, drifter), learning_progress(drifter))
+
+    def program(key, level):
+        rows = zip(scores, jax.random.split(key, len(scores)), strict=True)
+        return [score.reference(own, level, jnp.int32(2)) for score, own in rows]
+
+    assert_used_once(used(program, jax.tree.map(lambda leaf: leaf[0], sample(HOME, 1))))
 
 
 def test_curated_and_audited_tasks():
@@ -229,6 +244,21 @@ def test_meta_steps(name):
         return chunk(refresh(state))[1]
 
     assert_used_once(used(program, jit=False), most=most)
+
+
+def test_improvements():
+    """Before and after training agents meet the same chance, on the task and elsewhere; training has a chance of its own."""
+    rule, life = living(LPG)
+    learner = meta_optimizers()["gradient"][0]
+    others = curriculumfile.fresh(sample(HOME, 2), lifetime=[2, 2], score=[0.0, 0.0])
+
+    def program(key, theta, level):
+        elsewhere_key, own_key = jax.random.split(key)
+        measure = analysis.improvement(elsewhere_key, learner, life, others, steps=2, members=2, agents=2)
+        return measure(own_key, jnp.int32(0), theta, level, jnp.int32(4))
+
+    level = jax.tree.map(lambda leaf: leaf[0], sample(HOME, 1))
+    assert_used_once(used(program, jax.jit(rule.init)(jax.random.key(0)), level), most=2)
 
 
 def test_probes_of_novelty():

@@ -14,6 +14,7 @@ import pytest
 from jax.interpreters import partial_eval
 
 from levels.adapters.gymnax import from_gymnax
+from levels.adapters.gymnax.fields import Range, _moved
 
 LIMIT = "max_steps_in_episode"
 KEY = jax.ShapeDtypeStruct((2,), jnp.uint32)
@@ -98,3 +99,24 @@ def test_a_limit_beyond_gymnaxs_own_is_followed():
         return family.environment.step(noise, level, state, jnp.int32(1))[1].truncated
 
     assert [bool(cut(np.int32(passed))) for passed in (198, 199, 200, 201, 202)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "value", "want"),
+    [
+        (Range(2, 5, np.int32), 3, [2, 2, 2, 2, 4, 4, 4, 4]),
+        (Range(2, 5, np.int32), 5, [4] * 8),
+        (Range(0, 40, np.int32), 20, [16, 17, 18, 19, 21, 21, 23, 24]),
+        (Range(0, 40, np.int32), 2, [6, 5, 0, 1, 3, 3, 5, 6]),
+        (Range(0.5, 2.5, np.float32), 1.5, [1.302, 1.4, 1.448, 1.498, 1.5, 1.548, 1.6, 1.652]),
+        (Range(0.5, 2.5, np.float32), 2.45, [2.252, 2.35, 2.398, 2.448, 2.45, 2.498, 2.35, 2.298]),
+        (Range(0, 1, np.bool_), True, [False] * 8),
+    ],
+    ids=str,
+)
+def test_edits_move_a_field_by_up_to_a_tenth_of_its_range(drawn, value, want):
+    """Integers by 1 at least; where that would lead beyond an end, the other way."""
+    u = np.float32([-0.99, -0.5, -0.26, -0.01, 0.0, 0.24, 0.5, 0.76])
+    got = jax.jit(jax.vmap(lambda u: _moved(u, jnp.asarray(value, drawn.dtype), drawn)))(u)
+    assert got.dtype == drawn.dtype
+    np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=1e-5)

@@ -1,8 +1,11 @@
 """Signals, bounds of scores, distances of distributions and a teacher's densities, by hand or by another's function."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from groove.analysis.differences import rank_correlation
@@ -10,10 +13,10 @@ from groove.base import Outcome
 from groove.curricula import alp_gmm, constant
 from groove.curricula.clutr.policy import Gaussian, log_density
 from groove.evaluation import results
-from groove.evaluation.summaries import _bounds
+from groove.evaluation.summaries import _bounds, _entry, _thresholds
 from groove.lifetime import exact, learning_curve
 from groove.lifetime.signals import _signals, _Steps
-from groove.report.series import Series, smooth
+from groove.report.series import Series, line, smooth
 from groove.rules import random_policy
 from groove.scores import uniform
 from levels.bandit import bernoulli_bandit
@@ -79,6 +82,34 @@ def test_what_counts_as_0_and_1_where_nothing_is_known():
     assert is_one.tolist() == [results.OPTIMUM, results.UNKNOWN, "a2c here", results.UNKNOWN, "a2c here"]
 
 
+def test_a_rule_is_tuned_if_it_is_everywhere_and_learned_if_it_is_anywhere():
+    columns = {
+        "rule": np.array(list("abcabc")),
+        "tuned": np.array([True, True, False, False, True, False]),
+        "learned": np.array([True, True, False, False, True, False]),
+    }
+    found = [_entry(columns, rule, np.zeros((1, 2, 3, 4))) for rule in "abc"]
+    assert [entry.tuned for entry in found] == [False, True, False]
+    assert [entry.learned for entry in found] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("scores", "ends"),
+    [
+        ([np.linspace(0.25, 0.75, 101)], (0.0, 1.2)),
+        ([np.linspace(0.25, 0.75, 101), np.append(np.linspace(-2.0, 3.0, 101), np.nan)], (-1.9, 2.9)),
+        ([np.linspace(-2.0, 0.5, 101), np.linspace(0.5, 3.0, 101)], (-1.95, 2.95)),
+        ([np.full(3, np.nan)], (0.0, 1.2)),
+    ],
+    ids=["within", "wide", "several", "lost"],
+)
+def test_profiles_hold_nearly_all_scores_and_what_0_and_1_are(scores, ends):
+    """The middle 96 % of each rule's finite scores, and 0 to 1.2."""
+    suite_result = SimpleNamespace(entries=[SimpleNamespace(scores=own) for own in scores])
+    found = _thresholds(suite_result)
+    np.testing.assert_allclose(found, np.linspace(*ends, 61), atol=1e-12)
+
+
 def test_progress_is_that_from_the_nearest_of_the_tasks_before():
     """Over random reports, with a ring that turns: none for the first batch, which knows no task before it."""
     family = bernoulli_bandit(arms=2)
@@ -112,17 +143,30 @@ def test_smoothing_weighs_by_a_normal_kernel():
     np.testing.assert_allclose(got, (kernel * value).sum(1) / kernel.sum(1), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("step", "bandwidth"),
+    [([0, 100, 250], 125.0), (range(0, 1001, 10), 40.0), ([5, 6, 7], 1.0), ([3], 1.0)],
+    ids=["spacing", "share", "least", "alone"],
+)
+def test_curves_are_smoothed_over_a_share_of_the_run_or_between_neighbours(step, bandwidth):
+    """0.04 of the run's length, but no less than the mean distance of two points, and than a step."""
+    at = np.array(step, np.float64)
+    points = Series(at, np.cos(at), 1.5 + np.sin(at))
+    place, value = line(points)
+    assert (place[0], place[-1]) == (at[0], at[-1])
+    np.testing.assert_allclose(value, smooth(points, place, bandwidth), rtol=1e-12)
+
+
 STEPS = 4
 
 
-def counting() -> Environment:
-    """An episode of four steps: rewards and observations that count them, whatever the agent does."""
+def counting(*, cut: bool = False) -> Environment:
+    """An episode of four steps: rewards and observations that count them, whatever the agent does; `cut` off, or over."""
 
     def at(step):
         time, ended = step.astype(jnp.float32) * TIME_SCALE, step >= STEPS
-        return TimeStep(
-            step % 3, time, jnp.where(step > 0, step + 0.25, 0.0).astype(jnp.float32), ended, jnp.zeros_like(ended)
-        )
+        paid = jnp.where(step > 0, step + 0.25, 0.0).astype(jnp.float32)
+        return TimeStep(step % 3, time, paid, ended & (not cut), ended & cut)
 
     spec = Spec(Discrete(3), time=True, actions=2, episode_limit=STEPS, noise=0, reset_noise=0)
     return Environment(
@@ -132,10 +176,12 @@ def counting() -> Environment:
     )
 
 
-def test_a_walk_adds_up_what_is_paid_until_the_episode_ends():
+@pytest.mark.parametrize("cut", [False, True], ids=["terminated", "truncated"])
+def test_a_walk_adds_up_what_is_paid_until_the_episode_ends(cut):
     """1.25, 2.25, 3.25 and 4.25; nothing afterwards."""
-    rule = random_policy(counting().spec)
-    found = jax.jit(lambda key: learning_curve.walk(rule, counting(), key, (), (), steps=6))(jax.random.key(0))
+    world = counting(cut=cut)
+    rule = random_policy(world.spec)
+    found = jax.jit(lambda key: learning_curve.walk(rule, world, key, (), (), steps=6))(jax.random.key(0))
     assert found.total.tolist() == [0.0, 1.25, 3.5, 6.75, 11.0, 11.0, 11.0]
     assert found.state.tolist() == [0, 1, 2, 3, 4, 4, 4]
     assert found.running.tolist() == [True] * 4 + [False] * 3

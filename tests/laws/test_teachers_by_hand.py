@@ -13,7 +13,7 @@ from groove.base import Origin, Outcome, Task
 from groove.curricula import alp_gmm, buffer, constant, diverse
 from groove.curricula.alp_gmm import Gaussians, draw
 from groove.curricula.clutr import autoencoder, clutr
-from groove.curricula.clutr.vocabulary import Vocabulary
+from groove.curricula.clutr.vocabulary import Vocabulary, assemble
 from groove.meta import novelty_search
 from groove.meta.strategies import Strategy, named
 from groove.scores import uniform
@@ -231,6 +231,29 @@ def test_the_loss_of_the_autoencoder():
     np.testing.assert_allclose([plain, weighed], [said, said + 0.35 * divergence], rtol=1e-4)
 
 
+def parametrised(monkeypatch, loss):
+    """Autoencoders are two numbers, 1 at first, and this is their loss."""
+    made = type("Toy", (), {"init": lambda *_: {"a": jnp.ones(2)}})
+    monkeypatch.setattr(autoencoder, "loss", loss)
+    monkeypatch.setattr(autoencoder, "Autoencoder", lambda length: made())
+
+
+def test_training_comes_to_rest(monkeypatch):
+    """Where the slope never changes Adam's steps are the rates, 0.2 times (1 + cos(pi t / 4)) / 2: 0.5 in all."""
+    parametrised(monkeypatch, lambda model, parameters, key, token, *, weight: jnp.sum(parameters["a"]))
+    sample = bernoulli_bandit(arms=2).generator
+    trained, losses = autoencoder.train(jax.random.key(0), sample, samples=4, steps=4, batch=2, rate=0.2)
+    np.testing.assert_allclose(trained.parameters["a"], [0.5, 0.5], rtol=1e-4)
+    np.testing.assert_allclose(losses, 2 - 0.4 * np.cumsum([0, 1, (1 + 0.5**0.5) / 2, 0.5]), rtol=1e-4)
+
+
+def test_levels_are_assembled_of_the_nearest_integers():
+    """And of booleans beyond a half, in the order of the leaves."""
+    like = {"a": np.zeros(3, np.int32), "b": np.zeros((2, 1), bool), "c": np.zeros((), np.float32)}
+    made = jax.jit(lambda row: assemble(row, like))(np.float32([1.75, -0.75, 2.25, 0.25, 0.75, 0.625]))
+    assert {name: leaf.tolist() for name, leaf in made.items()} == {"a": [2, -1, 2], "b": [[False], [True]], "c": 0.625}
+
+
 def test_training_weighs_the_divergence(monkeypatch):
     """The weight that is asked for is that of every step's loss, of which the mean over the batch is returned."""
     weights = []
@@ -239,10 +262,7 @@ def test_training_weighs_the_divergence(monkeypatch):
         weights.append(weight)
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(parameters)) * 0 + weight
 
-    monkeypatch.setattr(autoencoder, "loss", spy)
-    monkeypatch.setattr(
-        autoencoder, "Autoencoder", lambda length: type("Toy", (), {"init": lambda *_: {"a": jnp.ones(2)}})()
-    )
+    parametrised(monkeypatch, spy)
     family = bernoulli_bandit(arms=2)
     for weight in (0.1, 0.45):
         options = {} if weight == 0.1 else {"weight": weight}

@@ -1,14 +1,17 @@
 """The conformance check: optima that nobody reaches, samplers that look at clocks, faults that are said once."""
 
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from test_check import CORRIDORS, GRIDS, SMALL, Corridor, failing, sample, with_environment
+from test_check import CORRIDORS, GRIDS, SMALL, SPEC, Corridor, failing, sample, with_environment
 
 from levels.check import check
 from levels.check.subject import Fault, check_storable
+from levels.check.worth import check_least
 
 
 def test_an_optimum_without_a_policy_is_bounded_from_one_side():
@@ -16,6 +19,33 @@ def test_an_optimum_without_a_policy_is_bounded_from_one_side():
     for family, said in ((CORRIDORS._replace(optimum=lambda level: jnp.float32(7)), True), (GRIDS, False)):
         (finding,) = [one for one in check(family, only=("optimum",), **SMALL).findings if one.law == "optimum"]
         assert finding.outcome == "passed" and ("it may be too high" in finding.reason) == said
+
+
+def test_an_episode_that_ends_a_step_late_is_too_long():
+    """Corridors are cut off after 30 steps."""
+    late = with_environment(spec=SPEC._replace(episode_limit=29))
+    assert "do not end within the limit of 29 steps" in failing(late, "episodes").reason
+
+
+@pytest.mark.parametrize(
+    ("least", "best", "message"),
+    [
+        ([1.0, 1.0], [1.0, 1.0], None),  # whoever acts reaches the optimum: success says nothing, and need not
+        ([1.0, 0.9], [1.0, 1.0], "the least return that was seen is a success on every level"),
+        ([0.9, 0.5], [1.0, 1.0], None),
+        ([0.9, -0.5], [1.0, 0.0], "the least return that was seen is a success on every level"),
+        ([0.5, 0.5], [1.0, 1.0], None),
+    ],
+)
+def test_success_must_not_be_what_everybody_has_where_more_can_be_had(least, best, message):
+    """Success is 0.75 here."""
+    subject = SimpleNamespace(played=jnp.zeros(2), levels=jnp.zeros(2))
+    try:
+        check_least(subject, lambda level, gained: gained >= 0.75, np.array(least), np.array(best))
+    except Fault as fault:
+        assert message is not None and message in fault.reason
+    else:
+        assert message is None
 
 
 @pytest.mark.parametrize("tick", [lambda: int(time.time()), time.time_ns])
