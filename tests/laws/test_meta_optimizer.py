@@ -20,20 +20,8 @@ from groove.base import Clock, MetaOptimizer, Origin, Outcome, Rollout, Task, Up
 from groove.config import Bandits, Config, Curriculum, Evolution, Life, Meta, Rule, check, preset, smoke
 from groove.files import checkpoint
 from groove.lifetime import Lifetime, Member, lifetime
-from groove.meta import (
-    FamilySetup,
-    Weights,
-    adam,
-    evolution,
-    gradient,
-    noise_reuse_es,
-    persistent_es,
-    ranks,
-    raw,
-    strategies,
-    truncated,
-    truncated_es,
-)
+from groove.meta import FamilySetup, Weights, adam, evolution, gradient, ranks, raw, strategies
+from groove.meta.truncated import noise_reuse_es, persistent_es, truncated, truncated_es
 from groove.nets import agents
 from groove.nets.agents import TrainState
 from groove.nets.critic import Critic, critic
