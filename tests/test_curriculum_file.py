@@ -15,6 +15,7 @@ from groove import config, curricula, runs, scores
 from groove.analysis import differences
 from groove.base import Outcome
 from groove.cli import train
+from groove.cli.common import read
 from groove.files import curriculumfile, sizes
 from groove.files.curriculumfile import Rows, fresh
 from levels import dataset
@@ -325,11 +326,11 @@ def test_the_flag_sets_families_sizes_and_lifetimes(written: Path, tmp_path: Pat
     path = tmp_path / "f.parquet"
     assert curriculumfile.save(path, PLAIN._replace(lifetime=np.full(6, 3, np.int32)), about, family=BANDITS)
     words = ["--curriculum", str(path), "--seed", "4"]
-    _, found, _ = train._parse(list(words))
+    _, found, _ = train._parse(read(list(words)))
     assert found.curriculum.kind == "frozen" and found.curriculum.files == (str(path),)
     assert (found.families, found.members) == (("bernoulli-bandit",), (4,))
     assert (found.life.updates, found.bandits.pulls, found.seed) == ((3, 3), (5, 5), 4)
-    _, found, _ = train._parse([f"--curriculum={path}", "--curriculum.kind", "accel"])
+    _, found, _ = train._parse(read([f"--curriculum={path}", "--curriculum.kind", "accel"]))
     assert found.curriculum.kind == "accel"
     with pytest.raises(ValueError, match="--curriculum needs the file of a curriculum"):
-        train._parse(["--curriculum", "--seed", "1"])
+        train._parse(read(["--curriculum", "--seed", "1"]))

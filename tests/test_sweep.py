@@ -16,6 +16,7 @@ import pytest
 
 from groove import assembly, config, runs
 from groove.cli import train
+from groove.cli.common import read
 from groove.config import SWEPT, Config
 from groove.meta import strategies
 from groove.parallel import devices
@@ -311,7 +312,7 @@ def test_done_each_is_a_run_like_any_other(four: tuple[Path, list[runs.Result]])
 
 def test_words_become_a_sweep(tmp_path: Path):
     words = ["--sweep", "meta.rate=1e-3,1e-4", "--sweep", "meta.entropy=0,0.1", "--output", str(tmp_path / "run")]
-    options, _, _ = train._parse(["quick", *words])
+    options, _, _ = train._parse(read(["quick", *words]))
     assert config.sweep_of(options.sweep) == {"meta.rate": (1e-3, 1e-4), "meta.entropy": (0.0, 0.1)}
     for other in (["--distributed"], ["--resume", str(tmp_path)]):
         with pytest.raises(ValueError, match=r"--sweep"):

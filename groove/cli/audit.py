@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from groove import config
-from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, value_of
+from groove.cli.common import MEASURES, SIZES, Lives, cache, read, smoke, trained_with
 from groove.report.terminal import say
 
 USAGE = """Which score says how much a level has to teach? Random tasks are scored by every score that there is, and measured
@@ -106,13 +106,13 @@ def _kept(output: Path) -> Iterator[Path]:
 def _parse(words: list[str]):
     from groove import analysis
 
-    name = words.pop(0) if words and not words[0].startswith("-") else None
-    path = value_of("--rule", words)
-    if name is None and path and Path(path).exists():
-        base = trained_with(path, trusted(words))
+    line = read(words)
+    path = line.get("rule")
+    if line.preset is None and path and Path(path).exists():
+        base = trained_with(path, line.trusted)
     else:
-        base = smoke(config.preset(name or "quick"))
-    options = tyro.cli(Options, args=words, prog="groove curate --audit", default=_default(base))
+        base = smoke(config.preset(line.preset or "quick"))
+    options = tyro.cli(Options, args=line.words, prog="groove curate --audit", default=_default(base))
     measures = {name: getattr(options, name) for name in MEASURES}
     curriculum = dataclasses.replace(base.curriculum, kind="uniform", score="regret", files=(), **measures)
     settings = dataclasses.replace(
@@ -127,7 +127,7 @@ def _parse(words: list[str]):
         **{name: getattr(options, name) for name in SIZES},
     )
     same = ("rule", "scores", "count", "agents", "members", "steps", "others", "block")
-    plan = analysis.Plan(config.check(settings), trusted=trusted(words), **{name: getattr(options, name) for name in same})
+    plan = analysis.Plan(config.check(settings), trusted=line.trusted, **{name: getattr(options, name) for name in same})
     return analysis.check(plan), options.output
 
 

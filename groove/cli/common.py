@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from groove import config
 from groove.config import Config
@@ -37,7 +38,7 @@ class Lives:
     """Plug-ins, as package.module:object, that may be imported although only a file names them."""
 
 
-def trusted(words: list[str]) -> tuple[str, ...]:
+def trusted(words: Sequence[str]) -> tuple[str, ...]:
     """The plug-ins that a command line names itself, as package.module:object, after --trust or any other flag."""
     said = [word.partition("=")[2] if word.startswith("-") else word for word in words]
     return tuple(word for word in said if ":" in word and not Path(word).exists())
@@ -56,14 +57,36 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-def value_of(flag: str, words: list[str]) -> str | None:
-    """What follows a flag, as `--flag VALUE` or `--flag=VALUE`; None where it is not among the words."""
-    for i, word in enumerate(words):
-        if word == flag and i + 1 < len(words):
-            return words[i + 1]
-        if word.startswith(f"{flag}="):
-            return word.split("=", 1)[1]
-    return None
+class Line(NamedTuple):
+    """A command line before it is parsed: what decides the defaults of its flags, read once."""
+
+    preset: str | None  # the first word, where that is no flag
+    words: tuple[str, ...]  # all others, as they were typed
+    flags: Mapping[str, tuple[str, ...]]  # what follows each flag, by its name without dashes; of two the last
+    trusted: tuple[str, ...]  # plug-ins that it names itself
+
+    def get(self, flag: str) -> str | None:
+        """The first word after a flag; None where the flag is missing, or nothing follows it."""
+        return next(iter(self.flags.get(flag, ())), None)
+
+
+def read(words: Sequence[str]) -> Line:
+    """A command line from its words.
+
+    Example:
+        >>> from groove.cli.common import read
+        >>> line = read(["quick", "--seed=3", "--meta.policy-target", "1", "--families", "a", "b", "--yes"])
+        >>> line.preset, line.get("meta.policy_target"), line.flags["families"], line.get("yes"), line.get("seed")
+        ('quick', '1', ('a', 'b'), None, '3')
+    """
+    preset = words[0] if words and not words[0].startswith("-") else None
+    rest = tuple(words[1:] if preset is not None else words)
+    starts = [place for place, word in enumerate(rest) if word.startswith("--")]
+    flags: dict[str, tuple[str, ...]] = {}
+    for place, end in zip(starts, [*starts[1:], len(rest)], strict=True):
+        name, equals, value = rest[place].removeprefix("--").partition("=")
+        flags[name.replace("-", "_")] = (*([value] if equals else []), *rest[place + 1 : end])
+    return Line(preset, rest, flags, trusted(words))
 
 
 def trained_with(rule: str, trusted: tuple[str, ...] = ()) -> Config:

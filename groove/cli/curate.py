@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import MEASURES, SIZES, Lives, cache, smoke, trained_with, trusted, trusting, value_of
+from groove.cli.common import MEASURES, SIZES, Line, Lives, cache, read, smoke, trained_with, trusting
 from groove.report.terminal import say
 
 USAGE = """A curriculum is a set of tasks: a level, a lifetime to learn it in, and a score that says how much it has to
@@ -99,14 +99,14 @@ def run(words: list[str]) -> int:
 def _parse(words: list[str]):
     from groove import curate
 
-    name = words.pop(0) if words and not words[0].startswith("-") else None
-    if (score := value_of("--score", words)) is not None:
+    line = read(words)
+    if (score := line.get("score")) is not None:
         config.check_choice("curriculum", "score", score)
-    if (keep := value_of("--keep", words)) is not None:
+    if (keep := line.get("keep")) is not None:
         config.check_name("keep", keep, curate.KEEP)
-    options = tyro.cli(Options, args=words, prog="groove curate", default=_default(name, words))
+    options = tyro.cli(Options, args=line.words, prog="groove curate", default=_default(line))
     measures = {name: getattr(options, name) for name in ("score", *MEASURES)}
-    base = smoke(config.preset(name or "quick"))
+    base = smoke(config.preset(line.preset or "quick"))
     # nothing learns: no population to fit, no lives to take in pieces
     learning = dataclasses.replace(base.meta, method="gradient", updates=1, block=0)
     settings = dataclasses.replace(base, seed=options.seed, families=(options.family,), members=(1,), meta=learning)
@@ -115,24 +115,24 @@ def _parse(words: list[str]):
     settings = dataclasses.replace(settings, **{name: getattr(options, name) for name in SIZES})
     same = ("family", "rule", "count", "keep", "size", "edits", "block", "drawings")
     chosen = {name: getattr(options, name) for name in same}
-    curation = curate.Curation(config.check(settings), start=options.source, trusted=trusted(words), **chosen)
+    curation = curate.Curation(config.check(settings), start=options.source, trusted=line.trusted, **chosen)
     return curate.check(curation), options.output
 
 
-def _default(name: str | None, words: list[str]) -> Options:
+def _default(line: Line) -> Options:
     """Flags as they are if nothing is said: of the preset, of the rule's run, of the file to start from."""
     from groove.files import curriculumfile, sizes
     from levels import dataset
 
-    base, rule, start = smoke(config.preset(name or "quick")), value_of("--rule", words), value_of("--from", words)
-    if name is None and rule and Path(rule).exists():
-        base = trained_with(rule, trusted(words))
+    base, rule, start = smoke(config.preset(line.preset or "quick")), line.get("rule"), line.get("from")
+    if line.preset is None and rule and Path(rule).exists():
+        base = trained_with(rule, line.trusted)
     family = base.families[0]
     if start:
         about = dataset.describe(start)
-        curriculumfile.check_named(start, about.family, trusted(words))
+        curriculumfile.check_named(start, about.family, line.trusted)
         base, family = sizes.sized(base, about.metadata, where=start), about.family
-    own = config.generator_of(base, value_of("--family", words) or family)
+    own = config.generator_of(base, line.get("family") or family)
     options = Options(family=family, generator=own, episodes=base.curriculum.episodes)
     options = dataclasses.replace(options, **{name: getattr(base, name) for name in SIZES})
     return dataclasses.replace(options, count=12, size=4, block=4) if os.environ.get("GROOVE_SMOKE") else options

@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from groove import config
-from groove.cli.common import cache, smoke, trusted, trusting, value_of
+from groove.cli.common import Line, cache, read, smoke, trusting
 from groove.config import Config
 from groove.report.terminal import say
 
@@ -62,9 +62,10 @@ def run(words: list[str]) -> int:
     from groove import runs
     from groove.parallel import processes
 
-    _join(words)
-    may = trusted(words)
-    options, settings, folder = _parse(words)
+    line = read(words)
+    _join(line)
+    may = line.trusted
+    options, settings, folder = _parse(line)
     cache()
     if options.resume is None:
         processes.by_first(lambda: _create(options, settings, folder, may))
@@ -84,21 +85,21 @@ def run(words: list[str]) -> int:
     return 0
 
 
-def _join(words: list[str]) -> None:
+def _join(line: Line) -> None:
     """Finds the other processes of a run, before anything is computed."""
     from groove.parallel import processes
 
-    if not any(word == "--distributed" or word.startswith("--distributed=") for word in words):
-        lone = [flag for flag in ("--coordinator", "--processes", "--process") if value_of(flag, words) is not None]
+    if "distributed" not in line.flags:
+        lone = [flag for flag in ("coordinator", "processes", "process") if flag in line.flags]
         if lone:
-            raise ValueError(f"{lone[0]} says how processes find each other: give --distributed as well.")
+            raise ValueError(f"--{lone[0]} says how processes find each other: give --distributed as well.")
         return
-    if not (value_of("--output", words) or value_of("--resume", words)):
+    if not (line.get("output") or line.get("resume")):
         raise ValueError("--distributed needs --output FOLDER or --resume FOLDER, the same for all processes.")
-    numbers = [value_of(flag, words) or default for flag, default in (("--processes", "0"), ("--process", "-1"))]
+    numbers = [line.get(flag) or default for flag, default in (("processes", "0"), ("process", "-1"))]
     if not all(number.removeprefix("-").isdecimal() for number in numbers):
         raise ValueError(f"--processes and --process must be whole numbers, got {' and '.join(numbers)}.")
-    processes.join(value_of("--coordinator", words) or "", *map(int, numbers))
+    processes.join(line.get("coordinator") or "", *map(int, numbers))
 
 
 def _create(options: TrainOptions, settings: Config, folder: Path, may: tuple[str, ...]) -> None:
@@ -196,18 +197,17 @@ def _each(sinks, rows) -> None:
         sink(rows)
 
 
-def _parse(words: list[str]):
+def _parse(line: Line):
     from groove import runs
 
-    name = words.pop(0) if words and not words[0].startswith("-") else None
-    resumed = value_of("--resume", words)
-    stored = runs.open_folder(runs.folders_of(Path(resumed))[0], trusted=trusted(words)) if resumed else None
-    files = _begin_with(words)
-    default = stored or _fitted(smoke(config.preset(name or "quick")), files, trusted(words))
+    name, resumed = line.preset, line.get("resume")
+    stored = runs.open_folder(runs.folders_of(Path(resumed))[0], trusted=line.trusted) if resumed else None
+    files, words = _begin_with(line)
+    default = stored or _fitted(smoke(config.preset(name or "quick")), files, line.trusted)
     if stored and name and name != stored.name:
         raise ValueError(f"{resumed} is a run of the preset {stored.name!r}, not {name!r}.")
     for part, field in config.CHOICES:  # before tyro, whose answer would not fit on a line
-        if (value := value_of(f"--{part}.{field}", words)) is not None:
+        if (value := line.get(f"{part}.{field}")) is not None:
             config.check_choice(part, field, value)
     options = tyro.cli(TrainOptions, args=words, prog="groove train", default=TrainOptions(default))
     settings = config.check(options.run)
@@ -217,13 +217,13 @@ def _parse(words: list[str]):
         raise ValueError(
             "--memory must be positive and finite, and cannot change a run that goes on: its blocks are part of its numbers."
         )
-    _check_several(options, words)
+    _check_several(options, line)
     if options.resume and options.output:
         raise ValueError("--resume and --output exclude each other: a run goes on in its own folder.")
     return options, settings, options.resume or options.output or _free_folder(settings)
 
 
-def _check_several(options: TrainOptions, words: list[str]) -> None:
+def _check_several(options: TrainOptions, line: Line) -> None:
     from groove import runs
 
     if options.seeds < 1:
@@ -233,27 +233,26 @@ def _check_several(options: TrainOptions, words: list[str]) -> None:
     if options.sweep and options.resume:
         raise ValueError("--sweep and --resume exclude each other: the folders of runs say in what they differ.")
     for field in config.sweep_of(options.sweep):
-        if any(value_of(f"--{name}", words) is not None for name in (field, field.replace("_", "-"))):
+        if field in line.flags:
             raise ValueError(f"--{field} and --sweep {field} exclude each other.")
     if options.resume and options.seeds not in (1, count := len(runs.folders_of(options.resume))):
         raise ValueError(f"{options.resume} is a folder of {count} runs, not of {options.seeds}.")
 
 
-def _begin_with(words: list[str]) -> list[str]:
-    """The files after `--curriculum`, which becomes `--curriculum.files`; a frozen set, unless another kind is asked for."""
-    place = next((i for i, word in enumerate(words) if word.split("=")[0] == "--curriculum"), None)
-    if place is None:
-        return []
-    end = next((i for i in range(place + 1, len(words)) if words[i].startswith("-")), len(words))
-    files = [*words[place].split("=", 1)[1:], *words[place + 1 : end]]
+def _begin_with(line: Line) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files after `--curriculum`, and words with `--curriculum.files` for it; frozen, unless a kind is asked for."""
+    if "curriculum" not in line.flags:
+        return (), line.words
+    files = line.flags["curriculum"]
     if not files:
         raise ValueError("--curriculum needs the file of a curriculum.")
-    kind = [] if value_of("--curriculum.kind", words) else ["--curriculum.kind", "frozen"]
-    words[place:end] = ["--curriculum.files", *files, *kind]
-    return files
+    place = next(i for i, word in enumerate(line.words) if word.split("=")[0] == "--curriculum")
+    end = place + 1 + len(files) - ("=" in line.words[place])
+    kind = () if line.get("curriculum.kind") else ("--curriculum.kind", "frozen")
+    return files, (*line.words[:place], "--curriculum.files", *files, *kind, *line.words[end:])
 
 
-def _fitted(settings: Config, files: list[str], may: tuple[str, ...]) -> Config:
+def _fitted(settings: Config, files: tuple[str, ...], may: tuple[str, ...]) -> Config:
     """Flags as they are if nothing is said: curricula to begin with decide families, sizes of levels and lifetimes."""
     from groove.files import curriculumfile, sizes
 
