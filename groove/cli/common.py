@@ -1,5 +1,6 @@
 """What several commands need."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +84,7 @@ def read(words: Sequence[str]) -> Line:
     rest = tuple(words[1:] if preset is not None else words)
     starts = [place for place, word in enumerate(rest) if word.startswith("--")]
     flags: dict[str, tuple[str, ...]] = {}
-    for place, end in zip(starts, [*starts[1:], len(rest)], strict=True):
+    for place, end in itertools.pairwise((*starts, len(rest))):
         name, equals, value = rest[place].removeprefix("--").partition("=")
         flags[name.replace("-", "_")] = (*([value] if equals else []), *rest[place + 1 : end])
     return Line(preset, rest, flags, trusted(words))
