@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Outcome, Score, Signals, Theta
-from groove.lifetime import Lifetime
+from groove.lifetime import Lifetime, whole_life
 from levels.base import Level
 
 
@@ -186,9 +186,7 @@ def _reach(life: Lifetime, theta: Theta, agents: int) -> Callable[..., tuple[jax
         raise ValueError(f"agents must be at least 1, got {agents}.")
 
     def one(key, level, lifetime):
-        life_key, measure_key = jax.random.split(key)
-        agent = life.live(life_key, theta, level, lifetime)
-        return life.evaluate(measure_key, agent, level, jnp.array(True)).episode_return
+        return whole_life(life, jax.random.split(key), theta, level, lifetime).episode_return
 
     def reach(key, level, lifetime):
         returns = jax.vmap(one, (0, None, None))(jax.random.split(key, agents), level, lifetime)

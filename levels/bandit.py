@@ -236,6 +236,13 @@ def value(level: BanditLevel, policy: Policy) -> jax.Array:
     return jax.lax.fori_loop(0, level.pulls, pull, jnp.float32(0))
 
 
+def differentiable_value(level: BanditLevel, policy: Policy, *, episode_limit: int) -> jax.Array:
+    """What `value` is, f32[], with a gradient in the policy's probabilities; `episode_limit`: the most pulls of a level."""
+    steps = jnp.arange(episode_limit, dtype=jnp.int32)
+    reward = jax.vmap(lambda step: policy(step)[0] @ arm_means(level))(steps)
+    return jnp.sum(jnp.where(steps < level.pulls, reward, 0.0))
+
+
 def success(level: BanditLevel, episode_return: jax.Array) -> jax.Array:
     """Whether the return of an episode is at least 0.75 of the optimum, and that is positive: bool[]."""
     best = optimum(level)
@@ -324,4 +331,5 @@ def _family(name: str, ranges: Ranges, reward: Callable[[jax.Array, jax.Array, j
         success,
         features,
         scale=float(spec.episode_limit),
+        differentiable_value=functools.partial(differentiable_value, episode_limit=spec.episode_limit),
     )

@@ -110,6 +110,7 @@ class Family(NamedTuple):
         success: `(level, return f32[]) -> bool[]`, whether the return of one episode counts as solving the level.
         features: `(level) -> {name: f32[]}`, what a person wants to see of a level's distribution.
         scale: What a good return of an episode is about, positive: what differences of returns are large or small beside.
+        differentiable_value: As `value`, with a gradient in the policy's probabilities, at the price of the longest episode.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Family(NamedTuple):
     success: Callable[[Level, jax.Array], jax.Array] | None = None
     features: Callable[[Level], Mapping[str, jax.Array]] | None = None
     scale: float = 1.0
+    differentiable_value: Callable[[Level, Policy], jax.Array] | None = None
 
 
 def uniform(word: jax.Array) -> jax.Array:

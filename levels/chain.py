@@ -78,7 +78,7 @@ def chain(*, length: tuple[int, int] = (5, 30), noise: tuple[float, float] = (0.
     places = 2 * length[1] + 1
     spec = Spec(Discrete(places), time, actions=2, episode_limit=length[1], noise=1, reset_noise=0)
     best = functools.partial(policy, observations=places)
-    return _family("chain", environment(spec, _place), ranges)._replace(policy=best, value=value)
+    return _family("chain", environment(spec, _place), ranges)._replace(policy=best, value=value, differentiable_value=value)
 
 
 def chain_distractors(

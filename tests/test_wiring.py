@@ -248,6 +248,7 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "life.updates": [("plain", (3, 4), "refresh"), ("plain", (4, 5), "refresh")],
     "life.environments": [("plain", 3, "update"), ("regret", 3, "reference")],
     "life.steps": [("plain", 6, "update"), ("regret", 6, "reference")],
+    "meta.objective": [("plain", "exact", "step")],
     "meta.method": [("plain", "evolution", "step")],
     "meta.updates": [("plain", 3, "step"), ("pieces", 3, "step")],
     "meta.decay": [("decayed", False, "step")],

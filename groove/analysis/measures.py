@@ -16,7 +16,7 @@ from groove.curate import Measure
 from groove.curricula import frozen
 from groove.curricula.source import new_task
 from groove.files.curriculumfile import Rows
-from groove.lifetime import Lifetime
+from groove.lifetime import Lifetime, whole_life
 from groove.scores import uniform
 from groove.trainer import TaskGroup, trainer
 from levels.base import Level
@@ -81,12 +81,11 @@ def scored(life: Lifetime, scores: Mapping[str, Score], *, shared: Mapping[str, 
     """
 
     def measure(key, number, theta, level, lifetime):
-        life_key, measure_key, reference_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        agent = life.live(life_key, theta, level, lifetime)
-        outcome = life.evaluate(measure_key, agent, level, jnp.array(True))
+        *keys, reference_key = jax.random.split(jax.random.fold_in(key, number), 3)
+        outcome = whole_life(life, keys, theta, level, lifetime)
         own = [name for name in scores if name not in shared]
-        keys = jax.random.split(reference_key, len(own))
-        known = {name: scores[name].reference(k, level, lifetime) for k, name in zip(keys, own, strict=True)}
+        references = jax.random.split(reference_key, len(own))
+        known = {name: scores[name].reference(k, level, lifetime) for k, name in zip(references, own, strict=True)}
         return {name: _first(score, outcome, known[shared.get(name, name)]) for name, score in scores.items()}
 
     return measure
@@ -183,9 +182,7 @@ def _reached(life: Lifetime, agents: int, key: jax.Array, theta: Theta, level: L
     """The mean return f32[] of untrained agents at the end of their lives."""
 
     def one(key: jax.Array) -> jax.Array:
-        life_key, measure_key = jax.random.split(key)
-        agent = life.live(life_key, theta, level, lifetime)
-        return life.evaluate(measure_key, agent, level, jnp.array(True)).episode_return
+        return whole_life(life, jax.random.split(key), theta, level, lifetime).episode_return
 
     return jnp.mean(jax.vmap(one)(jax.random.split(key, agents)))
 

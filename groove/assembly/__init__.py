@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -12,14 +13,14 @@ from groove.assembly.parts import CELLS, HORIZONS, Saved, antagonist, architectu
 from groove.assembly.plugged import check_rule
 from groove.assembly.plugged import rule as plugged_rule
 from groove.assembly.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
-from groove.base import Score, Theta, UpdateRule
+from groove.base import Agent, Score, Theta, UpdateRule
 from groove.config import Config, differing, with_numbers
 from groove.curricula.clutr import Latent
-from groove.lifetime import Lifetime
+from groove.lifetime import Lifetime, expected
 from groove.meta import FamilySetup
 from groove.nets.critic import critic
 from groove.trainer import TaskGroup, Trainer, side_by_side, trainer
-from levels.base import Family
+from levels.base import Family, Level
 
 __all__ = [
     "CELLS",
@@ -143,4 +144,12 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> FamilyPart
     stored = inputs.given(kind, score) if inputs.given else None
     found = inputs.latents(kind) if inputs.latents else None
     group = TaskGroup(name, members, curriculum_of(config, kind, score, members, stored, found), score)
-    return FamilyParts(kind, rule, life, tuned_a2c(config, spec, name), FamilySetup(rule, life, value), group)
+    setup = FamilySetup(rule, life, value, _expected(config, kind, rule))
+    return FamilyParts(kind, rule, life, tuned_a2c(config, spec, name), setup, group)
+
+
+def _expected(config: Config, kind: Family, rule: UpdateRule) -> Callable[[Agent, Level], jax.Array] | None:
+    """What a meta-loss is minus of, where the configuration asks for it and the family has it."""
+    if config.meta.objective != "exact" or kind.differentiable_value is None:
+        return None
+    return expected(rule, kind.environment, kind.differentiable_value)

@@ -167,6 +167,9 @@ def _check_families(config: Config) -> None:
             raise ValueError(f"curriculum.score {score!r} needs a known optimum, which {name!r} lacks.")
         if known and config.curriculum.exact and not known.exact:
             raise ValueError(f"curriculum.exact needs exact returns, which {name!r} lacks.")
+    kinds = [entry(name) for name in config.families]
+    if config.meta.objective == "exact" and not any(kind is None or kind.exact for kind in kinds):
+        raise ValueError(f"meta.objective 'exact' needs a family with exact returns, got {config.families}.")
     if len(config.generators) not in (0, len(config.families)):
         raise ValueError(f"generators must be none or one a family, got {config.generators} for {config.families}.")
     for name in filter(None, config.generators):

@@ -139,6 +139,9 @@ class Meta:
 
     method: Literal["gradient", "evolution"] = "gradient"
     """gradient: back through K updates; evolution: as the flags of `evolution` say."""
+    objective: Literal["sampled", "exact"] = "sampled"
+    """sampled: the policy gradient of a fresh rollout; exact: minus the agent's exact expected return, where a family can
+    compute and differentiate it, and sampled elsewhere."""
     updates: int = 5
     """K, agent updates that a meta-gradient goes back through, and of a piece of a life in truncated evolution."""
     rate: float = 1e-4

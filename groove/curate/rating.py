@@ -11,7 +11,7 @@ import numpy as np
 from groove.base import Outcome, Reference, Score, Theta
 from groove.files.curriculumfile import Rows
 from groove.files.journal import Journal
-from groove.lifetime import Lifetime
+from groove.lifetime import Lifetime, whole_life
 from levels.base import Level
 
 Measure: TypeAlias = Callable[[jax.Array, jax.Array, Theta, Level, jax.Array], chex.ArrayTree]
@@ -138,10 +138,9 @@ def rater(life: Lifetime, score: Score) -> Callable[..., tuple[Reference, Outcom
     memory = jax.tree.map(jnp.asarray, score.memory)
 
     def one(key, number, theta, level: Level, lifetime):
-        reference_key, life_key, measure_key = jax.random.split(jax.random.fold_in(key, number), 3)
+        reference_key, *keys = jax.random.split(jax.random.fold_in(key, number), 3)
         reference = score.reference(reference_key, level, lifetime)
-        agent = life.live(life_key, theta, level, lifetime)
-        outcome = life.evaluate(measure_key, agent, level, jnp.array(True))
+        outcome = whole_life(life, keys, theta, level, lifetime)
         return reference, outcome, score.score(outcome, reference, memory)[0]
 
     return one

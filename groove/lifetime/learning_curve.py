@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from groove.base import Agent, Outcome, Theta, UpdateRule
-from groove.lifetime import Lifetime, act
+from groove.lifetime import Lifetime, act, whole_life
 from levels.base import Environment, Family, Level, State, words
 
 
@@ -34,9 +34,7 @@ def returns(
     """
 
     def one(key, level, lifetime):
-        life_key, measure_key = jax.random.split(key)
-        agent = life.live(life_key, theta, level, lifetime)
-        return life.evaluate(measure_key, agent, level, jnp.array(True)).episode_return
+        return whole_life(life, jax.random.split(key), theta, level, lifetime).episode_return
 
     def task(row):
         return jax.vmap(one, (0, None, None))(*row)

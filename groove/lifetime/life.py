@@ -1,6 +1,6 @@
 """An agent's life on a task: roll out, reset, update, evaluate. Unbatched over agents; `jax.vmap` is the caller's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -203,6 +203,22 @@ def sampled(rule: UpdateRule, environment: Environment, *, episodes: int = 4, bl
     return evaluate
 
 
+def whole_life(
+    life: Lifetime, keys: Sequence[jax.Array] | jax.Array, theta: Theta, level: Level, lifetime: jax.Array
+) -> Outcome:
+    """What an agent reaches that lives its whole life on a task.
+
+    Args:
+        life: How it lives and is measured.
+        keys: Two: of its life, and of its measuring.
+        theta: Of its rule.
+        level: Where it lives.
+        lifetime: i32[], in updates.
+    """
+    agent = life.live(keys[0], theta, level, lifetime)
+    return life.evaluate(keys[1], agent, level, jnp.array(True))
+
+
 def exact(rule: UpdateRule, environment: Environment, value: Callable[[Level, Policy], jax.Array]) -> Evaluate:
     """Measures agents by their exact expected return, so that a regret has no sampling noise.
 
@@ -213,19 +229,37 @@ def exact(rule: UpdateRule, environment: Environment, value: Callable[[Level, Po
         environment: Where.
         value: A family's `value`.
     """
+    reach = expected(rule, environment, value)
+
+    @jax.custom_batching.sequential_vmap
+    def evaluate(key, agent, level, wanted):
+        result = jax.lax.cond(wanted, lambda: reach(agent, level), lambda: jnp.zeros((), jnp.float32))
+        return Outcome(result, jnp.zeros((), jnp.float32))
+
+    return evaluate
+
+
+def expected(
+    rule: UpdateRule, environment: Environment, value: Callable[[Level, Policy], jax.Array]
+) -> Callable[[Agent, Level], jax.Array]:
+    """`(agent, level) -> f32[]`, the exact expected return of an episode of an agent as it is.
+
+    Args:
+        rule: Whose agents; their observations must be discrete.
+        environment: Where.
+        value: A family's `value`, or its `differentiable_value` where a gradient in the agent is asked for.
+    """
     shown = environment.spec.observation
     if not isinstance(shown, Discrete):
         raise ValueError(f"exact evaluation needs discrete observations, got {shown}; use sampled().")
 
-    @jax.custom_batching.sequential_vmap
-    def evaluate(key, agent, level, wanted):
+    def reach(agent: Agent, level: Level) -> jax.Array:
         observations = jnp.arange(shown.n, dtype=jnp.int32)
 
         def policy(step):
             time = step.astype(jnp.float32) * TIME_SCALE
             return jax.nn.softmax(jax.vmap(rule.policy, (None, 0, None))(agent, observations, time))
 
-        result = jax.lax.cond(wanted, lambda: value(level, policy), lambda: jnp.zeros((), jnp.float32))
-        return Outcome(result, jnp.zeros((), jnp.float32))
+        return value(level, policy)
 
-    return evaluate
+    return reach

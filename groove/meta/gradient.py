@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from groove.base import Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
+from groove.base import Agent, Info, MetaOptimizer, Outcome, Rollout, Task, Theta, UpdateRule
 from groove.base.ranges import Number, check_positive, is_concrete
 from groove.base.trees import tree_where
 from groove.lifetime import Lifetime, Member
@@ -18,6 +18,7 @@ from groove.nets.agents import TrainState
 from groove.nets.categorical import log_probability
 from groove.nets.critic import Critic, normalise, over_steps
 from groove.parallel import devices
+from levels.base import Level
 
 
 class AgentState(NamedTuple):
@@ -39,6 +40,7 @@ class FamilySetup(NamedTuple):
     rule: UpdateRule
     life: Lifetime
     critic: Critic
+    expected: Callable[[Agent, Level], jax.Array] | None = None  # exact and differentiable: then the meta-loss is minus that
 
 
 class Weights(NamedTuple):
@@ -90,6 +92,9 @@ def gradient(
     Every member lives K updates, then plays a fresh rollout. The loss is the policy loss of that rollout plus the
     regulariser; its gradient goes back through all K updates. Rollouts count as constants. Advantages come from a value
     function that learns from every rollout of its member and is born with it.
+
+    Of families whose expected return is known and differentiable, the loss may be minus that of the agent after its updates
+    in place of the policy loss: without the noise of a rollout, and no value function learns.
 
     Args:
         families: What each family of tasks is played with.
@@ -189,11 +194,12 @@ def _member_loss(
     def update(theta, player, key):
         alive = ~player.finished
         member, rollout, info = family.life.update(key, theta, player.member, player.task.level)
+        if family.expected is not None:
+            return AgentState(player.task, member, player.critic), (_seen(info), alive)
         _, target = family.critic.advantage(player.critic, rollout)
         critic, error = family.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
         player = AgentState(player.task, member, tree_where(alive, critic, player.critic))
-        seen = {name: value if name in REGULARISED else jax.lax.stop_gradient(value) for name, value in info.items()}
-        return player, ({**seen, "value_loss": jax.lax.stop_gradient(error)}, alive)
+        return player, ({**_seen(info), "value_loss": jax.lax.stop_gradient(error)}, alive)
 
     update = jax.checkpoint(update) if rematerialise else update
 
@@ -201,15 +207,23 @@ def _member_loss(
         player, share = member_and_share
         player, (infos, alive) = jax.lax.scan(lambda player, key: update(theta, player, key), player, keys[:-1])
         member, rollout = family.life.rollout(keys[-1], player.member, player.task.level)
-        advantage, target = family.critic.advantage(player.critic, rollout)
-        critic, _ = family.critic.update(player.critic, rollout, target)
         info, diagnosis = _mean_where(alive, infos), family.rule.diagnose(member.agent, rollout)
-        scaled = normalise(advantage) if normalised else advantage
-        value = policy_loss(family.rule, member.agent, rollout, scaled) + regulariser(weights, diagnosis, info)
+        if family.expected is None:
+            advantage, target = family.critic.advantage(player.critic, rollout)
+            critic, _ = family.critic.update(player.critic, rollout, target)
+            aim = policy_loss(family.rule, member.agent, rollout, normalise(advantage) if normalised else advantage)
+        else:
+            critic, aim = player.critic, -family.expected(member.agent, player.task.level)
+        value = aim + regulariser(weights, diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **info, **diagnosis}
         return jnp.where(player.task.origin.learn, share * value, 0.0), (AgentState(player.task, member, critic), seen)
 
     return loss
+
+
+def _seen(info: Info) -> Info:
+    """What updates say of themselves, with a gradient where the regulariser uses it."""
+    return {name: value if name in REGULARISED else jax.lax.stop_gradient(value) for name, value in info.items()}
 
 
 def _mean_where(alive: jax.Array, infos: Info) -> Info:

@@ -86,7 +86,9 @@ def create(
     known = latents.prepare(settings, announce)
     may = (*trusted, *(name for _, name in config.plugged(settings)))
     inputs = Inputs(saved=_saved(settings, antagonist, may), latents=latents.found(known))
-    build(settings, inputs)  # what families and scores lack is said now
+    run = build(settings, inputs)  # what families and scores lack is said now
+    if settings.meta.objective == "exact" and (rest := [p.family.name for p in run.parts if p.setup.expected is None]):
+        announce(f"the meta-loss of {', '.join(rest)} is sampled, for their exact returns cannot be differentiated")
     begun = tasks.check_files(settings)
     with _making(folder):
         if settings.start:

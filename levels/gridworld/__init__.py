@@ -109,6 +109,7 @@ def gridworld(
         optimum=optimum.optimum,
         policy=functools.partial(optimum.policy, episode_limit=episode_limit),
         value=optimum.value,
+        differentiable_value=functools.partial(optimum.differentiable_value, episode_limit=episode_limit),
         success=success,
         features=features.features,
     )
@@ -166,6 +167,7 @@ def planes(
         optimum=None,
         policy=None,
         value=None,
+        differentiable_value=None,
         success=None,
     )
 

@@ -56,6 +56,28 @@ def value(level: GridLevel, policy: Policy) -> jax.Array:
     return sweep(level, mean, ())[0]
 
 
+def differentiable_value(level: GridLevel, policy: Policy, *, episode_limit: int) -> jax.Array:
+    """What `value` is, f32[], with a gradient in the policy's probabilities.
+
+    It goes back over as many steps as the longest episode of the family has; those past the level's own change nothing.
+
+    Args:
+        level: The grid.
+        policy: Of each step, f32[observations, actions].
+        episode_limit: The longest limit of a level.
+    """
+    step_worth, blocked = arrival(level), walls_around(level.walls)
+    shape = (len(ACTIONS), 2**level.kind.size, *level.walls.shape)
+
+    def back(worth: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
+        chosen = zip(policy(step).T.reshape(shape), choices(step_worth(worth), blocked), strict=True)
+        now = sum((p * w for p, w in chosen), jnp.float32(0))
+        return jnp.where(step < level.limit, now, worth), None
+
+    last = jnp.zeros(shape[1:], jnp.float32)
+    return _of_start(level, jax.lax.scan(back, last, jnp.arange(episode_limit - 1, -1, -1, dtype=jnp.int32))[0])
+
+
 def sweep(level: GridLevel, visit: Visit, carry: chex.ArrayTree) -> tuple[jax.Array, chex.ArrayTree]:
     """Goes through an episode backwards: the worth f32[] of its first state, and what `visit` carried along."""
     step_worth = arrival(level)
@@ -67,9 +89,14 @@ def sweep(level: GridLevel, visit: Visit, carry: chex.ArrayTree) -> tuple[jax.Ar
 
     last = jnp.zeros((2**level.kind.size, *level.walls.shape), jnp.float32)
     first, carry = jax.lax.fori_loop(0, level.limit, back, (last, carry))
+    return _of_start(level, first), carry
+
+
+def _of_start(level: GridLevel, worth: jax.Array) -> jax.Array:
+    """The worth f32[] of the first state of an episode: at the start, with all objects there."""
     bits = jnp.left_shift(jnp.int32(1), jnp.arange(level.kind.size, dtype=jnp.int32))
     exists = jnp.sum(jnp.where(used(level), bits, 0), dtype=jnp.int32)
-    return first.reshape(-1)[exists * level.walls.size + level.start], carry
+    return worth.reshape(-1)[exists * level.walls.size + level.start]
 
 
 def arrival(level: GridLevel) -> Callable[[jax.Array], jax.Array]:
