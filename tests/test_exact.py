@@ -141,6 +141,16 @@ def test_a_run_says_where_its_loss_is_sampled(tmp_path):
         config.check(dataclasses.replace(EXACT, families=("gridworld-planes",), members=(2,)))
 
 
+def test_families_count_in_units_of_their_scale():
+    """Twenty pulls of a bandit as much as an episode of a grid."""
+    part = assembly.build(EXACT).parts[0]
+    level = part.family.generator.sample(jax.random.key(0))
+    agent = part.rule.init_agent(jax.random.key(1))
+    value = expected(part.rule, part.family.environment, part.family.differentiable_value)(agent, level)
+    assert part.family.scale > 1 and part.setup.expected is not None
+    assert float(part.setup.expected(agent, level)) == pytest.approx(float(value) / part.family.scale)
+
+
 def test_files_of_earlier_versions_are_sampled():
     page = dataclasses.asdict(SMALL)
     assert page["meta"].pop("objective") == "sampled"

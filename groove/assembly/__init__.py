@@ -149,7 +149,11 @@ def _part(config: Config, name: str, members: int, inputs: Inputs) -> FamilyPart
 
 
 def _expected(config: Config, kind: Family, rule: UpdateRule) -> Callable[[Agent, Level], jax.Array] | None:
-    """What a meta-loss is minus of, where the configuration asks for it and the family has it."""
+    """What a meta-loss is minus of, where the configuration asks for it and the family has it.
+
+    Returns count in units of the family's scale: those of bandits, in the tens, would drown those of grids, about 1.
+    """
     if config.meta.objective != "exact" or kind.differentiable_value is None:
         return None
-    return expected(rule, kind.environment, kind.differentiable_value)
+    reach = expected(rule, kind.environment, kind.differentiable_value)
+    return lambda agent, level: reach(agent, level) / kind.scale
