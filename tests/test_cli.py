@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 
 import groove
@@ -212,8 +211,6 @@ def test_train_leaves_a_run_that_can_be_used(tmp_path):
     rule, theta = groove.load_rule(folder)
     agent = rule.init_agent(jax.random.key(0))
     assert jax.tree.leaves(theta) and jax.tree.leaves(agent)
-    one, other = (jax.tree.leaves(rule.init(jax.random.key(seed))) for seed in (0, 1))
-    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     again = groove_command("train", "--resume", "run", folder=tmp_path)
     assert again.returncode == 0, again.stderr
 

@@ -35,7 +35,7 @@ RULES = ("random policy", "untrained rule", "trained rule", "tuned A2C", "optimu
 
 
 def metrics(steps: int) -> list[runs.Metrics]:
-    """Rows as `host.train` writes them: a life ends at every other meta-step."""
+    """Rows as `runs.train` writes them: a life ends at every other meta-step."""
     rows = []
     for step in range(1, steps + 1):
         row: dict[str, float | None] = {"step": step, "entropy": 1.0, "gradient_norm": 0.1, "meta_loss": -0.2 * step}
@@ -102,7 +102,7 @@ def course(lifetime: int) -> LifeCurve:
 
 
 def tables(path: Path, settings: config.Config = SETTINGS, scale: float = 1.0) -> None:
-    """Schedules as `host.save_schedules` writes them: LPG's answers for LPG, drifts as large as `scale` for LPO."""
+    """Schedules as `runs.save_schedules` writes them: LPG's answers for LPG, drifts as large as `scale` for LPO."""
     age = np.linspace(0, 0.9, 4)
     rows = [runs.plain(Response(lifetime, age, 0.2 - 0.1 * age, 2 - age)) for lifetime in (4, 16)]
     theta = {"hidden": jnp.ones((16, 2)), "output": jnp.full((2, 1), scale)}

@@ -35,10 +35,10 @@ TRAIN = (
 from pathlib import Path
 folder = Path(sys.argv[1])
 if not (folder / "config.json").exists():
-    host.create(settings, folder)
-result = host.train(folder, lambda rows: None)
+    runs.create(settings, folder)
+result = runs.train(folder, lambda rows: None)
 if result.finished:
-    path = host.save_rule(result)
+    path = runs.save_rule(result)
 sys.exit(0 if result.finished else 130)
 """
 )
