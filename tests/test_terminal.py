@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -213,6 +214,16 @@ sys.stderr.write("came to its end")
     run.stdout.close()
     assert run.stderr.read() == "came to its end" and run.wait() == 0
     run.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk is always full here")
+def test_a_full_disk_is_one_line():
+    """As `groove levels suites > /dev/full` says it, also where little is written, and only at the end."""
+    code = "import sys; from groove.cli import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["levels", "suites"], ["--version"]):
+        with Path("/dev/full").open("w") as full:
+            found = subprocess.run([sys.executable, "-c", code, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert found.returncode == 1 and found.stderr == "groove: [Errno 28] No space left on device\n", found.stderr
 
 
 def test_what_terminals_obey_is_shown(capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,7 @@ import shlex
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -57,15 +57,10 @@ def _code_of(words: list[str]) -> int:
         "report": report.run,
         "tune": tune.run,
     }
-    if words[:1] == ["--version"]:
-        terminal.say(f"groove {metadata.version('groove-rl')}")
-        return 0
-    if not words or words[0] in ("-h", "--help", "help"):
-        terminal.say(USAGE, end="")
-        return 0 if words else 2
     try:
-        _find_modules_here()
-        return commands[config.check_name("command", words[0], commands)](words[1:])
+        code = _commanded(words, commands)
+        sys.stdout.flush()  # a full disk is said now
+        return code
     except Untrusted as error:
         return _fail(f"{error.reason} {shlex.join(['groove', *words, '--trust', *error.names])}", 2)
     except (ValueError, FileNotFoundError) as error:
@@ -79,6 +74,17 @@ def _code_of(words: list[str]) -> int:
         raise
     except KeyboardInterrupt:
         return _fail("interrupted; what was saved goes on with --resume FOLDER", 130)
+
+
+def _commanded(words: list[str], commands: Mapping[str, Callable[[list[str]], int]]) -> int:
+    if words[:1] == ["--version"]:
+        terminal.say(f"groove {metadata.version('groove-rl')}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        terminal.say(USAGE, end="")
+        return 0 if words else 2
+    _find_modules_here()
+    return commands[config.check_name("command", words[0], commands)](words[1:])
 
 
 def _find_modules_here() -> None:

@@ -210,14 +210,16 @@ def _blank(title: str) -> Table:
 
 
 class _Lasting(io.FileIO):
-    """A descriptor whose reader may leave: what is written from then on goes nowhere."""
+    """A descriptor whose reader may leave, or whose disk may fill: what is written from then on goes nowhere."""
 
     def write(self, content, /) -> int:
-        """As of any file."""
+        """As of any file; a full disk is said once."""
         try:
             return super().write(content) or 0
-        except BrokenPipeError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if not isinstance(error, BrokenPipeError):
+                raise
             return len(content)
 
 
