@@ -5,6 +5,7 @@ The Python blocks of a page share a namespace, all its blocks a folder, and no p
 the one after `<!-- ci: test -->`, which runs these tests.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -222,3 +223,24 @@ def test_these_tests_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     failing = Block("bash", "python -m json.tool absent", 7, True)
     with pytest.raises(AssertionError, match=r"README\.md, line 7"):
         run_all([failing], tmp_path, commands(tmp_path / "bin2"))
+
+
+def test_the_figures_of_quick_are_those_of_its_results():
+    """Every row of the table, and the means under an exact meta-loss."""
+    said = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    quick, exact = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["results"]
+        for name in ("quick", "quick-exact")
+    )
+    rules = ("untrained rule", "trained rule", "tuned A2C")
+    for seed, found in enumerate(quick):
+        cells = [
+            f"{one['point']:.{digits}f} ({one['low']:.{digits}f} to {one['high']:.{digits}f})"
+            for family, digits in (("gridworld", 2), ("bernoulli-bandit", 1))
+            for one in (found[family][rule] for rule in rules)
+        ]
+        assert f"| {seed} | {' | '.join(cells)} |" in said
+    for family, digits in (("gridworld", 2), ("bernoulli-bandit", 1)):
+        for results in (quick, exact):
+            means = ", ".join(f"{found[family]['trained rule']['point']:.{digits}f}" for found in results)
+            assert means in " ".join(said.split())

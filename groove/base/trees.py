@@ -25,7 +25,7 @@ def tree_take(tree: Tree, number: jax.Array) -> Tree:
     Example:
         >>> import jax.numpy as jnp
         >>> from groove.base import trees
-        >>> trees.pick({"a": jnp.array([5, 6, 7])}, jnp.array([2, 0]))["a"].tolist()
+        >>> trees.tree_take({"a": jnp.array([5, 6, 7])}, jnp.array([2, 0]))["a"].tolist()
         [7, 5]
     """
     chex.assert_type(number, int)

@@ -178,15 +178,14 @@ def _finish(result, *, named: bool) -> None:
 
     if named:
         say(result.folder.name)
-    rule, curricula = runs.save_rule(result), runs.save_curriculum(result)
-    terminal.print_table(runs.evaluate_held_out(result), protocols.caption(result.run.config))
+    left = runs.save(result)
+    terminal.print_table(left.held_out, protocols.caption(result.run.config))
     picture = gif.draw_walk(result)
-    schedules = runs.save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
     drawn = page.write(result.folder, trusted=result.trusted)
-    say(f"rule        {rule}")
-    for path in curricula:
+    say(f"rule        {left.rule}")
+    for path in left.curricula:
         say(f"curriculum  {path}")
-    say(f"schedules   {schedules}")
+    say(f"schedules   {left.schedules}")
     if picture:
         say(f"walk        {picture}")
     say(f"report      {drawn}")

@@ -23,7 +23,7 @@ def warm_start(curriculum: Curriculum, tasks: Task, score: jax.Array) -> Curricu
         >>> family = levels.bandit.bernoulli_bandit(arms=2)
         >>> source = curricula.pool(family.generator, scores.uniform(), curricula.constant(3), size=4)
         >>> tasks = source.take(source.init(jax.random.key(1)), jnp.ones(2, bool))[1]
-        >>> teacher = curricula.started(curricula.prioritised(source, capacity=4), tasks, jnp.array([1.0, 2.0]))
+        >>> teacher = curricula.warm_start(curricula.prioritised(source, capacity=4), tasks, jnp.array([1.0, 2.0]))
         >>> float(teacher.contents(teacher.init(jax.random.key(0)))[1].max())
         2.0
     """

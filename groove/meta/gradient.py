@@ -108,7 +108,7 @@ def gradient(
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
         block: Members computed at once, to bound memory; must divide each device's share of each family's batch. By default
-            one device computes all at once, several cut a batch into `devices.pieces`, whatever their number.
+            one device computes all at once, several cut a batch into `devices.num_blocks`, whatever their number.
         reproducible: Whether one device cuts its batch like several, so that its numbers are theirs; slower.
 
     Returns:

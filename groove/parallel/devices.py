@@ -84,7 +84,7 @@ def num_blocks(members: int, devices: int) -> int:
 
     Example:
         >>> from groove.parallel import devices
-        >>> [devices.pieces(24, count) for count in (1, 2, 4, 8, 3)]
+        >>> [devices.num_blocks(24, count) for count in (1, 2, 4, 8, 3)]
         [8, 8, 8, 8, 24]
     """
     usual = math.gcd(members, PIECES)

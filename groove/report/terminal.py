@@ -36,6 +36,7 @@ class Progress:
         >>> settings = config.smoke(config.preset("quick"))
         >>> with terminal.Progress(settings) as progress:
         ...     progress.update([{"step": 2, "gridworld/return": 0.5, "gridworld/finished": 2}])
+        quick meta-step 2/4 ... gridworld return 0.500
     """
 
     def __init__(self, config: Config):

@@ -1,6 +1,6 @@
 """The host's side of a run: its folder, its loop, its logs. What the device does is `groove.trainer`'s."""
 
-from groove.runs.artefacts import evaluate_held_out, plain, save_curriculum, save_rule, save_schedules
+from groove.runs.artefacts import evaluate_held_out, plain, save, save_curriculum, save_rule, save_schedules
 from groove.runs.folder import (
     ANTAGONIST,
     CONFIG,
@@ -55,6 +55,7 @@ __all__ = [
     "plain",
     "read_metrics",
     "rule_file",
+    "save",
     "save_curriculum",
     "save_rule",
     "save_schedules",

@@ -22,6 +22,22 @@ AGENTS_SEED = 64_153
 """Of the agents that meet held-out levels, beside the run's seed."""
 
 
+class Artefacts(NamedTuple):
+    """What a finished run leaves in its folder."""
+
+    rule: Path
+    curricula: list[Path]
+    held_out: list[protocols.Row]  # as in evaluation.json
+    schedules: Path
+
+
+def save(result: Result) -> Artefacts:
+    """Writes all of it."""
+    rule, curricula = save_rule(result), save_curriculum(result)  # which names the rule by its hash
+    schedules = save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
+    return Artefacts(rule, curricula, evaluate_held_out(result), schedules)
+
+
 def save_rule(result: Result) -> Path:
     """Writes `rule.safetensors`: theta, with all that `groove.load_rule` needs to use it."""
     path = result.folder / RULE

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from groove.config import Config
-from groove.runs.artefacts import evaluate_held_out, save_curriculum, save_rule, save_schedules
+from groove.runs.artefacts import save
 from groove.runs.folder import CONFIG, create, open_folder, unless_unused
 from groove.runs.loop import Result
 from groove.runs.metrics import Sink
@@ -55,8 +55,5 @@ def train(
         result = train_folder(folder, sink, announce=announce, device_count=device_count, trusted=trusted)
     if result.finished:
         with locked(folder):
-            save_rule(result)
-            save_curriculum(result)
-            evaluate_held_out(result)
-            save_schedules(result.run, result.folder, result.run.trainer.theta(result.state))
+            save(result)
     return result

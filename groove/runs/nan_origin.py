@@ -48,12 +48,12 @@ def origin(function: Callable[..., chex.ArrayTree], *arguments: chex.ArrayTree) 
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from groove.runs import faults
+        >>> from groove.runs import nan_origin
         >>> def fails(x):
         ...     return jax.lax.fori_loop(0, 3, lambda i, x: jnp.log(x - 1), x)
-        >>> faults.origin(fails, 2.5).split(" at ")[0]
+        >>> nan_origin.origin(fails, 2.5).split(" at ")[0]
         'log'
-        >>> faults.origin(jnp.exp, 2.5)
+        >>> nan_origin.origin(jnp.exp, 2.5)
         ''
     """
     traced = jax.make_jaxpr(function)(*arguments)
