@@ -13,7 +13,7 @@ from jaxued.environments.maze.level import prefabs
 
 from groove import cli
 from groove.files import curriculumfile, sealing
-from levels import gridworld, mazes
+from levels import dataset, gridworld, mazes
 from levels.adapters.jaxued import level_of, named_mazes
 
 TWO = "#####\n#>.G#\n#####\n\n\ufeffv.X\n...\n\nX goal\nlimit 9\n"
@@ -83,6 +83,7 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path, monkeypatch, capsys)
     refused(None, "a.txt is not a file")
     refused(b"@G", "unknown family 'chain'", "--family", "chain")
     refused(b"@G", "--lifetime must be 1 to ", "--lifetime", "0")
+    refused(b"@" + b"." * 300 + b"G", "at most 256 x 256 cells, got 2 x 302")
     refused(b"@" + b"." * 20 + b"G", "must hold the maze of 1 x 22 cells", "--family", "jaxued:Maze")
 
 
@@ -131,6 +132,21 @@ def test_a_filtered_curriculum_is_taken_back(original: Path, tmp_path: Path, cap
     assert after.metadata["sealed_from"] == before.content
 
 
+def test_what_pandas_has_filtered_is_taken_back(original: Path, tmp_path: Path):
+    """Which numbers the rows that it keeps, in a column of its own; what was NaN may be NaN."""
+    pandas = pytest.importorskip("pandas")
+    family, stored = curriculumfile.opened(original)
+    extra = {**stored.columns, "learner_error": np.full(8, np.nan, np.float32)}
+    dataset.save(original, stored.rows.level, extra, stored.metadata, family=family.name)
+    frame = pandas.read_parquet(original)
+    frame[frame.score > 0.5].sort_values("score", ascending=False).to_parquet(tmp_path / "few.parquet")
+    assert "__index_level_0__" in pq.read_schema(tmp_path / "few.parquet").names
+    assert sealing.seal(tmp_path / "few.parquet", original, tmp_path / "sealed.parquet") == 4
+    found = curriculumfile.opened(tmp_path / "sealed.parquet")[1]
+    assert found.rows.lifetime.tolist() == [8, 7, 6, 5] and set(found.columns) == set(extra)
+    assert np.isnan(found.columns["learner_error"]).all()
+
+
 def test_what_is_not_of_the_original_is_refused(original: Path, tmp_path: Path):
     path, output = tmp_path / "few.parquet", tmp_path / "sealed.parquet"
     table = filtered(original, path, [0, 1])
@@ -147,7 +163,8 @@ def test_what_is_not_of_the_original_is_refused(original: Path, tmp_path: Path):
     refused("level.start", [0.5, 1.0], "the column level.start must hold values of int32")
     refused("level.start", [99, 99], "in row 0 the column level.start")
     refused("level.walls", [[True], [False]], "the column level.walls must hold values of bool.3, 4.")
-    refused("score", [None, 1.0], "the column score has rows without a value")
+    refused("score", [None, 1.0], "the column score must be finite, got nan in row 0")
+    refused("serial", [None, 1], "the column serial has rows without a value")
     path.write_bytes(b"PAR1 no PAR1")
     with pytest.raises(ValueError, match="is damaged or no Parquet file"):
         sealing.seal(path, original, output)

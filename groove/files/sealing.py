@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from groove.config import check_name
 from groove.files import curriculumfile
+from groove.files.curriculumfile import Stored
 from levels import dataset, mazes
 from levels.base import Family, Level
 from levels.dataset import columns as kinds
@@ -20,6 +21,8 @@ from levels.gridworld import gridworld
 
 FAMILIES = ("gridworld", "jaxued:Maze")
 """Of which text mazes may become levels."""
+PANDAS_INDEX = "__index_level_"
+"""What the names of columns begin with that pandas adds to rows that were chosen among others."""
 SIDE = 13
 """Of jaxued's mazes, which are walled in to one size."""
 
@@ -54,7 +57,16 @@ def import_mazes(
     )
     sources = json.dumps([path.name for path in paths])
     curriculumfile.save(output, rows, {"imported": sources}, family=kind, drawings=True)
-    return curriculumfile.opened(output)[0]
+    return _opened(output)[0]
+
+
+def _opened(path: Path, trusted: tuple[str, ...] = ()) -> tuple[Family, Stored]:
+    """What was just written, read as anybody reads it; gone if nobody could."""
+    try:
+        return curriculumfile.opened(path, trusted=trusted)
+    except ValueError:
+        path.unlink()
+        raise
 
 
 def _read(path: Path) -> str:
@@ -67,7 +79,7 @@ def _read(path: Path) -> str:
 
 
 def _grids(found: Sequence[mazes.Maze], limit: int) -> tuple[Family, list[Level]]:
-    height, width = (max(maze.walls.shape[axis] for maze in found) for axis in (0, 1))
+    height, width = (max(2, *(maze.walls.shape[axis] for maze in found)) for axis in (0, 1))  # no grid is smaller
     longest = max(maze.limit or limit for maze in found)
     kind = gridworld(height=height, width=width, objects=1, episode_limit=longest)
     return kind, [mazes.to_grid(maze, height=height, width=width, limit=limit) for maze in found]
@@ -104,12 +116,13 @@ def seal(path: Path, original: Path, output: Path, *, trusted: tuple[str, ...] =
     found = {name: _column(path, table, name, like) for name, like in {**leaves, **stored.columns}.items()}
     if "parent_row" in found:
         found["parent_row"] = curriculumfile.parent_rows(found["serial"], found["parent"])
-    added = {name: _plain(path, table, name) for name in table.column_names if name not in found}
+    others = [name for name in table.column_names if name not in found and not name.startswith(PANDAS_INDEX)]
+    added = {name: _plain(path, table, name) for name in others}
     levels = jax.tree.unflatten(jax.tree.structure(stored.rows.level), [found[name] for name in leaves])
     check_levels(path, family, levels)
     extra = {name: found[name] for name in stored.columns} | added
     dataset.save(output, levels, extra, {**stored.metadata, "sealed_from": stored.content}, family=family.name)
-    return len(curriculumfile.opened(output, trusted=trusted)[1].rows.score)
+    return len(_opened(output, trusted)[1].rows.score)
 
 
 def _table(path: Path) -> pa.Table:
@@ -133,7 +146,7 @@ def _column(path: Path, table: pa.Table, name: str, like: np.ndarray) -> np.ndar
     if values.size != int(np.prod(wanted)) or values.dtype.kind not in "biuf":
         raise ValueError(f"{path}: the column {name} must hold values of {like.dtype}{list(like.shape[1:])}.")
     cast = values.astype(like.dtype)
-    if not np.array_equal(cast.astype(values.dtype), values):
+    if not np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f"):
         raise ValueError(f"{path}: the column {name} must hold values of {like.dtype}.")
     return cast.reshape(wanted)
 
@@ -143,6 +156,8 @@ def _plain(path: Path, table: pa.Table, name: str) -> np.ndarray:
     column = table.column(name).combine_chunks()
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     while True:
+        if column.null_count and pa.types.is_floating(column.type):
+            column = column.fill_null(float("nan"))  # as pandas writes it
         if column.null_count:
             raise ValueError(f"{path}: the column {name} has rows without a value.")
         if not any(of(column.type) for of in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
