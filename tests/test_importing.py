@@ -11,7 +11,9 @@ import pytest
 from commands import assert_refused
 from jaxued.environments.maze.level import prefabs
 
-from groove import cli
+from groove import cli, runs
+from groove.cli import train
+from groove.cli.common import read
 from groove.files import curriculumfile, sealing
 from levels import dataset, gridworld, mazes
 from levels.adapters.jaxued import level_of, named_mazes
@@ -54,17 +56,26 @@ def test_what_is_no_maze_is_named_by_its_line(text: str, message: str):
         mazes.from_text(text)
 
 
+def begin_a_run(curriculum: Path, folder: Path) -> None:
+    """What the command's last line does before it compiles: every check, the tasks and their sizes among them."""
+    _, settings, _ = train._parse(read(["quick", "--curriculum", str(curriculum)]))
+    runs.create(settings, folder)
+    assert settings.life.updates in ((7, 7), (100, 100)) and settings.curriculum.kind == "frozen"
+
+
 def test_mazes_become_a_curriculum(tmp_path: Path, capsys):
     (tmp_path / "a.txt").write_text(TWO.replace("\ufeff", ""), encoding="utf-8")
     (tmp_path / "b.txt").write_text("@G", encoding="utf-8-sig")
     words = [str(tmp_path / "a.txt"), str(tmp_path / "b.txt"), "--output", str(tmp_path / "three.parquet")]
     assert cli.main(["levels", "import", *words, "--lifetime", "7", "--limit", "30"]) == 0
     family, stored = curriculumfile.opened(tmp_path / "three.parquet")
-    assert family.name == "gridworld" and stored.rows.level.walls.shape == (3, 3, 5)
+    assert family.name == "gridworld" and stored.rows.level.walls.shape == (3, 5, 5)
     assert stored.rows.lifetime.tolist() == [7] * 3 and stored.rows.level.limit.tolist() == [9, 9, 30]
     assert "@.A" in stored.columns["text"][1] and "groove train quick --curriculum" in capsys.readouterr().out
     assert cli.main(["levels", "show", str(tmp_path / "three.parquet")]) == 0
+    begin_a_run(tmp_path / "three.parquet", tmp_path / "grids")
     assert cli.main(["levels", "import", *words, "--family", "jaxued:Maze"]) == 0
+    begin_a_run(tmp_path / "three.parquet", tmp_path / "mazes")
     family, stored = curriculumfile.opened(tmp_path / "three.parquet")
     assert family.name == "jaxued:Maze" and stored.rows.level.wall_map.shape == (3, 13, 13)
 
@@ -83,7 +94,7 @@ def test_what_cannot_be_imported_is_refused(tmp_path: Path, monkeypatch, capsys)
     refused(None, "a.txt is not a file")
     refused(b"@G", "unknown family 'chain'", "--family", "chain")
     refused(b"@G", "--lifetime must be 1 to ", "--lifetime", "0")
-    refused(b"@" + b"." * 300 + b"G", "at most 256 x 256 cells, got 2 x 302")
+    refused(b"@" + b"." * 300 + b"G", "at most 256 x 256 cells, got 302 x 302")
     refused(b"@" + b"." * 20 + b"G", "must hold the maze of 1 x 22 cells", "--family", "jaxued:Maze")
 
 

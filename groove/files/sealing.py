@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import jax
 import numpy as np
@@ -49,14 +50,14 @@ def import_mazes(
     """
     name = check_name("family", family, FAMILIES)
     found = [maze for path in paths for maze in mazes.from_text(_read(path), str(path))]
-    kind, levels = _grids(found, limit) if name == "gridworld" else _jaxued(found)
+    kind, levels, sampler = _grids(found, limit) if name == "gridworld" else _jaxued(found)
     rows = curriculumfile.fresh(
         jax.tree.map(lambda *leaves: np.stack(leaves), *map(jax.device_get, levels)),
         lifetime=[lifetime] * len(levels),
         score=[0.0] * len(levels),
     )
-    sources = json.dumps([path.name for path in paths])
-    curriculumfile.save(output, rows, {"imported": sources}, family=kind, drawings=True)
+    about = {"imported": json.dumps([path.name for path in paths]), "generator": json.dumps({"family": name, **sampler})}
+    curriculumfile.save(output, rows, about, family=kind, drawings=True)
     return _opened(output)[0]
 
 
@@ -78,17 +79,23 @@ def _read(path: Path) -> str:
         raise ValueError(f"{path} is no text in UTF-8: {error}.") from error
 
 
-def _grids(found: Sequence[mazes.Maze], limit: int) -> tuple[Family, list[Level]]:
-    height, width = (max(2, *(maze.walls.shape[axis] for maze in found)) for axis in (0, 1))  # no grid is smaller
-    longest = max(maze.limit or limit for maze in found)
-    kind = gridworld(height=height, width=width, objects=1, episode_limit=longest)
-    return kind, [mazes.to_grid(maze, height=height, width=width, limit=limit) for maze in found]
+Imported: TypeAlias = tuple[Family, list[Level], dict[str, object]]
+"""The family, its levels, and the sizes of a generator that a run on them is given."""
 
 
-def _jaxued(found: Sequence[mazes.Maze]) -> tuple[Family, list[Level]]:
+def _grids(found: Sequence[mazes.Maze], limit: int) -> Imported:
+    """Walled in to one square, as runs have them."""
+    side = max(2, *(size for maze in found for size in maze.walls.shape))  # no grid is smaller
+    limits = [maze.limit or limit for maze in found]
+    kind = gridworld(height=side, width=side, objects=1, episode_limit=max(limits))
+    sampler = {"side": [2, side], "objects": 1, "limit": [min(limits), max(limits)]}
+    return kind, [mazes.to_grid(maze, height=side, width=side, limit=limit) for maze in found], sampler
+
+
+def _jaxued(found: Sequence[mazes.Maze]) -> Imported:
     from levels.adapters.jaxued import level_of, maze  # jaxued takes a second to import
 
-    return maze(height=SIDE, width=SIDE), [level_of(one, height=SIDE, width=SIDE) for one in found]
+    return maze(height=SIDE, width=SIDE), [level_of(one, height=SIDE, width=SIDE) for one in found], {}
 
 
 def seal(path: Path, original: Path, output: Path, *, trusted: tuple[str, ...] = ()) -> int:
