@@ -172,7 +172,7 @@ def test_what_is_not_of_the_original_is_refused(original: Path, tmp_path: Path):
 
     refused("level.start", None, "lacks the column level.start")
     refused("level.start", [0.5, 1.0], "the column level.start must hold values of int32")
-    refused("level.start", [99, 99], "in row 0 the column level.start")
+    refused("level.start", [99, 99], "few.parquet: in row 0 the column level.start")
     refused("level.walls", [[True], [False]], "the column level.walls must hold values of bool.3, 4.")
     refused("score", [None, 1.0], "the column score must be finite, got nan in row 0")
     refused("serial", [None, 1], "the column serial has rows without a value")

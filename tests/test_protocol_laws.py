@@ -367,6 +367,7 @@ def test_agents_that_meet_held_out_levels_have_keys_of_their_own():
     drawn = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
     levels, agents = roots(protocols.HELD_OUT_SEED, drawn), roots(artefacts.AGENTS_SEED, np.arange(5000, dtype=np.uint32))
     assert len(levels) == len(names) and not levels & agents
+    assert artefacts.AGENTS_SEED != protocols.HELD_OUT_SEED  # nor of the seeds past those
     root = jax.random.split(jax.random.fold_in(jax.random.key(protocols.HELD_OUT_SEED), drawn[0]), 2)
     sampled = jax.jit(jax.vmap(chain().generator.sample))(root)
     family = chain()._replace(name=names[0])
