@@ -29,13 +29,26 @@ import numpy as np
 from groove import config, protocols, runs
 from groove.assembly import Run, build
 from groove.base import Theta
-from groove.config import QUICK, Config, Curriculum
+from groove.config import Bandits, Config, Curriculum, Grids, Life, Meta, Rule
 from groove.statistics import clustered_bootstrap
 
 SEEDS = range(3)
 FILLING, ROUNDS = 6, 12
 SIZES = Curriculum(capacity=40, sweep=60, window=100, latent_batch=32)
-BASE = dataclasses.replace(QUICK, name="curricula", members=(20, 12), meta_steps=300, chunk=20, curriculum=SIZES)
+BASE = Config(
+    name="curricula",
+    families=("gridworld", "bernoulli-bandit"),
+    members=(20, 12),
+    meta_steps=300,
+    chunk=20,
+    checkpoint_every=8,
+    grids=Grids(side=(4, 6), objects=3, limit=(20, 50), antagonist_rate=20.0, antagonist_entropy=0.003),
+    bandits=Bandits(actor_rate=8.0, antagonist_rate=16.0, antagonist_entropy=0.01),
+    rule=Rule(width=32),
+    life=Life(updates=(50, 100), environments=8),
+    meta=Meta(rate=1e-3, clip=0.5, decay=True, entropy=0.03),
+    curriculum=SIZES,
+)
 KINDS: Mapping[str, dict[str, object]] = {
     "uniform": {"kind": "uniform", "score": "uniform"},
     "plr-regret": {},
@@ -64,14 +77,14 @@ def settings_of(method: str, seed: int = 0) -> Config:
 @cache
 def judges() -> dict[str, Callable[[jax.Array, Theta], jax.Array]]:
     """`(key, theta) -> returns [levels, agents]` by family: the same for all methods."""
-    parts = build(settings_of("uniform")).parts
-    sizes = protocols.protocol(BASE)
-    return {
-        part.family.name: protocols.assessment(
-            BASE, part.family, part.rule, protocols.held_out_levels(part.family, sizes.tasks), sizes
-        )
-        for part in parts
-    }
+    sizes, longest = protocols.protocol(BASE), BASE.life.updates[1]
+
+    def judge_of(part):
+        levels = protocols.held_out_levels(part.family, sizes.tasks)
+        live = protocols.assessment(BASE, part.family, lambda theta: (part.rule, theta), levels, sizes)
+        return lambda key, theta: live(key, theta, longest)
+
+    return {part.family.name: judge_of(part) for part in build(settings_of("uniform")).parts}
 
 
 def say(folder: Path, text: str) -> None:

@@ -187,9 +187,20 @@ def test_what_does_not_fit_together(changes, message):
 
 def test_k_must_fit_into_the_shortest_lifetime():
     start = changed("life.updates", (4, 100))
-    with pytest.raises(ValueError, match=r"meta.updates \(K\) must not exceed the shortest lifetime of 4 updates, got 5"):
-        check(start)
-    check(dataclasses.replace(start, meta=dataclasses.replace(start.meta, updates=4)))
+
+    def k(updates):
+        return dataclasses.replace(start, meta=dataclasses.replace(start.meta, updates=updates))
+
+    whole = "exceed the shortest lifetime of 4 updates nor fall short of the longest of 100"
+    for updates in (5, 99):
+        with pytest.raises(ValueError, match=rf"meta.updates \(K\) must not {whole}, got {updates}"):
+            check(k(updates))
+    for updates in (4, 100):  # or a gradient goes back through whole lives
+        check(k(updates))
+    pieces = dataclasses.replace(k(100), meta=dataclasses.replace(k(100).meta, method="evolution"))
+    pieces = dataclasses.replace(pieces, evolution=dataclasses.replace(pieces.evolution, lives="persistent"))
+    with pytest.raises(ValueError, match="must not exceed the shortest lifetime of 4 updates, got 100"):
+        check(pieces)
 
 
 def evolved(**changes):

@@ -112,6 +112,7 @@ def test_horizon_inputs():
         got = horizon.fraction_and_log(clock)
         assert got.dtype == jnp.float32
         np.testing.assert_allclose(got, [0.5, math.log(lifetime)], rtol=1e-6)
+        np.testing.assert_allclose(horizon.scaled(clock), [0.0, math.log(lifetime / 30) / 3], rtol=1e-6)
         np.testing.assert_allclose(horizon.remaining(clock), [math.log(lifetime / 2)], rtol=1e-6)
     ends = [Clock(jnp.int32(n), jnp.int32(40)) for n in (0, 39)]
     assert [horizon.fraction(clock).tolist() for clock in ends] == [[0.0], [np.float32(39 / 40)]]

@@ -5,7 +5,7 @@ Spies stand for the functions that live, so that nothing is compiled but a few h
 
 import dataclasses
 import zlib
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import chex
 import jax
@@ -242,19 +242,23 @@ class Spied:
     def __init__(self, monkeypatch, answers):
         self.calls = []
 
-        def assessment(config, family, rule, levels, sizes):
-            def live(key, theta):
-                self.calls.append((rows_of(levels), bits(key), theta, sizes))
-                return np.full((sizes.tasks, sizes.agents), answers[rule, theta], np.float32)
+        def assessment(config, family, make, levels, sizes):
+            def live(key, numbers, lifetime):
+                rule, theta = make(numbers)
+                self.calls.append((rows_of(levels), bits(key), theta, lifetime))
+                return np.full((sizes.tasks, sizes.agents), answers[rule, theta] + lifetime, np.float32)
 
             return live
 
         monkeypatch.setattr(heldout, "assessment", assessment)
         monkeypatch.setattr(heldout.rules, "random_policy", lambda spec: "random")
+        monkeypatch.setattr(heldout, "named_rule", lambda name, spec, chosen, *, gamma, lambda_: f"{name} {chosen.rate:g}")
 
 
-def table(monkeypatch, seed: int = 0):
+def table(monkeypatch, seed: int = 0, tuned=MappingProxyType({})):
     answers = {("random", ()): 0.5, ("learned", "before"): 1.25, ("learned", "after"): 2.75, ("antagonist", ()): 1.75}
+    answers |= {(f"{name} {rate}", ()): 4.0 + rate for name in ("a2c", "ppo") for rate in (1, 2, 3)}
+    monkeypatch.setattr(heldout, "rivals", lambda config, name: tuned)
     spied = Spied(monkeypatch, answers)
     config = dataclasses.replace(smoke(QUICK), seed=seed, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
     parts = [SimpleNamespace(family=FAMILY, rule="learned", antagonist="antagonist")] * 2
@@ -264,15 +268,28 @@ def table(monkeypatch, seed: int = 0):
 
 def test_rows_are_what_their_names_say(monkeypatch):
     spied, results = table(monkeypatch)
+    assert [result.lifetime for result in results] == [3, 7, 21] * 2
     for result in results:
+        n = result.lifetime
         means = {name: float(values.mean()) for name, values in result.returns.items() if name != "optimum"}
-        assert means == {"random policy": 0.5, "untrained rule": 1.25, "trained rule": 2.75, "A2C": 1.75}
+        assert means == {"random policy": 3.5, "untrained rule": 1.25 + n, "trained rule": 2.75 + n, "A2C": 1.75 + n}
         best = np.asarray(result.returns["optimum"])
         assert np.ptp(best, axis=1).max() == 0 < np.ptp(best)
-    assert {sizes.lifetime for *_, sizes in spied.calls} == {7}
     keys = [key for _, key, _, _ in spied.calls]
-    assert len(set(keys[:4])) == len(set(keys[4:])) == 1  # rules of a family share their chance,
-    assert keys[0] != keys[4]  # families do not
+    half = len(keys) // 2
+    assert len(set(keys[:half])) == len(set(keys[half:])) == 1  # rules of a family share their chance,
+    assert keys[0] != keys[half]  # families do not
+
+
+def test_rivals_have_the_settings_of_each_lifetime(monkeypatch):
+    """And are met only if there are settings for every lifetime of the table."""
+    pairs = {n: {"a2c": Setting(rate, 0.0), "ppo": Setting(4.0 - rate, 0.0)} for rate, n in ((1.0, 3), (2.0, 7), (3.0, 21))}
+    for result in table(monkeypatch, tuned=pairs)[1]:
+        rate = pairs[result.lifetime]["a2c"].rate
+        found = {name: float(result.returns[name][0, 0]) - result.lifetime for name in ("tuned A2C", "tuned PPO")}
+        assert found == {"tuned A2C": 4 + rate, "tuned PPO": 8 - rate} and "A2C" not in result.returns
+    few = {n: pairs[n] for n in (3, 7)}
+    assert all("A2C" in result.returns and "tuned A2C" not in result.returns for result in table(monkeypatch, tuned=few)[1])
 
 
 def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):
@@ -287,23 +304,30 @@ def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):
     [
         ({}, True),
         ({"families": QUICK.families[:1], "seed": 5}, True),
+        ({"grids": dataclasses.replace(QUICK.grids, actor_rate=1.0)}, True),
+        ({"life": dataclasses.replace(QUICK.life, updates=(10, 100))}, True),
+        ({"life": dataclasses.replace(QUICK.life, updates=(11, 100))}, False),
         ({"families": ("chain",)}, False),
         ({"generators": ("package.module:maze", "")}, False),
         ({"life": dataclasses.replace(QUICK.life, steps=QUICK.life.steps + 1)}, False),
         ({"grids": dataclasses.replace(QUICK.grids, objects=2)}, False),
         ({"bandits": dataclasses.replace(QUICK.bandits, arms=QUICK.bandits.arms + 1)}, False),
     ],
-    ids=["quick", "one", "family", "generator", "life", "grids", "bandits"],
+    ids=["quick", "one", "agents", "known", "lifetime", "family", "generator", "life", "grids", "bandits"],
 )
-def test_a2c_is_called_tuned_where_it_was_tuned(changes, tuned):
+def test_rivals_are_called_tuned_where_they_were_tuned(changes, tuned):
     """On the families, sizes and lives of the preset quick, drawn by their own generators."""
-    assert heldout.rival_name(dataclasses.replace(QUICK, **changes)) == ("tuned A2C" if tuned else "A2C")
+    config = dataclasses.replace(QUICK, **changes)
+    assert heldout.is_tuned(config) == tuned
+    assert ("A2C was not tuned" in heldout.caption(config)) == (not tuned)
 
 
 @pytest.mark.parametrize(("members", "tasks", "agents"), [((15,), 4, 2), ((7, 8), 4, 2), ((16,), 48, 4), ((8, 9), 48, 4)])
 def test_comparisons_are_small_where_the_run_is(members, tasks, agents):
     config = dataclasses.replace(QUICK, members=members, life=dataclasses.replace(QUICK.life, updates=(3, 7)))
-    assert heldout.protocol(config) == (tasks, agents, 7)
+    assert heldout.protocol(config) == (tasks, agents, (3, 7, 21))
+    fixed = dataclasses.replace(config, life=dataclasses.replace(QUICK.life, updates=(7, 7)))
+    assert heldout.protocol(fixed).lifetimes == (7,)
 
 
 @pytest.mark.parametrize(("lifetime", "points"), [(29, (3, 9, 29)), (100, (10, 30, 100)), (4, (1, 4)), (1, (1,))])
@@ -320,7 +344,7 @@ def width(interval) -> float:
 def test_intervals_of_the_table_are_of_other_agents_on_the_same_tasks():
     tasks, agents = np.linspace(1.25, 9.75, 6), np.linspace(-0.75, 1.5, 4)
     alike, unlike = np.repeat(tasks[:, None], 4, 1), np.repeat(agents[None], 6, 0)
-    found = heldout.rows([heldout.HeldOut("f", {"alike": alike, "unlike": unlike})])
+    found = heldout.rows([heldout.HeldOut("f", 7, {"alike": alike, "unlike": unlike})])
     assert width(found[0].interval) == 0 < width(found[1].interval)
 
 

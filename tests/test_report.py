@@ -57,11 +57,27 @@ def test_a_share_of_a2c_needs_an_a2c_that_learned():
 
     def rows(a2c: float) -> list[Row]:
         reached = {"random policy": 0.8, "untrained rule": 0.7, "trained rule": 1.0, "tuned A2C": a2c}
-        return [Row("gridworld", rule, Interval(value, value, value)) for rule, value in reached.items()]
+        return [Row("gridworld", 9, rule, Interval(value, value, value)) for rule, value in reached.items()]
 
     assert "125 % of tuned A2C's 0.80" not in charts.verdicts(rows(0.8))[0]
     (low,), (high,) = charts.verdicts(rows(0.5)), charts.verdicts(rows(2.0))
     assert "%" not in low and "50 % (50 to 50 %) of tuned A2C's 2.00; one meta-seed." in high
+
+
+def test_a_rule_is_held_beside_the_better_rival_of_each_lifetime():
+    def rows(lifetime: int, **reached: float) -> list[Row]:
+        names = {name.replace("_", " "): value for name, value in reached.items()}
+        return [Row("chain", lifetime, name, Interval(v - 0.1, v, v + 0.1)) for name, v in names.items()]
+
+    found = [
+        *rows(5, untrained_rule=0.5, trained_rule=2.0, tuned_A2C=1.0, tuned_PPO=1.5),
+        *rows(50, untrained_rule=0.5, trained_rule=1.0, tuned_A2C=4.0, tuned_PPO=1.05),
+        *rows(150, untrained_rule=0.5, trained_rule=3.0, tuned_A2C=1.0, tuned_PPO=3.1),
+    ]
+    (sentence,) = charts.verdicts(found)
+    assert "reaches 1.00 after 50 updates, more than the untrained rule's 0.50, 25 % (22 to 28 %) of tuned A2C's 4.00" in sentence
+    assert "above it after 5, not clearly apart from it after 150, below it after 50 updates; one meta-seed" in sentence
+    assert "above it" not in charts.verdicts(rows(7, untrained_rule=0.5, trained_rule=2.0, A2C=1.0))[0]
 
 
 def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
@@ -79,11 +95,11 @@ def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
             assert dataset.save(folder / f"curriculum{suffix}.parquet", levels, columns, family=family.name)
     if "evaluation" in parts:
         rows = [
-            {"family": family.name, "rule": rule, "low": place - 0.1, "point": place, "high": place + 0.1}
+            {"family": family.name, "lifetime": 4, "rule": rule, "low": place - 0.1, "point": place, "high": place + 0.1}
             for family in families
             for place, rule in enumerate(RULES)
         ]
-        protocol = {"tasks": 4, "agents": 2, "lifetime": 4, "held_out_seed": 7, "caption": "Four levels, <b>two</b> agents."}
+        protocol = {"tasks": 4, "agents": 2, "lifetimes": [4], "held_out_seed": 7, "caption": "Four levels, <b>two</b> agents."}
         write_text(folder / "evaluation.json", json.dumps({"protocol": protocol, "rows": rows}))
     if "schedules" in parts:
         tables(folder / runs.SCHEDULES, settings)
@@ -163,8 +179,8 @@ def test_the_page_shows_everything(complete: Path):
     assert "Not here yet" not in page.text
     for name in (*SETTINGS.families, *RULES, "jaxlib", "&quot;meta_steps&quot;: 6", "score +3.000\nlifetime 4"):
         assert name in page.text
-    assert "1.900 to 2.100" in page.text
-    assert "reaches 2.00, more than the untrained rule&#x27;s 1.00, 67 % (61 to 72 %) of tuned A2C&#x27;s 3.00" in page.text
+    assert "2.00 (1.90 to 2.10)" in page.text
+    assert "reaches 2.00 after 4 updates, more than the untrained rule&#x27;s 1.00, 67 % (61 to 72 %) of tuned A2C&#x27;s 3.00" in page.text
 
 
 def test_the_page_needs_nothing_else(complete: Path):
@@ -223,7 +239,7 @@ LINES = ["5", "null", '{"step": "7"}', '{"step": -1}', f'{{"step": 1, "a": {HUGE
 
 
 def row(point: str) -> str:
-    return f'{{"family": "x", "rule": "y", "low": 0, "point": {point}, "high": 1}}'
+    return f'{{"family": "x", "lifetime": 4, "rule": "y", "low": 0, "point": {point}, "high": 1}}'
 
 
 @pytest.mark.parametrize(

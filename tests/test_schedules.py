@@ -244,14 +244,14 @@ def test_at_the_end_the_horizon_has_exactly_one():
         assert all(np.float32([age, math.log(life)]).tolist() in concrete for age in (0, 0.5, 1))
 
 
-@pytest.mark.parametrize("known", [horizon.none, horizon.fraction, horizon.fraction_and_log, horizon.remaining])
+@pytest.mark.parametrize("known", [horizon.none, horizon.fraction, horizon.fraction_and_log, horizon.scaled, horizon.remaining])
 def test_drifts_that_know_n_are_drawn_for_two_lives(known: horizon.Horizon):
     """For N and half of it where equal ages mean different drifts; else once, which holds for every N."""
-    width = {horizon.none: 0, horizon.fraction_and_log: 2}.get(known, 1)
+    width = {horizon.none: 0, horizon.fraction_and_log: 2, horizon.scaled: 2}.get(known, 1)
     theta = {"hidden": jnp.ones((8 * (1 + width), 2)) / 4, "output": jnp.ones((2, 1))}
     rows = schedules.drifts(theta, known, lifetime=21)
     learned = [(row.lifetime, row.age) for row in rows if row.name == "LPO" and row.advantage > 0]
-    if known in (horizon.fraction_and_log, horizon.remaining):
+    if known in (horizon.fraction_and_log, horizon.scaled, horizon.remaining):
         assert learned == [(20, 0.0), (20, 0.5), (20, 1.0), (10, 0.0), (10, 0.5), (10, 1.0)]
         assert not np.array_equal(rows[2].value, rows[8].value)
     else:

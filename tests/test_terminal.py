@@ -20,7 +20,7 @@ from groove.statistics import Interval
 RUN = dataclasses.replace(config.QUICK, members=(48, 16), meta_steps=400)
 
 ROWS = [
-    Row(family, rule, Interval(low, low + 0.1, low + 0.25))
+    Row(family, 10, rule, Interval(low, low + 0.1, low + 0.25))
     for family in ("gridworld", "[bold]bandit[/bold]")
     for rule, low in (("untrained rule", -0.125), ("trained rule", 1.0))
 ]
@@ -166,10 +166,11 @@ def test_the_table_is_aligned(kind: str, request: pytest.FixtureRequest, capsys:
     terminal.print_table(ROWS, "what it shows")
     shown = screen.getvalue() if screen else capsys.readouterr().out
     lines = [line.split("\x1b[0m")[0] for line in shown.splitlines()] if screen else shown.splitlines()
-    assert any(line.startswith("untrained rule  -0.025  -0.125 to 0.125") for line in lines)
+    assert any(line.startswith("untrained rule  -0.02 (-0.12 to 0.12)") for line in lines)
     assert "held-out [bold]bandit[/bold]" in shown and "what it shows" in shown
     if not screen:
-        assert "trained rule     1.100   1.000 to 1.250" in lines
+        assert "trained rule      1.10 (1.00 to 1.25)" in lines
+        assert "rule                       10 updates" in lines
         assert all(character.isprintable() for line in lines for character in line)
 
 

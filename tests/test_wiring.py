@@ -237,7 +237,7 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "rule.cell": [("plain", "lstm", "update")],
     "rule.width": [("plain", 5, "update")],
     "rule.predictions": [("plain", 4, "update")],
-    "rule.horizon": [("plain", kind, "update") for kind in ("fraction", "fraction-and-log", "remaining")]
+    "rule.horizon": [("plain", kind, "update") for kind in ("fraction", "fraction-and-log", "scaled", "remaining")]
     + [("lpo", "fraction", "update")],
     "rule.stop_inputs": [("plain", True, "step")],
     "rule.drift_width": [("lpo", 5, "update")],
@@ -252,6 +252,7 @@ FIELDS: dict[str, list[tuple[str, object, str]] | str] = {
     "meta.method": [("plain", "evolution", "step")],
     "meta.updates": [("plain", 3, "step"), ("pieces", 3, "step")],
     "meta.decay": [("decayed", False, "step")],
+    "meta.fading": [("plain", True, "step")],
     "meta.per_life": [("plain", True, "step")],
     "meta.rematerialise": [("plain", True, "step")],
     "meta.block": [("plain", 1, "step")],

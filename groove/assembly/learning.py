@@ -93,6 +93,7 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
         updates=settings.updates,
         weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),
         per_life=settings.per_life,
+        fading=settings.fading,
         rematerialise=settings.rematerialise,
         block=settings.block or None,
         reproducible=config.reproducible,

@@ -33,6 +33,7 @@ HORIZONS: Mapping[str, horizon.Horizon] = MappingProxyType(
         "none": horizon.none,
         "fraction": horizon.fraction,
         "fraction-and-log": horizon.fraction_and_log,
+        "scaled": horizon.scaled,
         "remaining": horizon.remaining,
     }
 )

@@ -18,6 +18,7 @@ from groove.config.names import (
 from groove.config.presets import GROOVE, LPG, LPO, PRESETS, QUICK, TA_LPG, TA_LPO, preset, smoke
 from groove.config.settings import (
     CHOICES,
+    Agents,
     Bandits,
     Chains,
     Config,
@@ -48,6 +49,7 @@ __all__ = [
     "SWEPT",
     "TA_LPG",
     "TA_LPO",
+    "Agents",
     "Bandits",
     "Chains",
     "Config",

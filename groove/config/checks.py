@@ -39,10 +39,12 @@ def check(config: Config) -> Config:
     block = config.meta.block
     if block < 0 or (block and any(members % block for members in config.members)):
         raise ValueError(f"meta.block must be 0 or divide every batch of members {config.members}, got {block}.")
-    low = config.life.updates[0]
-    if not whole_lives(config) and config.meta.updates > low:
+    low, high = config.life.updates
+    back_through_all = config.meta.method == "gradient" and config.meta.updates >= high
+    if not whole_lives(config) and not back_through_all and config.meta.updates > low:
+        through = f" nor fall short of the longest of {high}" if high > low and config.meta.method == "gradient" else ""
         raise ValueError(
-            f"meta.updates (K) must not exceed the shortest lifetime of {low} updates, got {config.meta.updates}."
+            f"meta.updates (K) must not exceed the shortest lifetime of {low} updates{through}, got {config.meta.updates}."
         )
     _check_idle(config)
     return config

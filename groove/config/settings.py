@@ -97,8 +97,9 @@ class Rule:
     """Width of y, the agent's prediction vector."""
     prediction_weight: float = 0.5
     """alpha_y, weight of the prediction's loss in the agent's update."""
-    horizon: Literal["none", "fraction", "fraction-and-log", "remaining"] = "none"
-    """What the rule knows of the lifetime. fraction-and-log: TA-LPG; fraction: TA-LPO; remaining: log(N - n)."""
+    horizon: Literal["none", "fraction", "fraction-and-log", "scaled", "remaining"] = "none"
+    """What the rule knows of the lifetime. fraction-and-log: TA-LPG; scaled: the same, both within -1 and 1 for usual lives;
+    fraction: TA-LPO; remaining: log(N - n)."""
     stop_inputs: bool = False
     """Stop the meta-gradient at the inputs pi and y (LPG)."""
     drift_width: int = 128
@@ -152,6 +153,8 @@ class Meta:
     """Let the learning rate fall to 0 along a cosine over the run."""
     entropy: float = 0.05
     """beta_0, weight of the policy's entropy."""
+    fading: bool = False
+    """Weight beta_0 by 1 - n / N, the part of the life that is left, as exploring pays only while time is left."""
     prediction_entropy: float = 0.001
     """beta_1, weight of y's entropy."""
     policy_target: float = 0.005

@@ -83,6 +83,7 @@ def gradient(
     weights: Weights | None = None,
     normalise_advantage: bool = True,
     per_life: bool = False,
+    fading: bool = False,
     rematerialise: bool = False,
     block: int | None = None,
     reproducible: bool = False,
@@ -105,6 +106,8 @@ def gradient(
         per_life: Whether members are weighted by 1 / N, so that every life counts alike, as under evolution, up to the
             rounding of N to whole pieces of K. Otherwise every update does, and long lives, which take part in more
             meta-steps, outweigh short ones.
+        fading: Whether the bonus for the policy's entropy is weighted by 1 - n / N, the part of the life that is left:
+            exploring pays only while there is time to use what is found, so that a clock has something to say.
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
         block: Members computed at once, to bound memory; must divide each device's share of each family's batch. By default
@@ -118,7 +121,8 @@ def gradient(
         raise ValueError(f"updates must be at least 1, got {updates}.")
     weights = weights or Weights()
     losses = tuple(
-        _member_loss(family, weights, normalised=normalise_advantage, rematerialise=rematerialise) for family in families
+        _member_loss(family, weights, normalised=normalise_advantage, fading=fading, rematerialise=rematerialise)
+        for family in families
     )
 
     def begin(key, tasks):
@@ -187,7 +191,7 @@ def _measure(families: tuple[FamilySetup, ...], keys: list[jax.Array], live: tup
 
 
 def _member_loss(
-    family: FamilySetup, weights: Weights, *, normalised: bool, rematerialise: bool
+    family: FamilySetup, weights: Weights, *, normalised: bool, fading: bool = False, rematerialise: bool
 ) -> Callable[[Theta, jax.Array, tuple[AgentState, jax.Array]], tuple[jax.Array, tuple[AgentState, Info]]]:
     """`(theta, keys [K + 1], (player, share)) -> (loss, (player, info))`: one member's K updates and what became of them."""
 
@@ -195,10 +199,10 @@ def _member_loss(
         alive = ~player.finished
         member, rollout, info = family.life.update(key, theta, player.member, player.task.level)
         if family.expected is not None:
-            return AgentState(player.task, member, player.critic), (_seen(info), alive)
+            return player._replace(member=member), (_seen(info), alive)
         _, target = family.critic.advantage(player.critic, rollout)
         critic, error = family.critic.update(player.critic, jax.lax.stop_gradient(rollout), target)
-        player = AgentState(player.task, member, tree_where(alive, critic, player.critic))
+        player = player._replace(member=member, critic=tree_where(alive, critic, player.critic))
         return player, ({**_seen(info), "value_loss": jax.lax.stop_gradient(error)}, alive)
 
     update = jax.checkpoint(update) if rematerialise else update
@@ -214,9 +218,11 @@ def _member_loss(
             aim = policy_loss(family.rule, member.agent, rollout, normalise(advantage) if normalised else advantage)
         else:
             critic, aim = player.critic, -family.expected(member.agent, player.task.level)
-        value = aim + regulariser(weights, diagnosis, info)
+        clock = member.clock
+        left = 1.0 - clock.update / clock.lifetime if fading else 1.0
+        value = aim + regulariser(weights._replace(entropy=weights.entropy * left), diagnosis, info)
         seen = {"meta_loss": value, "reward": jnp.mean(rollout.reward), **info, **diagnosis}
-        return jnp.where(player.task.origin.learn, share * value, 0.0), (AgentState(player.task, member, critic), seen)
+        return jnp.where(player.task.origin.learn, share * value, 0.0), (player._replace(member=member, critic=critic), seen)
 
     return loss
 

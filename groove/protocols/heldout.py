@@ -1,9 +1,10 @@
 """What a trained rule is compared with, and on which tasks."""
 
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,27 +12,36 @@ import numpy as np
 from groove import rules
 from groove.assembly import FamilyParts, Run, measure
 from groove.base import Theta, UpdateRule
-from groove.config import GYMNAX, QUICK, Config
+from groove.config import GYMNAX, Config
 from groove.lifetime import learning_curve, lifetime
+from groove.protocols.baselines import Setting, named_rule
+from groove.protocols.rivals import RIVALS, rivals
 from groove.statistics import Interval, stratified_bootstrap
 from levels.base import Discrete, Family, Level
 
 HELD_OUT_SEED = 20_402
 """Of the held-out levels; training draws its levels from other keys, whatever its seed."""
+BEYOND = 3
+"""Times the longest lifetime of training is a lifetime that no rule was trained for."""
+UNTUNED = "A2C was not tuned for these families and lives."
+Made: TypeAlias = Callable[[chex.ArrayTree], tuple[UpdateRule, Theta]]
+"""`numbers -> (rule, theta)`: a learned rule's theta, or the settings of one that is hand-written; traced."""
 
 
 class Row(NamedTuple):
-    """One rule's result on the held-out tasks of one family."""
+    """One rule's result on the held-out tasks of one family, at one lifetime."""
 
     family: str
+    lifetime: int  # agent updates
     rule: str
     interval: Interval  # of the interquartile mean of returns, 95 %
 
 
 class HeldOut(NamedTuple):
-    """Results of several rules on the held-out tasks of a family."""
+    """Results of several rules on the held-out tasks of a family, at one lifetime."""
 
     family: str
+    lifetime: int  # agent updates
     returns: dict[str, np.ndarray]  # by rule, f32[tasks, agents]
 
 
@@ -40,46 +50,51 @@ class Protocol(NamedTuple):
 
     tasks: int  # held-out levels per family
     agents: int  # agents per level and rule, which differ by seed
-    lifetime: int  # agent updates
+    lifetimes: tuple[int, ...]  # agent updates, increasing
 
 
 def protocol(config: Config) -> Protocol:
-    """What a run of this configuration ends with: 48 levels and 4 agents, the longest lifetime of training.
+    """What a run of this configuration ends with: 48 levels and 4 agents, fewer where the run is tiny.
 
-    Fewer where the run is tiny.
+    Lifetimes are the shortest and the longest of training and, where these differ, one of three times the longest.
     """
-    tiny = sum(config.members) < 16
-    return Protocol(tasks=4 if tiny else 48, agents=2 if tiny else 4, lifetime=config.life.updates[1])
+    tiny, (low, high) = sum(config.members) < 16, config.life.updates
+    lifetimes = (low, high, BEYOND * high) if low < high else (high,)
+    return Protocol(tasks=4 if tiny else 48, agents=2 if tiny else 4, lifetimes=lifetimes)
 
 
-def rival_name(config: Config) -> str:
-    """What A2C is called: tuned, only where its settings were tuned for just these families and lives."""
-    settings = (config.grids, config.bandits, config.life)
-    families = set(config.families) <= set(QUICK.families) and not any(config.generators)
-    return "tuned A2C" if families and settings == (QUICK.grids, QUICK.bandits, QUICK.life) else "A2C"
+def is_tuned(config: Config) -> bool:
+    """Whether A2C and PPO were tuned for all families and lifetimes that a run of this configuration ends with."""
+    wanted = set(protocol(config).lifetimes)
+    return all(wanted <= set(rivals(config, name)) for name in config.families)
 
 
 def caption(config: Config) -> str:
     """One paragraph on what the held-out table shows."""
     sizes = protocol(config)
     tuning = (
-        "A2C's learning rate and entropy weight were tuned on other levels (python -m benchmarks.tune_a2c)."
-        if rival_name(config) == "tuned A2C"
-        else "A2C was not tuned for these families and lives."
+        "Learning rates and entropy weights of A2C and PPO were tuned for each lifetime, on other levels (python -m "
+        "benchmarks.tune_rivals)."
+        if is_tuned(config)
+        else UNTUNED
     )
+    low, high = config.life.updates
+    lifetimes = ", ".join(map(str, sizes.lifetimes))
+    outside = f"; training had {low} to {high}" if low < high else ""
     alone = any(name.startswith(GYMNAX) for name in config.families) and not config.gymnax.ranges
     same = " A family from gymnax without ranges has one level, which is that of training." if alone else ""
     return (
         f"{sizes.tasks} held-out levels per family (seed {HELD_OUT_SEED}; training used seed {config.seed}), {sizes.agents} "
-        f"agents each, {sizes.lifetime} updates of {config.life.environments} x {config.life.steps} steps. Return of one "
-        f"episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. {tuning}{same}"
+        f"agents each, lives of {lifetimes} updates of {config.life.environments} x {config.life.steps} steps{outside}. Return of "
+        f"one episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. {tuning}{same}"
     )
 
 
 def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta) -> list[HeldOut]:
-    """Lives untrained agents on tasks that training never saw: random policy, untrained and trained rule, A2C, optimum.
+    """Lives untrained agents on tasks that training never saw: random policy, untrained and trained rule, rivals, optimum.
 
-    Returns are exact expectations where the family knows them, else means over episodes.
+    Rivals are A2C and PPO, tuned for each lifetime, where that was done for such tasks and lives; else A2C as the
+    configuration has it. Returns are exact expectations where the family knows them, else means over episodes.
 
     Args:
         run: Which families, lives and antagonists.
@@ -88,7 +103,8 @@ def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta) -> list
         trained: Theta after it.
     """
     keys = jax.random.split(key, len(run.parts))
-    return [_family(run, part, k, untrained, trained) for part, k in zip(run.parts, keys, strict=True)]
+    rows = [_family(run, part, k, untrained, trained) for part, k in zip(run.parts, keys, strict=True)]
+    return [result for row in rows for result in row]
 
 
 def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Level:
@@ -98,45 +114,76 @@ def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Le
     return jax.jit(jax.vmap(family.generator.sample))(keys)
 
 
-def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, trained: Theta) -> HeldOut:
-    sizes = protocol(run.config)
-    levels = held_out_levels(part.family, sizes.tasks)
-    learned = assessment(run.config, part.family, part.rule, levels, sizes)
-    random_policy = rules.random_policy(part.family.environment.spec)
-    found = {
-        "random policy": assessment(run.config, part.family, random_policy, levels, sizes)(key, ()),
-        "untrained rule": learned(key, untrained),
-        "trained rule": learned(key, trained),
-        rival_name(run.config): assessment(run.config, part.family, part.antagonist, levels, sizes)(key, ()),
-    }
-    if part.family.optimum is not None:
-        best = jax.jit(lambda levels: learning_curve.optima(part.family, levels))(levels)
-        found["optimum"] = jnp.broadcast_to(best[:, None], (sizes.tasks, sizes.agents))
-    return HeldOut(part.family.name, {name: np.asarray(value) for name, value in found.items()})
+def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, trained: Theta) -> list[HeldOut]:
+    sizes, family = protocol(run.config), part.family
+    levels = held_out_levels(family, sizes.tasks)
+    tuned = rivals(run.config, family.name)
+    tuned = tuned if set(sizes.lifetimes) <= set(tuned) else {}
+
+    def assess(make: Made):
+        return assessment(run.config, family, make, levels, sizes)
+
+    def hand_written(name: str) -> Made:
+        spec, life = family.environment.spec, run.config.life
+        return lambda chosen: (named_rule(name, spec, Setting(*chosen), gamma=life.gamma, lambda_=life.gae_lambda), ())
+
+    learned = assess(lambda theta: (part.rule, theta))
+    chance = assess(lambda _: (rules.random_policy(family.environment.spec), ()))(key, (), sizes.lifetimes[0])
+    written = {name: assess(hand_written(name)) for name in RIVALS} if tuned else {}
+    untuned = assess(lambda _: (part.antagonist, ()))
+    best = None if family.optimum is None else jax.jit(lambda levels: learning_curve.optima(family, levels))(levels)
+    found = []
+    for updates in sizes.lifetimes:
+        returns = {
+            "random policy": chance,
+            "untrained rule": learned(key, untrained, updates),
+            "trained rule": learned(key, trained, updates),
+        }
+        if tuned:
+            shown = {f"tuned {name.upper()}": run(key, tuned[updates][name], updates) for name, run in written.items()}
+        else:
+            shown = {"A2C": untuned(key, (), updates)}
+        optimum = {} if best is None else {"optimum": jnp.broadcast_to(best[:, None], (sizes.tasks, sizes.agents))}
+        rows = {name: np.asarray(value) for name, value in {**returns, **shown, **optimum}.items()}
+        found.append(HeldOut(family.name, updates, rows))
+    return found
 
 
 def assessment(
-    config: Config, family: Family, rule: UpdateRule, levels: Level, sizes: Protocol
-) -> Callable[[jax.Array, Theta], jax.Array]:
-    """`(key, theta) -> returns f32[tasks, agents]`, compiled: untrained agents of a rule on all levels."""
-    life = lifetime(
-        rule,
-        family.environment,
-        steps=config.life.steps,
-        environments=config.life.environments,
-        evaluate=measure(config, family, rule, exactly=True),
-    )
-    lifetimes = jnp.full(sizes.tasks, sizes.lifetime, jnp.int32)
-    block = 64 if isinstance(family.environment.spec.observation, Discrete) else 1  # agents that see images need memory
-    return jax.jit(
-        lambda key, theta: learning_curve.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
-    )
+    config: Config, family: Family, make: Made, levels: Level, sizes: Protocol
+) -> Callable[[jax.Array, chex.ArrayTree, int], jax.Array]:
+    """`(key, numbers, lifetime) -> returns f32[tasks, agents]`: untrained agents of a rule on all levels, compiled once."""
+
+    @jax.jit
+    def assess(key, numbers, updates):
+        rule, theta = make(numbers)
+        life = lifetime(
+            rule,
+            family.environment,
+            steps=config.life.steps,
+            environments=config.life.environments,
+            evaluate=measure(config, family, rule, exactly=True),
+        )
+        lifetimes = jnp.full(sizes.tasks, updates, jnp.int32)
+        block = 64 if isinstance(family.environment.spec.observation, Discrete) else 1  # agents that see images need memory
+        return learning_curve.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
+
+    return assess
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[int], dict[str, list[str]]]:
+    """The table of a family's rows: its lifetimes, and by rule what it reached after each, in words."""
+    lifetimes = list(dict.fromkeys(row.lifetime for row in rows))
+    digits = 1 if any(10 <= abs(row.interval.point) < np.inf for row in rows) else 2
+    words = {(row.rule, row.lifetime): row.interval.words(digits) for row in rows}
+    rules = dict.fromkeys(row.rule for row in rows)
+    return lifetimes, {rule: [words.get((rule, lifetime), "") for lifetime in lifetimes] for rule in rules}
 
 
 def rows(results: list[HeldOut]) -> list[Row]:
     """Interquartile means over tasks and agents with 95 % stratified-bootstrap intervals (agents resampled within tasks)."""
     return [
-        Row(result.family, rule, stratified_bootstrap(values.T, seed=0))
+        Row(result.family, result.lifetime, rule, stratified_bootstrap(values.T, seed=0))
         for result in results
         for rule, values in result.returns.items()
     ]

@@ -41,22 +41,26 @@ def colour(index: int) -> str:
 
 
 def intervals(family: str, rows: Sequence[Row], index: int) -> Picture:
-    """What each rule reached on a family's held-out tasks: a point and an interval a rule, the trained one in colour."""
-    figure, axes = _canvas(4.4, 0.65 + 0.27 * len(rows))
-    for place, row in enumerate(rows):
-        chosen = row.rule == "trained rule"
-        ink = colour(index) if chosen else GREY
-        point = row.interval.point
-        bar(axes, row.interval, place, ink, size=6 if chosen else 5)
-        if np.isfinite(point):
-            axes.axvline(point, color=FAINT, linewidth=0.6, zorder=0)
-    axes.set_yticks(range(len(rows)), [row.rule for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel("return of one episode")
-    _name(axes, family)
-    words = "; ".join(f"{row.rule} {said(row.interval.point)}" for row in rows)
+    """What each rule reached on a family's held-out tasks, a chart a lifetime: a point and an interval a rule, the trained
+    one in colour.
+    """
+    rules, lifetimes = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("rule", "lifetime"))
+    figure, grid = canvases(2.6 + 1.8 * len(lifetimes), 0.8 + 0.27 * len(rules), 1, len(lifetimes))
+    figure.suptitle(family, x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
+    for axes, lifetime in zip(grid, lifetimes, strict=True):
+        for row in rows:
+            if row.lifetime == lifetime:
+                chosen, point = row.rule == "trained rule", row.interval.point
+                bar(axes, row.interval, rules.index(row.rule), colour(index) if chosen else GREY, size=6 if chosen else 5)
+                if np.isfinite(point):
+                    axes.axvline(point, color=FAINT, linewidth=0.6, zorder=0)
+        axes.set_yticks(range(len(rules)), rules if lifetime == lifetimes[0] else [""] * len(rules))
+        axes.set_ylim(len(rules) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_title(f"{lifetime} updates", fontsize=8, loc="left", color=INK)
+    figure.supxlabel("return of one episode", fontsize=8.5, color=GREY)
+    words = "; ".join(f"{row.rule} {said(row.interval.point)} after {row.lifetime} updates" for row in rows)
     return Picture(f"held-out-{family}", finished(figure), f"Held-out {family}: {words}.")
 
 

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from groove.files.writing import write_text
-from groove.protocols import Row
+from groove.protocols import UNTUNED, Row, cells
 from groove.report import ages, charts, figures, gallery, health, html, lineage, record
 from groove.report.figures import Picture
 from groove.report.record import Record
@@ -83,22 +83,22 @@ def _held_out(run: Record, pictures: list[Picture]) -> str:
         pictures.append(picture)
         blocks.append(f'<div class="pair">{_table(family, rows)}{html.figure(picture)}</div>')
     untuned = any(row.rule == "A2C" for row in run.evaluation.rows)  # else it is called tuned
-    warned = [html.paragraph("A2C was not tuned for these families and lives.", "warning")] if untuned else []
+    warned = [html.paragraph(UNTUNED, "warning")] if untuned else []
     return "\n".join(["<h2>On held-out tasks</h2>", *warned, *blocks, html.paragraph(run.evaluation.caption, "note")])
 
 
 def _table(family: str, rows: Sequence[Row]) -> str:
-    lines = "".join(_table_row(row) for row in rows)
-    numbers = "".join(f'<th scope="col" class="number">{name}</th>' for name in ("return", "95 % interval"))
+    lifetimes, found = cells(rows)
+    lines = "".join(_table_row(rule, words) for rule, words in found.items())
+    numbers = "".join(f'<th scope="col" class="number">{lifetime} updates</th>' for lifetime in lifetimes)
     head = f'<thead><tr><th scope="col">rule</th>{numbers}</tr></thead>'
     return f"<table><caption>{escape(family)}</caption>{head}<tbody>{lines}</tbody></table>"
 
 
-def _table_row(row: Row) -> str:
-    low, point, high = (f"{value:.3f}" for value in row.interval)
-    chosen = ' class="chosen"' if row.rule == "trained rule" else ""
-    cells = f'<td class="number">{point}</td><td class="number">{low} to {high}</td>'
-    return f'<tr{chosen}><th scope="row">{escape(row.rule)}</th>{cells}</tr>'
+def _table_row(rule: str, words: Sequence[str]) -> str:
+    chosen = ' class="chosen"' if rule == "trained rule" else ""
+    numbers = "".join(f'<td class="number">{escape(word)}</td>' for word in words)
+    return f'<tr{chosen}><th scope="row">{escape(rule)}</th>{numbers}</tr>'
 
 
 def _schedules(run: Record, pictures: list[Picture]) -> str:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from groove.config import Config
-from groove.protocols import Row
+from groove.protocols import Row, cells
 from groove.runs import Metrics
 from groove.statistics import said
 
@@ -196,12 +196,11 @@ def ask(question: str) -> bool:
 def _table(family: str, rows: list[Row]) -> Table:
     table = _blank(f"held-out {family}")
     table.add_column("rule")
-    table.add_column("return", justify="right")
-    table.add_column("95 % interval", justify="right")
-    for row in rows:
-        low, point, high = (said(number, 3) for number in row.interval)
-        chosen = "bold cyan" if row.rule == "trained rule" else ""
-        table.add_row(Text(plain(row.rule)), Text(point), Text(f"{low} to {high}"), style=chosen)
+    lifetimes, found = cells(rows)
+    for lifetime in lifetimes:
+        table.add_column(f"{lifetime} updates", justify="right")
+    for rule, words in found.items():
+        table.add_row(Text(plain(rule)), *map(Text, words), style="bold cyan" if rule == "trained rule" else "")
     return table
 
 

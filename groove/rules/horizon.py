@@ -26,6 +26,15 @@ def fraction_and_log(clock: Clock) -> jax.Array:
     return jnp.append(fraction(clock), jnp.log(clock.lifetime.astype(jnp.float32)))
 
 
+def scaled(clock: Clock) -> jax.Array:
+    """[2 n / N - 1, log(N / 30) / 3]: f32[2], what `fraction_and_log` knows, within -1 and 1 for N from 2 to 600.
+
+    log N itself is 2 to 6, the largest of all of a rule's inputs by far.
+    """
+    log = jnp.log(clock.lifetime.astype(jnp.float32) / 30.0) / 3.0
+    return jnp.append(2.0 * fraction(clock) - 1.0, log)
+
+
 def remaining(clock: Clock) -> jax.Array:
     """The updates that are left, [log(N - n)]: f32[1]; the logarithm keeps long lives within the range of short ones."""
     return jnp.log(jnp.maximum(clock.lifetime - clock.update, 1).astype(jnp.float32))[None]

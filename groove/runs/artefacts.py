@@ -63,7 +63,8 @@ def evaluate_held_out(result: Result) -> list[protocols.Row]:
     key = jax.random.fold_in(jax.random.key(AGENTS_SEED), settings.seed)
     rows = protocols.rows(protocols.held_out(result.run, key, untrained, result.run.trainer.theta(result.state)))
     about = {**protocols.protocol(settings)._asdict(), "held_out_seed": protocols.HELD_OUT_SEED}
-    lines = [{"family": row.family, "rule": row.rule, **plain(row.interval)} for row in rows]
+    names = ("family", "lifetime", "rule")
+    lines = [{**{name: getattr(row, name) for name in names}, **plain(row.interval)} for row in rows]
     page = {"protocol": {**about, "caption": protocols.caption(settings)}, "rows": lines}
     write_text(result.folder / "evaluation.json", json.dumps(page, indent=2) + "\n")
     return rows

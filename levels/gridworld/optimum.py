@@ -23,6 +23,9 @@ from levels.gridworld.level import GridLevel, used
 Visit = Callable[[jax.Array, tuple[jax.Array, ...], chex.ArrayTree], tuple[jax.Array, chex.ArrayTree]]
 """`(step, worth of each action f32[2^M, H, W], carry) -> (worth of the state f32[2^M, H, W], carry)`."""
 
+ASKED = 5
+"""Steps of an episode whose policies are asked for at once."""
+
 
 def optimum(level: GridLevel) -> jax.Array:
     """The highest expected undiscounted return of an episode, f32[], over policies that see objects and time."""
@@ -60,6 +63,8 @@ def differentiable_value(level: GridLevel, policy: Policy, *, episode_limit: int
     """What `value` is, f32[], with a gradient in the policy's probabilities.
 
     It goes back over as many steps as the longest episode of the family has; those past the level's own change nothing.
+    Policies are asked for a few steps at once, so that the gradient of what they share is gathered once for all of them, and
+    asked again on the way back: what is kept is one state's worth for every few steps.
 
     Args:
         level: The grid.
@@ -69,13 +74,19 @@ def differentiable_value(level: GridLevel, policy: Policy, *, episode_limit: int
     step_worth, blocked = arrival(level), walls_around(level.walls)
     shape = (len(ACTIONS), 2**level.kind.size, *level.walls.shape)
 
-    def back(worth: jax.Array, step: jax.Array) -> tuple[jax.Array, None]:
-        chosen = zip(policy(step).T.reshape(shape), choices(step_worth(worth), blocked), strict=True)
-        now = sum((p * w for p, w in chosen), jnp.float32(0))
-        return jnp.where(step < level.limit, now, worth), None
+    def back(worth: jax.Array, now: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        step, probabilities = now
+        chosen = zip(probabilities.reshape(shape), choices(step_worth(worth), blocked), strict=True)
+        mean = sum((p * w for p, w in chosen), jnp.float32(0))
+        return jnp.where(step < level.limit, mean, worth), None
 
-    last = jnp.zeros(shape[1:], jnp.float32)
-    return _of_start(level, jax.lax.scan(back, last, jnp.arange(episode_limit - 1, -1, -1, dtype=jnp.int32))[0])
+    @jax.checkpoint
+    def few(worth: jax.Array, steps: jax.Array) -> tuple[jax.Array, None]:
+        return jax.lax.scan(back, worth, (steps, jnp.swapaxes(jax.vmap(policy)(steps), 1, 2)))
+
+    count = -(-episode_limit // ASKED)
+    steps = jnp.arange(count * ASKED - 1, -1, -1, dtype=jnp.int32).reshape(count, ASKED)
+    return _of_start(level, jax.lax.scan(few, jnp.zeros(shape[1:], jnp.float32), steps)[0])
 
 
 def sweep(level: GridLevel, visit: Visit, carry: chex.ArrayTree) -> tuple[jax.Array, chex.ArrayTree]:

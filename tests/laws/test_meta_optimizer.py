@@ -491,3 +491,5 @@ def test_every_life_may_count_alike():
     np.testing.assert_allclose(alike, slopes.mean(axis=0), rtol=1e-6)
     weighted, _ = slope_of(toy(plane), uneven, ZERO, per_life=True)
     np.testing.assert_allclose(weighted, np.array([1.6, 0.4]) @ slopes / 2, rtol=1e-6)
+    faded, _ = slope_of(toy(plane), uneven, ZERO, fading=True)  # the toy's value is its entropy: 1/2 and 7/8 are left
+    np.testing.assert_allclose(faded, np.array([0.5, 0.875]) @ slopes / 2, rtol=1e-6)
