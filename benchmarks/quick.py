@@ -1,9 +1,10 @@
-"""The preset `quick` with five seeds: does the trained rule beat the untrained one, and how near does it come to tuned A2C?
+"""A preset with five seeds: what its trained rules reach beside the untrained ones, and beside A2C and PPO.
 
 `python -m benchmarks.quick FOLDER [PRESET [SEEDS]]` trains so many seeds of a preset (five of `quick`) into FOLDER/<seed>,
 one after the other; it goes on where it stopped.
-It prints one JSON object on its last line: for each seed and family the interquartile means with their intervals on held-out
-levels, `apart` (seeds whose trained rule's interval lies above the untrained one's, by family) and `share_of_a2c`.
+It prints one JSON object on its last line: for each seed, family and lifetime the interquartile means with their intervals on
+held-out levels, and by family and lifetime the seeds whose trained rule's interval lies above that of the untrained rule
+(`apart`) and above those of all rivals (`above_rivals`).
 """
 
 import json
@@ -12,7 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-TRAINED, UNTRAINED, RIVALS = "trained rule", "untrained rule", ("tuned A2C", "A2C")
+TRAINED, UNTRAINED, RIVALS = "trained rule", "untrained rule", ("tuned A2C", "tuned PPO", "A2C")
+Table = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""By family, lifetime and rule: low, point and high."""
 
 
 def train(folder: Path, preset: str, seed: int) -> float:
@@ -27,28 +30,32 @@ def train(folder: Path, preset: str, seed: int) -> float:
     return time.perf_counter() - begin
 
 
-def read(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """By family and rule: low, point and high."""
+def read(folder: Path) -> Table:
     rows = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["rows"]
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: Table = {}
     for row in rows:
-        found.setdefault(row["family"], {})[row["rule"]] = {name: row[name] for name in ("low", "point", "high")}
+        one = {name: round(row[name], 5) for name in ("low", "point", "high")}
+        found.setdefault(row["family"], {}).setdefault(str(row["lifetime"]), {})[row["rule"]] = one
     return found
 
 
-def main(base: Path, preset: str = "quick", seeds: int = 5) -> None:
-    seconds = [train(base / str(seed), preset, seed) for seed in range(seeds)]
-    results = [read(base / str(seed)) for seed in range(seeds)]
-    families = list(results[0])
-    apart = {name: sum(r[name][TRAINED]["low"] > r[name][UNTRAINED]["high"] for r in results) for name in families}
-    share = {
-        name: [
-            r[name][TRAINED]["point"] / next(r[name][antagonist] for antagonist in RIVALS if antagonist in r[name])["point"]
-            for r in results
-        ]
-        for name in families
+def count(results: list[Table], rivals: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """By family and lifetime, the seeds whose trained rule lies above all of some others, intervals apart."""
+
+    def above(own: dict[str, dict[str, float]]) -> bool:
+        return own[TRAINED]["low"] > max(own[name]["high"] for name in rivals if name in own)
+
+    return {
+        family: {lifetime: sum(above(found[family][lifetime]) for found in results) for lifetime in lifetimes}
+        for family, lifetimes in results[0].items()
     }
-    print(json.dumps({"seconds": seconds, "apart": apart, "share_of_a2c": share, "results": results}))
+
+
+def main(base: Path, preset: str = "quick", seeds: int = 5) -> None:
+    seconds = [round(train(base / str(seed), preset, seed)) for seed in range(seeds)]
+    results = [read(base / str(seed)) for seed in range(seeds)]
+    page = {"seconds": seconds, "apart": count(results, (UNTRAINED,)), "above_rivals": count(results, RIVALS)}
+    print(json.dumps({**page, "results": results}))
 
 
 if __name__ == "__main__":

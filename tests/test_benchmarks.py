@@ -28,6 +28,11 @@ def test_a_meta_step_in_small():
     assert found["flops"] == 3 * 2 * (2 * 2 * 5) * 2 * (2 * (3 * 16 + 16) + (6 + 4) * 3 * 4 + 4 * 4)
 
 
+def test_exact_steps_beside_sampled_ones_in_small():
+    small = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,))
+    assert 0 < meta_step.exact_over_sampled(small, rounds=1) < float("inf")
+
+
 def test_scores_in_small():
     small = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",))
     found = curate.measure(small, tasks=4, block=2, rounds=1)

@@ -30,7 +30,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove levels list                what can be named; `groove levels check NAME` tests a part of yours
        groove report PATH...             draw runs and results again: report.html
 
-presets: quick (the default; three minutes on two cores); ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
+presets: quick (the default; three minutes on two cores); discover, ta-lpg-small, lpo-small, ta-lpo-small (ten to fifteen);
          lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)
 """
 

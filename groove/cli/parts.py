@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from groove import config
-from groove.files.rulefile import shipped
+from groove.files.library import config_of
+from groove.files.rulefile import load_rule_file, locate, shipped
 from groove.report.terminal import plain, say
 from levels import FAMILIES, plugins
 from levels.plugins import Plugin
@@ -69,11 +70,29 @@ def rows() -> list[Row]:
     for group, own in OWN.items():
         found.extend(Row(group, name, "the family's own" if name == '""' else "built in") for name in own)
         if group == "groove.rules":
-            found.extend(Row(group, name, "learned, comes with groove") for name in shipped())
+            found.extend(Row(group, name, card(name)) for name in shipped())
         if group == "groove.families":
             found.extend(Row(group, name, f"{package} {metadata.version(package)}") for name, package in ADAPTED.items())
         found.extend(_row(plugin) for plugin in plugins.names(group))
     return found
+
+
+def card(name: str) -> str:
+    """How a rule that comes with groove was learned, from its file.
+
+    Example:
+        >>> from groove.cli.parts import card
+        >>> card("shipped/quick").partition(":")[0]
+        'learned by quick, seed 0, 1500 meta-steps'
+    """
+    metadata = load_rule_file(locate(name))[1]
+    settings = config_of(name, metadata)
+    low, high = settings.life.updates
+    knows = "" if settings.rule.horizon == "none" else f", knows {settings.rule.horizon}"
+    return (
+        f"learned by {settings.name}, seed {settings.seed}, {metadata['step']} meta-steps: {settings.rule.kind}{knows}; lives of "
+        f"{low} to {high} updates on {' and '.join(settings.families)}"
+    )
 
 
 def _row(plugin: Plugin) -> Row:

@@ -15,7 +15,7 @@ from groove.config.names import (
     plugged,
     sources,
 )
-from groove.config.presets import GROOVE, LPG, LPO, PRESETS, QUICK, TA_LPG, TA_LPO, preset, smoke
+from groove.config.presets import DISCOVER, GROOVE, LPG, LPO, PRESETS, QUICK, TA_LPG, TA_LPO, preset, smoke
 from groove.config.settings import (
     CHOICES,
     Agents,
@@ -37,6 +37,7 @@ __all__ = [
     "ANTAGONISTS",
     "CHOICES",
     "DEEP_GA",
+    "DISCOVER",
     "GROOVE",
     "GYMNAX",
     "LPG",

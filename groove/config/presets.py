@@ -22,15 +22,26 @@ QUICK = Config(
     meta_steps=1500,
     checkpoint_every=15,
     grids=Grids(side=(4, 6), objects=3, limit=(20, 50), actor_rate=80.0, antagonist_entropy=0.03),
-    bandits=Bandits(actor_rate=20.0, antagonist_rate=20.0, antagonist_entropy=0.0),
+    bandits=Bandits(actor_rate=12.0, antagonist_rate=20.0, antagonist_entropy=0.0),
     rule=Rule(width=32, horizon="scaled"),
     life=Life(updates=(5, 100), environments=8),
-    meta=Meta(objective="exact", rate=4e-3, clip=0.5, decay=True, fading=True, per_life=True),
-    curriculum=Curriculum(capacity=200),
+    meta=Meta(objective="exact", rate=5e-3, clip=0.5, decay=True, fading=True, per_life=True),
+    curriculum=Curriculum(capacity=1000, replay=0.25, temperature=1.0),
 )
 """All of groove at once, in three minutes on two cores: TA-LPG by exact meta-gradients on a curriculum by algorithmic regret,
 for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those of its
 table."""
+
+DISCOVER = dataclasses.replace(
+    QUICK,
+    name="discover",
+    members=(64, 32),
+    meta_steps=4500,
+    checkpoint_every=45,
+    meta=dataclasses.replace(QUICK.meta, rate=4e-3),
+    curriculum=dataclasses.replace(QUICK.curriculum, capacity=4000),
+)
+"""`quick` with half as many lives again, three times as long: what rules that come with groove are learned by."""
 
 TA_LPG = Config(
     name="ta-lpg",
@@ -80,7 +91,7 @@ TA_LPG_SMALL = dataclasses.replace(
     life=dataclasses.replace(QUICK.life, updates=(10, 100)),
     meta=Meta(method="evolution"),
     evolution=Evolution(rate=0.03, block=8),
-    curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
+    curriculum=Curriculum(capacity=200, exact=True),
 )
 """TA-LPG by evolution for two cores. Sizes are its own; so is the learning rate: at 0.01 so few generations get nowhere."""
 
@@ -96,7 +107,7 @@ LPO_SMALL = dataclasses.replace(
     life=dataclasses.replace(QUICK.life, updates=(50, 50)),
     meta=Meta(method="evolution"),
     evolution=Evolution(sigma=0.04, rate=0.01, decay=0.99, block=8),
-    curriculum=dataclasses.replace(QUICK.curriculum, exact=True),
+    curriculum=TA_LPG_SMALL.curriculum,
 )
 """LPO for two cores: tables instead of pixels. Sizes and learning rates are its own; with agents of these rates a random
 drift does badly, so that there is something to learn. (At 5 on grids an untrained rule is as good as A2C already.)"""
@@ -114,7 +125,7 @@ lie far apart, so that a generation tells more of where to go; its rate is low, 
 PPO's drift: from an untrained net evolution mostly shrank the drift, and learned nothing on grids."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
-    {config.name: config for config in (QUICK, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
+    {config.name: config for config in (QUICK, DISCOVER, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
 )
 """Named configurations. Read-only."""
 
@@ -152,7 +163,7 @@ PROVENANCE: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "LPO's": ("members", "evolution.sigma", "evolution.rate", "evolution.decay", "rule.drift_width"),
             _PPO: _USUAL,
         },
-        **{name: {OURS: ()} for name in ("quick", "ta-lpg-small", "lpo-small", "ta-lpo-small")},
+        **{name: {OURS: ()} for name in ("quick", "discover", "ta-lpg-small", "lpo-small", "ta-lpo-small")},
     }
 )
 """What a preset does not have from the paper that it is named for: fields, or parts with all their fields, by where they
