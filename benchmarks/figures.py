@@ -1,7 +1,7 @@
 """The pictures that the README files show, drawn anew into `benchmarks/results/figures`.
 
 `python -m benchmarks.figures` draws those of the loop, of an agent before and after it was taught by `shipped/quick`, of
-levels, and of the committed results of `benchmarks.horizons` and `benchmarks.curricula`. `python -m benchmarks.figures RUN`
+levels, and of the committed results of `benchmarks.discovery`, `benchmarks.horizons` and `benchmarks.curricula`. `python -m benchmarks.figures RUN`
 also puts figures of the report of a run of `quick` side by side, from its folder RUN. Keys: the bytes of each picture, of
 which none may have more than `MOST_BYTES`.
 """
@@ -51,6 +51,7 @@ METHODS = {
     "ta-lpg-evolution": "TA-LPG, evolved",
     "ta-lpg-gradient": "TA-LPG, meta-gradient",
 }
+DISCOVERED = {"a2c": "A2C, tuned for each", "ppo": "PPO, tuned for each", "ta": "TA-LPG by discover"}
 TEACHERS = {
     "uniform": "uniform levels",
     "plr-regret": "PLR, regret",
@@ -163,20 +164,39 @@ def horizons() -> bytes:
     """What rules reach at each lifetime, with intervals over meta-seeds."""
     found = json.loads((RESULTS / "horizons.json").read_text(encoding="utf-8"))["intervals"]
     figure, (axes,) = canvases(6.4, 3.2, 1, 1)
-    for place, (method, name) in enumerate(METHODS.items()):
-        rows = found[method]
-        at = [float(updates) * 1.05 ** (place - 1.5) for updates in rows]
-        points = np.array([[row["low"], row["point"], row["high"]] for row in rows.values()])
-        ink = INK if place == 0 else COLOURS[place - 1]
-        axes.plot(at, points[:, 1], "o-", color=ink, markersize=4, linewidth=1.4, label=name)
-        axes.vlines(at, points[:, 0], points[:, 2], color=ink, alpha=0.4, linewidth=3)
-    axes.set_xscale("log")
-    axes.set_xticks([float(updates) for updates in found["tuned A2C"]], list(found["tuned A2C"]))
-    axes.minorticks_off()
-    axes.axvspan(10, 100, color=FAINT, alpha=0.35, linewidth=0, zorder=0)
+    _courses(axes, {name: found[method] for method, name in METHODS.items()}, [INK, *COLOURS], (10, 100))
     axes.set(xlabel="updates of a lifetime (shaded: those trained on)", ylabel="exact return, IQM")
     axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, columnspacing=1.2)
     return finished(figure)
+
+
+def discovery() -> bytes:
+    """What rules of `discover` reach at each lifetime beside A2C and PPO, on grids and on bandits."""
+    found = json.loads((RESULTS / "discovery.json").read_text(encoding="utf-8"))
+    figure, grid = canvases(6.8, 3.0, 1, 2)
+    for axes, (family, title) in zip(grid, (("gridworld", "grids"), ("bernoulli-bandit", "bandits")), strict=True):
+        rows = {name: found[family]["intervals"][arm] for arm, name in DISCOVERED.items()}
+        _courses(axes, rows, [INK, GREY, COLOURS[1]], (5, 100))
+        axes.axhline(found[family]["optimum"], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+    figure.supxlabel("updates of a lifetime (shaded: those trained on; dashed: the optimum)", fontsize=8.5, color=GREY)
+    grid[0].set_ylabel("exact return, IQM")
+    grid[1].legend(frameon=False, fontsize=8, loc="lower right")
+    return finished(figure)
+
+
+def _courses(axes, rows, inks: Sequence[str], trained: tuple[float, float]) -> None:
+    """Points with intervals at each lifetime, by name; shaded are the lifetimes of training."""
+    for place, (name, own) in enumerate(rows.items()):
+        at = [float(updates) * 1.05 ** (place - (len(rows) - 1) / 2) for updates in own]
+        points = np.array([[row["low"], row["point"], row["high"]] for row in own.values()])
+        axes.plot(at, points[:, 1], "o-", color=inks[place], markersize=4, linewidth=1.4, label=name)
+        axes.vlines(at, points[:, 0], points[:, 2], color=inks[place], alpha=0.4, linewidth=3)
+    lifetimes = list(next(iter(rows.values())))
+    axes.set_xscale("log")
+    axes.set_xticks([float(updates) for updates in lifetimes], lifetimes)
+    axes.minorticks_off()
+    axes.axvspan(*trained, color=FAINT, alpha=0.35, linewidth=0, zorder=0)
 
 
 def curricula() -> bytes:
@@ -256,7 +276,7 @@ def main(words: Sequence[str]) -> None:
     """Draws all pictures into their folder."""
     FOLDER.mkdir(exist_ok=True)
     made = {"walk.gif": taught(), "loop.png": loop(), "levels.png": gallery()}
-    made |= {"horizons.png": horizons(), "curricula.png": curricula()}
+    made |= {"discovery.png": discovery(), "horizons.png": horizons(), "curricula.png": curricula()}
     if words:
         made["report.png"] = report(Path(words[0]))
     for name, content in made.items():

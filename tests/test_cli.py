@@ -176,7 +176,7 @@ def test_another_configuration_is_refused_on_resume(tmp_path, monkeypatch, capsy
     monkeypatch.setenv("GROOVE_SMOKE", "1")
     runs.create(config.smoke(config.QUICK), tmp_path / "run")
     assert cli.main(["train", "--resume", str(tmp_path / "run"), "--meta.rate", "0.5"]) == 2
-    assert "meta.rate is 0.001 there, 0.5 here" in capsys.readouterr().err
+    assert "meta.rate is 0.005 there, 0.5 here" in capsys.readouterr().err
     assert cli.main(["train", "groove", "--resume", str(tmp_path / "run")]) == 2
     assert "is a run of the preset 'quick'" in capsys.readouterr().err
 

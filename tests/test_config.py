@@ -165,7 +165,7 @@ def test_unknown_names_get_a_suggestion(path, value, message):
 
 def test_unknown_presets_get_a_suggestion():
     with pytest.raises(
-        ValueError, match=r"unknown preset 'quik'; did you mean 'quick'\? Known: quick, lpg, groove, ta-lpg, "
+        ValueError, match=r"unknown preset 'quik'; did you mean 'quick'\? Known: quick, discover, lpg, groove, ta-lpg, "
     ):
         preset("quik")
 
@@ -177,7 +177,7 @@ def test_unknown_presets_get_a_suggestion():
         ({"families": (), "members": ()}, "families and members must pair up"),
         ({"families": ("gridworld", "gridworld")}, "families must differ"),
         ({"chunk": 7}, r"chunk must divide meta_steps \(\d+\), got 7"),
-        ({"members": (500, 16)}, "curriculum.capacity must hold at least a batch of 500 tasks"),
+        ({"members": (1500, 16)}, "curriculum.capacity must hold at least a batch of 1500 tasks"),
     ],
 )
 def test_what_does_not_fit_together(changes, message):
@@ -191,8 +191,8 @@ def test_k_must_fit_into_the_shortest_lifetime():
     def k(updates):
         return dataclasses.replace(start, meta=dataclasses.replace(start.meta, updates=updates))
 
-    whole = "exceed the shortest lifetime of 4 updates nor fall short of the longest of 100"
-    for updates in (5, 99):
+    whole = "exceed the shortest lifetime of 4 updates unless it is the longest of 100"
+    for updates in (5, 99, 101):
         with pytest.raises(ValueError, match=rf"meta.updates \(K\) must not {whole}, got {updates}"):
             check(k(updates))
     for updates in (4, 100):  # or a gradient goes back through whole lives

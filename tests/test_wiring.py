@@ -39,7 +39,10 @@ def changed(config: Config, fields: dict[str, object]) -> Config:
     return config
 
 
-SMALL = dataclasses.replace(smoke(QUICK), name="wired", families=("bernoulli-bandit",), members=(2,), chunk=1, seed=0)
+SMALL = changed(
+    dataclasses.replace(smoke(QUICK), name="wired", families=("bernoulli-bandit",), members=(2,), chunk=1, seed=0),
+    {"rule.horizon": "none", "meta.objective": "sampled", "meta.fading": False, "meta.per_life": False},
+)
 UNIFORM = {"curriculum.kind": "uniform", "curriculum.score": "uniform"}
 EVOLVED = {**UNIFORM, "meta.method": "evolution"}
 BASES: dict[str, Config] = {
