@@ -113,8 +113,12 @@ def summary(settings: Config, folder: Path) -> dict[str, object]:
             pages[name] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     found: dict[str, object] = {"preset": settings.name, "seeds": len(SEEDS), "tasks": TASKS, "agents": AGENTS}
     for family in settings.families:
-        tables = {arm: {n: np.array([page[family][str(n)] for page in rows]) for n in LIFETIMES} for arm, rows in pages.items()}
-        intervals = {arm: {n: clustered_bootstrap(rows[n], seed=0)._asdict() for n in LIFETIMES} for arm, rows in tables.items()}
+        tables = {
+            arm: {n: np.array([page[family][str(n)] for page in rows]) for n in LIFETIMES} for arm, rows in pages.items()
+        }
+        intervals = {
+            arm: {n: clustered_bootstrap(rows[n], seed=0)._asdict() for n in LIFETIMES} for arm, rows in tables.items()
+        }
         best = {n: max(intervals[name][n]["high"] for name in RIVALS) for n in LIFETIMES}
         by_seed = {arm: {n: np.mean(rows[n], axis=1).round(4).tolist() for n in LIFETIMES} for arm, rows in tables.items()}
         kind = assembly.family(settings, family)
@@ -124,7 +128,9 @@ def summary(settings: Config, folder: Path) -> dict[str, object]:
             "above": {arm: [n for n in LIFETIMES if rows[n]["low"] > best[n]] for arm, rows in intervals.items()},
             "means_by_meta_seed": by_seed,
             "collapsed": {
-                arm: sorted({seed for values in rows.values() for seed in np.flatnonzero(values < 0.9 * np.median(values)).tolist()})
+                arm: sorted(
+                    {seed for values in rows.values() for seed in np.flatnonzero(values < 0.9 * np.median(values)).tolist()}
+                )
                 for arm, rows in by_seed.items()
             },
             "optimum": float(clustered_bootstrap(np.asarray(optima)[None], seed=0).point),

@@ -1,9 +1,9 @@
 """The pictures that the README files show, drawn anew into `benchmarks/results/figures`.
 
 `python -m benchmarks.figures` draws those of the loop, of an agent before and after it was taught by `shipped/quick`, of
-levels, and of the committed results of `benchmarks.discovery`, `benchmarks.horizons` and `benchmarks.curricula`. `python -m benchmarks.figures RUN`
-also puts figures of the report of a run of `quick` side by side, from its folder RUN. Keys: the bytes of each picture, of
-which none may have more than `MOST_BYTES`.
+levels, and of the committed results of `benchmarks.discovery`, `benchmarks.horizons` and `benchmarks.curricula`.
+`python -m benchmarks.figures RUN` also puts figures of the report of a run of `quick` side by side, from its folder RUN.
+Keys: the bytes of each picture, of which none may have more than `MOST_BYTES`.
 """
 
 import io

@@ -3,8 +3,8 @@
 Every lifetime ends at every fifth meta-step and is then evaluated over 4 episodes and replaced, all within the time
 measured. `python -m benchmarks.meta_step` prints one JSON object on its last line: `seconds` per meta-step, `flops` (useful
 ones: three times the forward products), `peak_flops_per_second` of a large float32 product in the same run,
-`fraction_of_peak`, `compile_seconds`, `peak_memory_bytes` (the process's), and `exact_over_sampled`: how much longer meta-steps
-of the preset `quick` take with an exact meta-loss than with a sampled one.
+`fraction_of_peak`, `compile_seconds`, `peak_memory_bytes` (the process's), and `exact_over_sampled`: how much longer
+meta-steps of the preset `quick` take with an exact meta-loss than with a sampled one.
 """
 
 import dataclasses

@@ -1,10 +1,9 @@
 """A preset with five seeds: what its trained rules reach beside the untrained ones, and beside A2C and PPO.
 
 `python -m benchmarks.quick FOLDER [PRESET [SEEDS]]` trains so many seeds of a preset (five of `quick`) into FOLDER/<seed>,
-one after the other; it goes on where it stopped.
-It prints one JSON object on its last line: for each seed, family and lifetime the interquartile means with their intervals on
-held-out levels, and by family and lifetime the seeds whose trained rule's interval lies above that of the untrained rule
-(`apart`) and above those of all rivals (`above_rivals`).
+one after the other; it goes on where it stopped. It prints one JSON object on its last line: for each seed, family and
+lifetime the interquartile means with their intervals on held-out levels, and by family and lifetime the seeds whose trained
+rule's interval lies above that of the untrained rule (`apart`) and above those of all rivals (`above_rivals`).
 """
 
 import json

@@ -71,13 +71,17 @@ def main(file: Path, presets: list[str]) -> None:
                     print(preset, name, rival, setting, found[setting], flush=True)
                 chosen[rival] = {n: best(found, n) for n in lifetimes_of(settings)}
                 rates = sorted({setting.rate for setting in search_space(rival, family.environment.spec)})
-                ends += [f"{preset} {name} {rival} {n}" for n, (rate, _) in chosen[rival].items() if rate in (rates[0], rates[-1])]
+                ends += [
+                    f"{preset} {name} {rival} {n}" for n, (rate, _) in chosen[rival].items() if rate in (rates[0], rates[-1])
+                ]
             by_lifetime = {str(n): {rival: chosen[rival][n] for rival in RIVALS} for n in lifetimes_of(settings)}
             page = {"faced": faced(settings, name), "baselines": {r: identity(r) for r in RIVALS}, "chosen": by_lifetime}
             stored = [*(old for old in stored if old["faced"] != page["faced"]), page]
             write_text(STORED, json.dumps({"pages": stored}, indent=1) + "\n")
             said[f"{preset} {name}"] = by_lifetime
-    print(json.dumps({"seed": TUNING_SEED, "tasks": TASKS, "agents": AGENTS, "chosen": said, "at_an_end_of_the_search": ends}))
+    print(
+        json.dumps({"seed": TUNING_SEED, "tasks": TASKS, "agents": AGENTS, "chosen": said, "at_an_end_of_the_search": ends})
+    )
 
 
 if __name__ == "__main__":

@@ -242,6 +242,19 @@ def test_the_figures_of_quick_are_those_of_its_results():
         assert f"| {family} | seeds above both rivals | {' | '.join(above)} |" in said
 
 
+def test_the_figures_of_discovery_are_those_of_its_results():
+    """Every row of the table."""
+    said = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    page = json.loads((ROOT / "benchmarks" / "results" / "discovery.json").read_text(encoding="utf-8"))
+    for family, title, digits in (("gridworld", "grids", 2), ("bernoulli-bandit", "bandits", 1)):
+        for arm, name in (("ta", "TA-LPG by `discover`"), ("a2c", "A2C, tuned for each"), ("ppo", "PPO, tuned for each")):
+            cells = [
+                f"{one['point']:.{digits}f} ({one['low']:.{digits}f} to {one['high']:.{digits}f})"
+                for one in page[family]["intervals"][arm].values()
+            ]
+            assert f"| {title} | {name} | {' | '.join(cells)} |" in said
+
+
 def test_the_figures_of_an_exact_meta_loss_are_those_of_their_results():
     """Means of five seeds each."""
     said = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")

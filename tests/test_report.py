@@ -75,7 +75,10 @@ def test_a_rule_is_held_beside_the_better_rival_of_each_lifetime():
         *rows(150, untrained_rule=0.5, trained_rule=3.0, tuned_A2C=1.0, tuned_PPO=3.1),
     ]
     (sentence,) = charts.verdicts(found)
-    assert "reaches 1.00 after 50 updates, more than the untrained rule's 0.50, 25 % (22 to 28 %) of tuned A2C's 4.00" in sentence
+    assert (
+        "reaches 1.00 after 50 updates, more than the untrained rule's 0.50, 25 % (22 to 28 %) of tuned A2C's 4.00"
+        in sentence
+    )
     assert "above it after 5, not clearly apart from it after 150, below it after 50 updates; one meta-seed" in sentence
     assert "above it" not in charts.verdicts(rows(7, untrained_rule=0.5, trained_rule=2.0, A2C=1.0))[0]
 
@@ -99,7 +102,13 @@ def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:
             for family in families
             for place, rule in enumerate(RULES)
         ]
-        protocol = {"tasks": 4, "agents": 2, "lifetimes": [4], "held_out_seed": 7, "caption": "Four levels, <b>two</b> agents."}
+        protocol = {
+            "tasks": 4,
+            "agents": 2,
+            "lifetimes": [4],
+            "held_out_seed": 7,
+            "caption": "Four levels, <b>two</b> agents.",
+        }
         write_text(folder / "evaluation.json", json.dumps({"protocol": protocol, "rows": rows}))
     if "schedules" in parts:
         tables(folder / runs.SCHEDULES, settings)
@@ -180,7 +189,10 @@ def test_the_page_shows_everything(complete: Path):
     for name in (*SETTINGS.families, *RULES, "jaxlib", "&quot;meta_steps&quot;: 6", "score +3.000\nlifetime 4"):
         assert name in page.text
     assert "2.00 (1.90 to 2.10)" in page.text
-    assert "reaches 2.00 after 4 updates, more than the untrained rule&#x27;s 1.00, 67 % (61 to 72 %) of tuned A2C&#x27;s 3.00" in page.text
+    assert (
+        "reaches 2.00 after 4 updates, more than the untrained rule&#x27;s 1.00, 67 % (61 to 72 %) of tuned A2C&#x27;s 3.00"
+        in page.text
+    )
 
 
 def test_the_page_needs_nothing_else(complete: Path):

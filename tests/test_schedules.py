@@ -244,7 +244,9 @@ def test_at_the_end_the_horizon_has_exactly_one():
         assert all(np.float32([age, math.log(life)]).tolist() in concrete for age in (0, 0.5, 1))
 
 
-@pytest.mark.parametrize("known", [horizon.none, horizon.fraction, horizon.fraction_and_log, horizon.scaled, horizon.remaining])
+@pytest.mark.parametrize(
+    "known", [horizon.none, horizon.fraction, horizon.fraction_and_log, horizon.scaled, horizon.remaining]
+)
 def test_drifts_that_know_n_are_drawn_for_two_lives(known: horizon.Horizon):
     """For N and half of it where equal ages mean different drifts; else once, which holds for every N."""
     width = {horizon.none: 0, horizon.fraction_and_log: 2, horizon.scaled: 2}.get(known, 1)

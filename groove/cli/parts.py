@@ -90,8 +90,8 @@ def card(name: str) -> str:
     low, high = settings.life.updates
     knows = "" if settings.rule.horizon == "none" else f", knows {settings.rule.horizon}"
     return (
-        f"learned by {settings.name}, seed {settings.seed}, {metadata['step']} meta-steps: {settings.rule.kind}{knows}; lives of "
-        f"{low} to {high} updates on {' and '.join(settings.families)}"
+        f"learned by {settings.name}, seed {settings.seed}, {metadata['step']} meta-steps: {settings.rule.kind}{knows}; "
+        f"lives of {low} to {high} updates on {' and '.join(settings.families)}"
     )
 
 

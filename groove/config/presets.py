@@ -28,8 +28,8 @@ QUICK = Config(
     meta=Meta(objective="exact", rate=5e-3, clip=0.5, decay=True, fading=True, per_life=True),
     curriculum=Curriculum(capacity=1000, replay=0.25, temperature=1.0),
 )
-"""All of groove at once, in three minutes on two cores: TA-LPG by exact meta-gradients on a curriculum by algorithmic regret,
-for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those of its
+"""All of groove at once, in three minutes on two cores: TA-LPG by exact meta-gradients on a curriculum by algorithmic
+regret, for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those of its
 table."""
 
 DISCOVER = dataclasses.replace(
@@ -125,7 +125,10 @@ lie far apart, so that a generation tells more of where to go; its rate is low, 
 PPO's drift: from an untrained net evolution mostly shrank the drift, and learned nothing on grids."""
 
 PRESETS: Mapping[str, Config] = MappingProxyType(
-    {config.name: config for config in (QUICK, DISCOVER, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)}
+    {
+        config.name: config
+        for config in (QUICK, DISCOVER, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)
+    }
 )
 """Named configurations. Read-only."""
 

@@ -85,8 +85,9 @@ def caption(config: Config) -> str:
     same = " A family from gymnax without ranges has one level, which is that of training." if alone else ""
     return (
         f"{sizes.tasks} held-out levels per family (seed {HELD_OUT_SEED}; training used seed {config.seed}), {sizes.agents} "
-        f"agents each, lives of {lifetimes} updates of {config.life.environments} x {config.life.steps} steps{outside}. Return of "
-        f"one episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. {tuning}{same}"
+        f"agents each, lives of {lifetimes} updates of {config.life.environments} x {config.life.steps} steps{outside}. "
+        "Return of one episode: interquartile mean over levels and agents, with its 95 % stratified-bootstrap interval. "
+        f"{tuning}{same}"
     )
 
 

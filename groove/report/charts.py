@@ -184,7 +184,9 @@ def _standing(reached: Mapping[int, Mapping[str, Interval]]) -> str:
 
 
 def _best_rival(own: Mapping[str, Interval]) -> str:
-    return max((name for name in ("tuned A2C", "tuned PPO", "A2C") if name in own), key=lambda name: own[name].point, default="")
+    return max(
+        (name for name in ("tuned A2C", "tuned PPO", "A2C") if name in own), key=lambda name: own[name].point, default=""
+    )
 
 
 def _beside(one: Interval, other: Interval) -> int:

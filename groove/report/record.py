@@ -96,7 +96,12 @@ def _evaluation(path: Path, missing: list[str]) -> Evaluation | None:
     try:
         page = read_json(path)
         rows = tuple(
-            Row(str(row["family"]), int(row["lifetime"]), str(row["rule"]), Interval(*(_statistic(row[name]) for name in Interval._fields)))
+            Row(
+                str(row["family"]),
+                int(row["lifetime"]),
+                str(row["rule"]),
+                Interval(*(_statistic(row[name]) for name in Interval._fields)),
+            )
             for row in page["rows"]
         )
         return Evaluation(str(page["protocol"]["caption"]), rows)

@@ -18,7 +18,6 @@ from rich.text import Text
 from groove.config import Config
 from groove.protocols import Row, cells
 from groove.runs import Metrics
-from groove.statistics import said
 
 QUIET_SECONDS = 10.0
 """Between two lines of progress where there is no terminal."""
