@@ -29,8 +29,8 @@ QUICK = Config(
     curriculum=Curriculum(capacity=1000, replay=0.25, temperature=1.0),
 )
 """All of groove at once, in three minutes on two cores: TA-LPG by exact meta-gradients on a curriculum by algorithmic
-regret, for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those of its
-table."""
+regret, for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those
+of its table."""
 
 DISCOVER = dataclasses.replace(
     QUICK,

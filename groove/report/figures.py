@@ -41,7 +41,7 @@ def colour(index: int) -> str:
 
 
 def intervals(family: str, rows: Sequence[Row], index: int) -> Picture:
-    """What each rule reached on a family's held-out tasks, a chart a lifetime: points and intervals, the trained one's in colour."""
+    """What each rule reached on a family's held-out tasks, a chart a lifetime: the trained rule's interval is in colour."""
     rules, lifetimes = (list(dict.fromkeys(getattr(row, name) for row in rows)) for name in ("rule", "lifetime"))
     figure, grid = canvases(2.6 + 1.8 * len(lifetimes), 0.8 + 0.27 * len(rules), 1, len(lifetimes))
     figure.suptitle(family, x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
