@@ -140,7 +140,7 @@ def test_rules_that_come_with_groove_can_be_used(name: str):
 
 
 def test_there_are_rules_to_begin_with_and_a_file_of_ones_own_comes_first(tmp_path, monkeypatch):
-    assert shipped() == ["shipped/quick"]
+    assert shipped() == ["shipped/quick", "shipped/ta-lpg"]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shipped").mkdir()
     assert locate("shipped/quick").is_absolute() and locate("shipped/nobody") == Path("shipped/nobody")

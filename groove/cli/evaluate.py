@@ -15,7 +15,7 @@ USAGE = """How well do rules learn on levels that nobody trained them on? Each l
 a task, and is measured in the course of their lives. What is done is kept: the same command goes on, another adds rules.
 
   groove evaluate a2c ppo --suite grid-unseen --scale small      rules written by hand, as they were tuned for the suite
-  groove evaluate a2c runs/first --suite mazes                   a rule that a run learned; shipped/quick comes with groove
+  groove evaluate a2c runs/first --suite mazes                   a rule that a run learned; shipped/ta-lpg comes with groove
   groove evaluate runs/aware-0 runs/aware-1 --suite bandits      one rule from two meta-seeds, if only their seeds differ
   groove evaluate a2c mine=my_rule:rule --suite chains           a rule of yours: (spec, architecture) -> UpdateRule
 

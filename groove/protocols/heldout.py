@@ -118,8 +118,7 @@ def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Le
 def _family(run: Run, part: FamilyParts, key: jax.Array, untrained: Theta, trained: Theta) -> list[HeldOut]:
     sizes, family = protocol(run.config), part.family
     levels = held_out_levels(family, sizes.tasks)
-    tuned = rivals(run.config, family.name)
-    tuned = tuned if set(sizes.lifetimes) <= set(tuned) else {}
+    tuned = rivals(run.config, family.name) if is_tuned(run.config) else {}
 
     def assess(make: Made):
         return assessment(run.config, family, make, levels, sizes)
