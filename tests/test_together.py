@@ -22,6 +22,7 @@ def settings(**changes: object) -> Config:
     small = config.smoke(config.preset("quick"))
     curriculum = dataclasses.replace(small.curriculum, kind="prioritised", score="regret", minimal_fill=0.1, capacity=16)
     some = {"families": ("bernoulli-bandit",), "members": (4,), "meta_steps": STEPS, "chunk": CHUNK, "checkpoint_every": 1}
+    some["meta"] = dataclasses.replace(small.meta, objective="sampled", rate=1e-3)  # so that critics' rates count
     return dataclasses.replace(small, name="custom", curriculum=curriculum, **{**some, **changes})
 
 
