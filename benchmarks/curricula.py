@@ -26,6 +26,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.training import finished
 from groove import config, protocols, runs
 from groove.assembly import Run, build
 from groove.base import Theta
@@ -93,11 +94,7 @@ def say(folder: Path, text: str) -> None:
 
 def run(folder: Path, method: str, seed: int) -> None:
     """One run, or the rest of it, and its judgement."""
-    if not (folder / "config.json").exists():
-        runs.create(settings_of(method, seed), folder, announce=lambda text: say(folder, text))
-    result = runs.train(folder, lambda rows: None, announce=lambda text: say(folder, text))
-    if not result.finished:
-        raise KeyboardInterrupt
+    result = finished(settings_of(method, seed), folder)
     runs.save_curriculum(result)
     found = judge(result.run, result.run.trainer.theta(result.state), seed)
     (folder / "judgement.json").write_text(json.dumps(found) + "\n", encoding="utf-8")

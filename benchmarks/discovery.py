@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.training import finished
 from groove import assembly, config, protocols, runs
 from groove.config import Config
 from groove.files.writing import write_text
@@ -63,11 +64,7 @@ def judged(live, numbers, seed: int) -> dict[str, list[float]]:
 
 def learned(settings: Config, folder: Path) -> None:
     """One run, or the rest of it, and its judgement."""
-    if not (folder / "config.json").exists():
-        runs.create(settings, folder)
-    result = runs.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
-    if not result.finished:
-        raise KeyboardInterrupt
+    result = finished(settings, folder)
     runs.save_rule(result)
     theta = result.run.trainer.theta(result.state)
 

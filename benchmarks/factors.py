@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks import horizons
 from benchmarks.horizons import BASE, CHOICE_SEED, GRADIENT, REFINED, TRAINED
+from benchmarks.training import finished
 from groove import config, protocols, runs
 from groove.assembly import Run
 from groove.base import Theta
@@ -66,11 +67,7 @@ def run(base: Path, method: str, seed: int) -> None:
     folder, settings = base / f"{method}-{seed}", dataclasses.replace(METHODS[method], seed=seed)
     if method == "gradient-then-evolution":
         settings = dataclasses.replace(settings, start=str(base / f"gradient-{seed}"))
-    if not (folder / "config.json").exists():
-        runs.create(settings, folder)
-    result = runs.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
-    if not result.finished:
-        raise KeyboardInterrupt
+    result = finished(settings, folder)
     runs.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = horizons.judge_of(METHODS[method], CHOICE_SEED)(seed, theta)

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.training import finished
 from groove import assembly, config, rules, runs
 from groove.base import Theta, UpdateRule
 from groove.config import Config, Curriculum, Evolution, Grids, Life, Meta, Rule
@@ -122,11 +123,7 @@ def run(folder: Path, method: str, seed: int) -> None:
     settings = dataclasses.replace(METHODS[method], seed=seed)
     if method == "ta-lpg-refined":
         settings = dataclasses.replace(settings, start=str(better_start(folder.parent, seed)))
-    if not (folder / "config.json").exists():
-        runs.create(settings, folder)
-    result = runs.train(folder, lambda rows: None, announce=lambda text: print(f"{folder.name}: {text}", flush=True))
-    if not result.finished:
-        raise KeyboardInterrupt
+    result = finished(settings, folder)
     runs.save_rule(result)
     theta = result.run.trainer.theta(result.state)
     found = judge_of(METHODS[method])(seed, theta)

@@ -21,7 +21,7 @@ from groove.lifetime import schedules
 from groove.lifetime.learning_curve import walk
 from groove.lifetime.schedules import LifeCurve, Response
 from groove.protocols import Row
-from groove.report import charts, record
+from groove.report import charts, heldout, record
 from groove.report import page as reports
 from groove.report.gif import save_walk
 from groove.report.series import Series, line, series, smooth
@@ -59,8 +59,8 @@ def test_a_share_of_a2c_needs_an_a2c_that_learned():
         reached = {"random policy": 0.8, "untrained rule": 0.7, "trained rule": 1.0, "tuned A2C": a2c}
         return [Row("gridworld", 9, rule, Interval(value, value, value)) for rule, value in reached.items()]
 
-    assert "125 % of tuned A2C's 0.80" not in charts.verdicts(rows(0.8))[0]
-    (low,), (high,) = charts.verdicts(rows(0.5)), charts.verdicts(rows(2.0))
+    assert "125 % of tuned A2C's 0.80" not in heldout.verdicts(rows(0.8))[0]
+    (low,), (high,) = heldout.verdicts(rows(0.5)), heldout.verdicts(rows(2.0))
     assert "%" not in low and "50 % (50 to 50 %) of tuned A2C's 2.00; one meta-seed." in high
 
 
@@ -74,13 +74,13 @@ def test_a_rule_is_held_beside_the_better_rival_of_each_lifetime():
         *rows(50, untrained_rule=0.5, trained_rule=1.0, tuned_A2C=4.0, tuned_PPO=1.05),
         *rows(150, untrained_rule=0.5, trained_rule=3.25, tuned_A2C=1.0, tuned_PPO=3.1),
     ]
-    (sentence,) = charts.verdicts(found)
+    (sentence,) = heldout.verdicts(found)
     assert (
         "reaches 1.00 after 50 updates, more than the untrained rule's 0.50, 25 % (22 to 28 %) of tuned A2C's 4.00"
         in sentence
     )
     assert "above it after 5, not clearly apart from it after 150, below it after 50 updates; one meta-seed" in sentence
-    assert "above it" not in charts.verdicts(rows(7, untrained_rule=0.5, trained_rule=2.0, A2C=1.0))[0]
+    assert "above it" not in heldout.verdicts(rows(7, untrained_rule=0.5, trained_rule=2.0, A2C=1.0))[0]
 
 
 def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:

@@ -1,7 +1,7 @@
 """What a trained rule is compared with, and on which tasks."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import chex
@@ -169,15 +169,6 @@ def assessment(
         return learning_curve.returns(life, key, theta, levels, lifetimes, agents=sizes.agents, block=block)
 
     return assess
-
-
-def cells(rows: Sequence[Row]) -> tuple[list[int], dict[str, list[str]]]:
-    """The table of a family's rows: its lifetimes, and by rule what it reached after each, in words."""
-    lifetimes = list(dict.fromkeys(row.lifetime for row in rows))
-    digits = 1 if any(10 <= abs(row.interval.point) < np.inf for row in rows) else 2
-    words = {(row.rule, row.lifetime): row.interval.words(digits) for row in rows}
-    rules = dict.fromkeys(row.rule for row in rows)
-    return lifetimes, {rule: [words.get((rule, lifetime), "") for lifetime in lifetimes] for rule in rules}
 
 
 def rows(results: list[HeldOut]) -> list[Row]:

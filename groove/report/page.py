@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from groove.files.writing import write_text
-from groove.protocols import UNTUNED, Row, cells
-from groove.report import ages, charts, figures, gallery, health, html, lineage, record
+from groove.protocols import UNTUNED, Row
+from groove.report import ages, charts, figures, gallery, health, heldout, html, lineage, record
 from groove.report.figures import Picture
 from groove.report.record import Record
 
@@ -62,7 +62,7 @@ def _about(run: Record, pictures: list[Picture]) -> str:
 
 
 def _verdicts(run: Record) -> str:
-    found = charts.verdicts(run.evaluation.rows) if run.evaluation else []
+    found = heldout.verdicts(run.evaluation.rows) if run.evaluation else []
     return f'<ul class="verdict">{"".join(f"<li>{escape(text)}</li>" for text in found)}</ul>' if found else ""
 
 
@@ -88,7 +88,7 @@ def _held_out(run: Record, pictures: list[Picture]) -> str:
 
 
 def _table(family: str, rows: Sequence[Row]) -> str:
-    lifetimes, found = cells(rows)
+    lifetimes, found = heldout.cells(rows)
     lines = "".join(_table_row(rule, words) for rule, words in found.items())
     numbers = "".join(f'<th scope="col" class="number">{lifetime} updates</th>' for lifetime in lifetimes)
     head = f'<thead><tr><th scope="col">rule</th>{numbers}</tr></thead>'

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from groove.config import Config
-from groove.protocols import Row, cells
+from groove.protocols import Row
+from groove.report.heldout import cells
 from groove.runs import Metrics
 
 QUIET_SECONDS = 10.0
