@@ -2,13 +2,15 @@
 
 import dataclasses
 import importlib
+import json
+import math
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import curate, evolution, meta_step, roofline, scaling, two_processes
+from benchmarks import curate, discovery, evolution, meta_step, quick, roofline, scaling, tune_rivals, two_processes
 from groove import config
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +33,39 @@ def test_a_meta_step_in_small():
 def test_exact_steps_beside_sampled_ones_in_small():
     small = dataclasses.replace(config.smoke(config.QUICK), families=("bernoulli-bandit",), members=(2,))
     assert 0 < meta_step.exact_over_sampled(small, rounds=1) < float("inf")
+
+
+def test_wins_of_seeds_need_intervals_apart_from_all_rivals():
+    def table(low: float, high: float) -> quick.Table:
+        others = {"untrained rule": (0.0, 0.1), "tuned A2C": (0.4, 0.6), "tuned PPO": (0.3, 0.7)}
+        rows = {**others, "trained rule": (low, high)}
+        return {"grids": {"5": {name: {"low": a, "point": a, "high": b} for name, (a, b) in rows.items()}}}
+
+    seeds = [table(0.8, 0.9), table(0.65, 0.9), table(0.05, 0.9)]
+    assert quick.count(seeds, quick.RIVALS) == {"grids": {"5": 1}}
+    assert quick.count(seeds, (quick.UNTRAINED,)) == {"grids": {"5": 2}}
+
+
+def test_rivals_are_those_with_the_highest_returns_at_a_lifetime():
+    found = {"40 0.01": {"5": 0.5, "300": 0.7}, "10 0": {"5": 0.4, "300": 0.9}, "80 0": {"5": -math.inf, "300": -math.inf}}
+    assert [tune_rivals.best(found, lifetime) for lifetime in (5, 300)] == [[40.0, 0.01], [10.0, 0.0]]
+
+
+def test_what_discovery_found_is_summed_up(tmp_path):
+    """One rule above both rivals on bandits, one that lost a seed; nothing of arms that are not complete."""
+    settings = dataclasses.replace(config.DISCOVER, families=("bernoulli-bandit",), members=(32,))
+    means = {"a2c": [1.0] * 5, "ppo": [1.5] * 5, "ta": [2.0, 2.1, 2.0, 2.1, 2.0], "blind": [2.0, 2.0, 0.5, 2.0, 2.0]}
+    means["uniform"] = [1.2] * 5  # between the two rivals
+    for arm, values in {**means, "sampled": [3.0] * 4}.items():
+        for seed, value in enumerate(values):
+            page = {"bernoulli-bandit": {str(n): [value] * discovery.TASKS for n in discovery.LIFETIMES}}
+            (tmp_path / f"{arm}-{seed}").mkdir()
+            (tmp_path / f"{arm}-{seed}" / "judgement.json").write_text(json.dumps(page))
+    found = discovery.summary(settings, tmp_path)["bernoulli-bandit"]
+    everywhere = list(discovery.LIFETIMES)
+    assert found["above"] == {"a2c": [], "ppo": [], "ta": everywhere, "blind": [], "uniform": []}
+    assert found["collapsed"] == {"a2c": [], "ppo": [], "ta": [], "blind": [2], "uniform": []}
+    assert found["means_by_meta_seed"]["ta"][5] == means["ta"] and 16 < found["optimum"] < 18
 
 
 def test_scores_in_small():

@@ -17,7 +17,7 @@ from groove.base import Clock, Outcome
 from groove.config import QUICK, smoke
 from groove.config.families import FAMILIES
 from groove.evaluation import execution, methods, tuning
-from groove.lifetime import Lifetime, Member
+from groove.lifetime import Lifetime, Member, exact, learning_curve, lifetime
 from groove.protocols import (
     PROTOCOLS,
     Budget,
@@ -290,6 +290,27 @@ def test_rivals_have_the_settings_of_each_lifetime(monkeypatch):
         assert found == {"tuned A2C": 4 + rate, "tuned PPO": 8 - rate} and "A2C" not in result.returns
     few = {n: pairs[n] for n in (3, 7)}
     assert all("A2C" in result.returns and "tuned A2C" not in result.returns for result in table(monkeypatch, tuned=few)[1])
+
+
+def test_agents_of_the_table_live_as_long_as_it_says():
+    """Those of A2C at the rate that is asked for, as `returns` lives them."""
+    config, spec = smoke(dataclasses.replace(QUICK, families=("bernoulli-bandit",), members=(2,))), FAMILY.environment.spec
+    sizes, key = protocols.Protocol(tasks=3, agents=2, lifetimes=(1, 30)), jax.random.key(3)
+    levels = heldout.held_out_levels(FAMILY, sizes.tasks)
+
+    def made(rate):
+        return protocols.named_rule("a2c", spec, Setting(rate, 0.0), gamma=0.99, lambda_=0.95), ()
+
+    live = heldout.assessment(config, FAMILY, made, levels, sizes)
+    found = {case: np.asarray(live(key, *case)) for case in ((5.0, 1), (5.0, 30), (50.0, 1))}
+    for (rate, updates), got in found.items():
+        rule, steps = made(rate)[0], {"steps": config.life.steps, "environments": config.life.environments}
+        life = lifetime(rule, FAMILY.environment, evaluate=exact(rule, FAMILY.environment, FAMILY.value), **steps)
+        lifetimes = np.full(sizes.tasks, updates, np.int32)
+        want = jax.jit(lambda life=life, n=lifetimes: learning_curve.returns(life, key, (), levels, n, agents=2))()
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert np.ptp([values.mean() for values in found.values()]) > 0.05
+    assert len({values.mean() for values in found.values()}) == 3
 
 
 def test_held_out_levels_do_not_depend_on_the_runs_seed(monkeypatch):

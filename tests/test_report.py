@@ -64,6 +64,13 @@ def test_a_share_of_a2c_needs_an_a2c_that_learned():
     assert "%" not in low and "50 % (50 to 50 %) of tuned A2C's 2.00; one meta-seed." in high
 
 
+def test_how_theta_was_learned_is_said():
+    meta = dict(charts.facts(config.QUICK))["Meta-gradient"]
+    assert meta.startswith("of exact returns, through 5 updates; Adam at 0.005, cosine decay")
+    assert meta.endswith("; a bonus of 0.05 for entropy that fades with n/N")
+    assert dict(charts.facts(config.LPG))["Meta-gradient"] == "through 5 updates; Adam at 0.0001"
+
+
 def test_a_rule_is_held_beside_the_better_rival_of_each_lifetime():
     def rows(lifetime: int, **reached: float) -> list[Row]:
         names = {name.replace("_", " "): value for name, value in reached.items()}
@@ -81,6 +88,14 @@ def test_a_rule_is_held_beside_the_better_rival_of_each_lifetime():
     )
     assert "above it after 5, not clearly apart from it after 150, below it after 50 updates; one meta-seed" in sentence
     assert "above it" not in heldout.verdicts(rows(7, untrained_rule=0.5, trained_rule=2.0, A2C=1.0))[0]
+
+
+def test_cells_have_one_decimal_where_returns_are_in_the_tens():
+    rows = [Row("chain", n, rule, Interval(x - 1, x, x + 1)) for n in (5, 50) for rule, x in (("a", 0.25 + n), ("b", 1.5))]
+    words = {"a": ["5.2 (4.2 to 6.2)", "50.2 (49.2 to 51.2)"], "b": ["1.5 (0.5 to 2.5)"] * 2}
+    assert heldout.cells(rows) == ([5, 50], words)
+    assert heldout.cells(rows[1:2]) == ([5], {"b": ["1.50 (0.50 to 2.50)"]})
+    assert heldout.cells(rows[:3]) == ([5, 50], {"a": words["a"], "b": ["1.5 (0.5 to 2.5)", ""]})
 
 
 def fill(folder: Path, *parts: str, settings: config.Config = SETTINGS) -> Path:

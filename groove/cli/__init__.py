@@ -30,7 +30,8 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
        groove levels list                what can be named; `groove levels check NAME` tests a part of yours
        groove report PATH...             draw runs and results again: report.html
 
-presets: quick (the default; three minutes on two cores); discover, ta-lpg-small, lpo-small, ta-lpo-small (ten to fifteen);
+presets: quick (the default; three minutes on two cores); discover (a quarter of an hour or two);
+         ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
          lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)
 """
 

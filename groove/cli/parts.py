@@ -82,8 +82,10 @@ def card(name: str) -> str:
 
     Example:
         >>> from groove.cli.parts import card
-        >>> card("shipped/quick").partition(":")[0]
-        'learned by quick, seed 0, 1500 meta-steps'
+        >>> learned, _, what = card("shipped/quick").partition(": ")
+        >>> learned, what
+        ('learned by quick, seed 0, 1500 meta-steps', 'lpg, knows scaled; lives of 5 to 100 updates on gridworld and \
+bernoulli-bandit')
     """
     metadata = load_rule_file(locate(name))[1]
     settings = config_of(name, metadata)

@@ -130,7 +130,9 @@ def _method(config: Config) -> tuple[str, str]:
     meta, settings = config.meta, config.evolution
     if meta.method == "gradient":
         decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
-        return "Meta-gradient", f"through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}"
+        of = "of exact returns, " if meta.objective == "exact" else ""
+        fading = f"; a bonus of {meta.entropy:g} for entropy that fades with n/N" if meta.fading else ""
+        return "Meta-gradient", f"{of}through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}{fading}"
     adam = f", Adam at {settings.rate:g}" if uses_adam(config) else ""
     if not whole_lives(config):
         return "Evolution", f"in pieces of {meta.updates} updates, {settings.lives}; sigma {settings.sigma:g}{adam}"
