@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import pytest
 
 from groove import config
@@ -49,6 +50,36 @@ def test_evolution_counts_lives_and_whole_lifetimes():
     assert found == pytest.approx((48 * 240 / math.log(25) + probing) * of_a_step)
 
 
+def test_arms_are_counted():
+    """Every step of every environment of every agent has a probability for each."""
+    bandits = config.Bandits(arms=100)
+    settings = dataclasses.replace(config.QUICK, bandits=bandits, members=(3, 2), life=config.Life(environments=5, steps=7))
+    assert cost.probabilities(settings) == 5 * (5 * 7) * 100
+    assert cost.probabilities(dataclasses.replace(settings, families=("gridworld",), members=(5,))) == 5 * (5 * 7)
+
+
+def state_bytes(settings: config.Config) -> int:
+    """Of its arrays; a key is two numbers of 32 bits."""
+    _, state = cost._trainer_and_state(settings)
+    return sum(
+        leaf.size * (8 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize)
+        for leaf in jax.tree.leaves(state)
+    )
+
+
+def test_less_memory_than_the_state_takes_is_refused_before_anything_is_compiled(compiled: list):
+    small = config.smoke(config.preset("quick"))
+    least = state_bytes(small)
+    for budget in (least - 1, 1e-21):
+        with pytest.raises(ValueError, match=r"memory must be more than .* GiB, what the state takes, got .* GiB\."):
+            cost.fitted(small, budget)
+    with pytest.raises(ValueError, match="what the state takes"):
+        cost.fitted(small, least // 2 - 1, share=2)
+    assert not compiled
+    assert cost.fitted(small, 3 * 2**30) == small
+    assert compiled == [small]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradient", "evolution"])
 def test_the_largest_blocks_that_fit_a_budget(method: str):
@@ -71,7 +102,7 @@ def test_the_largest_blocks_that_fit_a_budget(method: str):
     assert cost.compiled_bytes(halved) < whole
     assert [line.split()[2] for line in said] == (["all", "all", "2"] if method == "gradient" else ["4", "4", "2"])
     with pytest.raises(ValueError, match="memory must be at least 0.00 GiB for this run, got 0.00 GiB"):
-        cost.fitted(small, 1.0)
+        cost.fitted(small, state_bytes(small))
     shared = cost.fitted(
         small, 2.0**40, share=4, announce=said.append
     )  # a block of one member is all that fits four devices
@@ -104,6 +135,15 @@ def test_blocks_get_smaller_down_to_single_members(members, block, want):
 def test_small_runs_never_ask(compiled: list, capsys: pytest.CaptureFixture[str], settings: config.Config):
     cost.confirm(settings, agreed=False, ask=never)
     assert not compiled and capsys.readouterr().out == ""
+
+
+def test_many_arms_ask(compiled: list, capsys: pytest.CaptureFixture[str]):
+    """However few their steps."""
+    many = dataclasses.replace(config.QUICK, bandits=dataclasses.replace(config.QUICK.bandits, arms=2**20))
+    with pytest.raises(ValueError, match="was not confirmed"):
+        cost.confirm(many, agreed=False, ask=lambda question: False)
+    said = capsys.readouterr().out
+    assert compiled == [many] and "Its rollouts hold 1e+10 probabilities of actions at once.\n" in said
 
 
 def test_agreement_is_not_asked_for_twice(compiled: list, capsys: pytest.CaptureFixture[str]):

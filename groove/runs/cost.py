@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 import jax
 
 from groove import assembly
-from groove.config import QUICK, Config, population, whole_lives
+from groove.config import QUICK, Config, part_of, population, whole_lives
 from groove.meta.strategies import KINDS
 from groove.parallel import devices
+from groove.trainer import State, Trainer
 
 SMALL = 1e9
-"""Steps of environments of a run that never asks: minutes, on whatever machine."""
+"""Steps of environments, and probabilities held at once, of a run that never asks: minutes, on whatever machine."""
 
 
 def environment_steps(config: Config) -> float:
@@ -52,19 +53,30 @@ def updates(config: Config) -> float:
     return (high - low) / math.log(high / low) if high > low else low
 
 
+def probabilities(config: Config) -> int:
+    """Of actions, that the rollouts of all agents hold at once: what many arms make large, however few the steps."""
+    arms = config.bandits.arms if "bandits" in map(part_of, config.families) else 1
+    return lives(config) * config.life.environments * config.life.steps * arms
+
+
 def compiled_bytes(config: Config) -> int:
     """What XLA allocates for a chunk of a run on one device: arguments, results that are no arguments, temporaries.
 
     It compiles the chunk. Of the curriculum that has no more than tasks in play: buffers are small beside agents.
     """
-    plain = dataclasses.replace(config.curriculum, kind="uniform", score="uniform", antagonist="a2c", files=())
-    trainer = assembly.build(dataclasses.replace(config, start="", curriculum=plain)).trainer
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    trainer, state = _trainer_and_state(config)
     analysis = jax.jit(trainer.chunk, donate_argnums=0).lower(state).compile().memory_analysis()
     if analysis is None:
         raise ValueError("memory cannot be limited here: this backend does not say what a compiled program needs.")
     fresh = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
     return analysis.argument_size_in_bytes + fresh + analysis.temp_size_in_bytes
+
+
+def _trainer_and_state(config: Config) -> tuple[Trainer, State]:
+    """Of a run under uniform levels; the state in shapes alone."""
+    plain = dataclasses.replace(config.curriculum, kind="uniform", score="uniform", antagonist="a2c", files=())
+    trainer = assembly.build(dataclasses.replace(config, start="", curriculum=plain)).trainer
+    return trainer, jax.eval_shape(trainer.init, jax.random.key(0))
 
 
 def fitted(config: Config, budget: float, *, share: int = 1, announce: Callable[[str], None] = lambda text: None) -> Config:
@@ -83,7 +95,12 @@ def fitted(config: Config, budget: float, *, share: int = 1, announce: Callable[
     Raises:
         ValueError: Not even blocks of one member fit.
     """
-    needed = 0
+    _, state = _trainer_and_state(config)
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) // share
+    if needed > budget:  # before anything is compiled
+        raise ValueError(
+            f"memory must be more than {needed / 2**30:.2g} GiB, what the state takes, got {budget / 2**30:.2g} GiB."
+        )
     gradient = config.meta.method == "gradient"
     for candidate in _in_blocks(config):
         block = candidate.meta.block if gradient else candidate.evolution.block
@@ -139,10 +156,13 @@ def confirm(
         ValueError: The answer was no.
     """
     steps = runs * environment_steps(config)
-    if steps <= SMALL:
+    held = probabilities(config)
+    if max(steps, held) <= SMALL:
         return
     times = steps / environment_steps(QUICK)
     announce(f"{config.name}: {steps:.0e} steps of environments, {times:,.0f} times those of quick.")
+    if held > SMALL:
+        announce(f"Its rollouts hold {held:.0e} probabilities of actions at once.")
     if agreed:
         return
     announce("Compiling its program, to learn how much memory it needs.")
