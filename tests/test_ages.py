@@ -137,7 +137,7 @@ def test_drifts_that_know_n_say_so():
     """Each line has its N, and the caption which lives these are."""
     theta = {"hidden": jnp.ones((24, 2)) / 4, "output": jnp.ones((2, 1))}
     rows = schedules.drifts(theta, horizon.fraction_and_log, lifetime=20)
-    (picture,) = ages.pictures(ages.Schedules({}, {}, rows, np.float64(schedules.RATIOS), (10, 10)))
+    (picture,) = ages.pictures(ages.Schedules({}, {}, rows, np.float64(schedules.RATIOS), {}, (10, 10)))
     assert "drawn for lives of 20 updates and, paler, of 10" in picture.caption
     assert "trained on lives of 10 updates; those of N = 20 it never saw" in picture.caption
     assert "LPO at n/N = 0.5, N = 20:" in picture.alt and "LPO at n/N = 0.5, N = 10:" in picture.alt

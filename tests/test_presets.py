@@ -105,7 +105,9 @@ def test_a_run_tells_what_its_rule_does_at_each_age(folder: Path):
     lpg = settings.rule.kind == "lpg"
     assert list(found.responses) == (list(settings.families) if lpg else []) and bool(found.drifts) != lpg
     drawn = {file.stem for file in (folder / "figures").iterdir()}
-    want = {f"course-{name}" for name in settings.families} | ({f"response-{name}" for name in found.responses})
+    assert list(found.credits) == list(found.responses)
+    want = {f"course-{name}" for name in settings.families}
+    want |= {f"{kind}-{name}" for name in found.responses for kind in ("response", "credit")}
     assert {name.replace(":", "-") for name in want} | (set() if lpg else {"drift"}) <= drawn
 
 

@@ -9,7 +9,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from groove.assembly.learning import meta_optimizer, probe_tasks
-from groove.assembly.parts import CELLS, HORIZONS, Saved, antagonist, architecture, family, learned_rule, sizes, tuned_a2c
+from groove.assembly.parts import (
+    CELLS,
+    HORIZONS,
+    Saved,
+    antagonist,
+    architecture,
+    family,
+    learned_answers,
+    learned_rule,
+    sizes,
+    tuned_a2c,
+)
 from groove.assembly.plugged import check_rule
 from groove.assembly.plugged import rule as plugged_rule
 from groove.assembly.teaching import Stored, check_rules, curriculum_of, life_of, measure, pool_size, score_of, watch
@@ -40,6 +51,7 @@ __all__ = [
     "check_rules",
     "curriculum_of",
     "family",
+    "learned_answers",
     "learned_rule",
     "life_of",
     "measure",

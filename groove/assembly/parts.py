@@ -24,6 +24,7 @@ from groove.config import (
 from groove.nets import agents, recurrent
 from groove.nets.agents import Architecture
 from groove.rules import horizon
+from groove.rules.lpg import Answers, TargetNetwork
 from levels.base import Discrete, Family, Spec
 
 Saved: TypeAlias = Callable[[Spec], UpdateRule]
@@ -73,17 +74,27 @@ def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> Upda
             entropy_weight=settings.policy_entropy,
             anneal=settings.anneal,
         )
-    targets = rules.recurrent_targets(width=settings.width, predictions=settings.predictions, cell=CELLS[settings.cell])
     return rules.lpg(
         spec,
         architecture,
-        targets=targets,
+        targets=_targets(config),
         predictions=settings.predictions,
         gamma=config.life.gamma,
         prediction_weight=settings.prediction_weight,
         horizon=HORIZONS[settings.horizon],
         stop_inputs=settings.stop_inputs,
     )
+
+
+def learned_answers(config: Config, spec: Spec, architecture: Architecture) -> Answers:
+    """What the configuration's rule, an LPG, asks of agents of an architecture."""
+    horizon = HORIZONS[config.rule.horizon]
+    return rules.lpg_answers(spec, architecture, targets=_targets(config), gamma=config.life.gamma, horizon=horizon)
+
+
+def _targets(config: Config) -> TargetNetwork:
+    own = config.rule
+    return rules.recurrent_targets(width=own.width, predictions=own.predictions, cell=CELLS[own.cell])
 
 
 def sizes(config: Config, name: str) -> Grids | Bandits | Chains | Gymnax | Plugged:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from groove.config.limits import LARGEST
+from groove.lifetime.credit import Credit
 from groove.lifetime.schedules import LEARNED, DriftCurve, LifeCurve, Response
+from groove.report import credits
 from groove.report.figures import FAINT, GREY, INK, Picture, canvases, colour, finished
 from levels.files import DAMAGED, read_json
 
@@ -51,6 +53,7 @@ class Schedules(NamedTuple):
     responses: Mapping[str, Sequence[Response]]  # by family; none but for LPG
     drifts: Sequence[DriftCurve]  # none but for LPO
     ratios: np.ndarray  # f64; where drifts are known
+    credits: Mapping[str, Credit]  # by family; none but for LPG
     trained: tuple[int, int] | None = None  # the range of lifetimes that the rule was trained on, where that is known
 
 
@@ -66,11 +69,12 @@ def read(path: Path) -> Schedules:
         courses = {name: [_course(row) for row in rows] for name, rows in page["courses"].items()}
         responses = {name: [_response(row) for row in rows] for name, rows in page["responses"].items()}
         drifts = [_drift(row, ratios.size) for row in page["drifts"]]
+        credited = {name: _credit(row) for name, row in page.get("credits", {}).items()}  # they came later than the others
         if not all([*courses.values(), *responses.values()]):
             raise ValueError("a family has no rows")
     except DAMAGED as error:
         raise ValueError(f"{path.name} is damaged ({type(error).__name__}: {error}).") from error
-    return Schedules(courses, responses, drifts, ratios, _trained(path.with_name("config.json")))
+    return Schedules(courses, responses, drifts, ratios, credited, _trained(path.with_name("config.json")))
 
 
 def _trained(path: Path) -> tuple[int, int] | None:
@@ -99,6 +103,16 @@ def _response(row: Mapping[str, Any]) -> Response:
     return found
 
 
+def _credit(row: Mapping[str, Any]) -> Credit:
+    columns = {name: _numbers(row[name]) for name in Credit._fields[2:]}
+    found = Credit(operator.index(row["lifetime"]), float(row["decay"]), **columns)
+    ages, steps, shown = found.age.size, found.profile.size // max(1, found.age.size), found.advantage.size
+    shapes = {"age": (ages,), "profile": (ages, steps), "correlation": (ages,), "advantage": (shown,), "push": (ages, shown)}
+    if not min(ages, steps, shown) or any(getattr(found, name).shape != shape for name, shape in shapes.items()):
+        raise ValueError(f"columns have the shapes { {name: getattr(found, name).shape for name in shapes} }")
+    return found
+
+
 def _drift(row: Mapping[str, Any], size: int) -> DriftCurve:
     age = math.nan if row["age"] is None else float(row["age"])
     found = DriftCurve(str(row["name"]), age, float(row["advantage"]), _numbers(row["value"]), _numbers(row["slope"]))
@@ -113,8 +127,8 @@ def _check_sizes(size: int, *columns: np.ndarray) -> None:
         raise ValueError(f"columns of {size} numbers have the shapes {[column.shape for column in columns]}")
 
 
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    found = np.array([math.nan if value is None else value for value in values], np.float64)
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    found = np.array([*values], np.float64)  # None is NaN
     if np.any(np.abs(found) > LARGEST):
         raise ValueError(f"{found[np.abs(found) > LARGEST][0]} is no number that a program reaches")
     return found
@@ -122,9 +136,13 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
 
 def pictures(found: Schedules) -> list[Picture]:
     """All that there is to see, each with its caption."""
-    families = list({**found.courses, **found.responses})
+    families = list({**found.courses, **found.responses, **found.credits})
     drawn = [_courses(name, rows, families.index(name), found.trained) for name, rows in found.courses.items()]
     drawn += [_responses(name, rows, families.index(name), found.trained) for name, rows in found.responses.items()]
+    drawn += [
+        credits.picture(name, row, families.index(name), _told(found.trained, [row.lifetime]))
+        for name, row in found.credits.items()
+    ]
     return drawn + ([_drifts(found.ratios, found.drifts, found.trained)] if found.drifts else [])
 
 

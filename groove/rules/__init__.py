@@ -2,7 +2,7 @@
 
 from groove.rules import horizon
 from groove.rules.a2c import a2c
-from groove.rules.lpg import lpg, recurrent_targets
+from groove.rules.lpg import lpg, lpg_answers, recurrent_targets
 from groove.rules.lpo import drift as lpo_drift
 from groove.rules.lpo import features as lpo_features
 from groove.rules.lpo import lpo
@@ -15,6 +15,7 @@ __all__ = [
     "dpo_drift",
     "horizon",
     "lpg",
+    "lpg_answers",
     "lpo",
     "lpo_drift",
     "lpo_features",

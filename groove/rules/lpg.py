@@ -1,7 +1,7 @@
 """Learned policy gradient: a recurrent network says how an agent is to change."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -78,6 +78,10 @@ def recurrent_targets(
     return TargetNetwork(init, embed, apply, predictions)
 
 
+Answers: TypeAlias = Callable[[Theta, TrainState, Rollout, Clock], tuple[jax.Array, jax.Array]]
+"""`(theta, agent, rollout, clock) -> (pi_hat f32[T, E], y_hat f32[T, E, Y])`, y_hat as logits."""
+
+
 def _width(targets: TargetNetwork | None, predictions: int | None) -> int:
     """Of y, as one of the two says, or both alike."""
     said = None if targets is None else targets.predictions
@@ -129,28 +133,13 @@ def lpg(
     targets = targets or recurrent_targets(predictions=predictions)
     network = architecture.network(spec, spec.actions + predictions)
     apply = over_steps(network.apply)
-    gate = jax.lax.stop_gradient if stop_inputs else lambda x: x
-
-    def outputs(parameters, observation, time) -> tuple[jax.Array, jax.Array]:
-        return split(apply(parameters, observation, time))
-
-    def split(both) -> tuple[jax.Array, jax.Array]:
-        return both[..., : spec.actions], both[..., spec.actions :]
-
-    def inputs(theta, agent: TrainState, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array) -> jax.Array:
-        next_y = softmaxes(outputs(agent.parameters, rollout.next_observation, rollout.next_time)[1])[0]
-        known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
-        age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
-        scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), gate(chosen)], axis=-1)
-        embedded = (targets.embed(theta, gate(now)) for now in (y, next_y))
-        return jnp.concatenate([scalars, *embedded, age], axis=-1)
+    ask = _asking(spec, apply, targets, gamma, horizon, jax.lax.stop_gradient if stop_inputs else lambda x: x)
 
     def update(key, theta, agent: TrainState, rollout: Rollout, clock: Clock):
         both, pull_back = jax.vjp(lambda own: apply(own, rollout.observation, rollout.time), agent.parameters)
-        (pi, log_pi), (y, log_y) = map(softmaxes, split(both))
+        (pi, log_pi), (y, log_y) = map(softmaxes, _split(spec, both))
         taken = jax.nn.one_hot(rollout.action, spec.actions, dtype=bool)
-        x = inputs(theta, agent, rollout, clock, jnp.sum(jnp.where(taken, pi, 0.0), axis=-1), y)
-        pi_hat, y_hat = targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
+        pi_hat, y_hat = ask(theta, agent, rollout, clock, jnp.sum(jnp.where(taken, pi, 0.0), axis=-1), y)
         chex.assert_axis_dimension(y_hat, -1, predictions)
         hat, log_hat = softmaxes(y_hat)
         # the loss's slope in logits and y, written out: a meta-gradient keeps half as much again for the derived one
@@ -168,7 +157,7 @@ def lpg(
         return agents.descend(architecture.actor, agent, gradient), info
 
     def diagnose(agent, rollout):
-        logits, y = outputs(agent.parameters, rollout.observation, rollout.time)
+        logits, y = _split(spec, apply(agent.parameters, rollout.observation, rollout.time))
         return {"entropy": jnp.mean(entropy(logits)), "y_entropy": jnp.mean(entropy(y))}
 
     now = Clock(jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32))
@@ -180,3 +169,61 @@ def lpg(
         update=update,
         diagnose=diagnose,
     )
+
+
+def lpg_answers(
+    spec: Spec,
+    architecture: Architecture | None = None,
+    *,
+    targets: TargetNetwork,
+    gamma: Number = 0.99,
+    horizon: Horizon = none,
+) -> Answers:
+    """What `lpg` of the same arguments asks of agents at every step, to look at; see there.
+
+    Args:
+        spec: The environment's description.
+        architecture: The agent's network and optimizer; by default `agents.for_spec(spec)`.
+        targets: The learned part, which says how wide y is.
+        gamma: The rule's input of that name.
+        horizon: What the rule knows of the lifetime.
+    """
+    predictions = _width(targets, None)
+    apply = over_steps((architecture or agents.for_spec(spec)).network(spec, spec.actions + predictions).apply)
+    ask = _asking(spec, apply, targets, gamma, horizon, lambda x: x)
+
+    def answers(theta, agent, rollout, clock):
+        logits, y = _split(spec, apply(agent.parameters, rollout.observation, rollout.time))
+        taken = jax.nn.one_hot(rollout.action, spec.actions, dtype=bool)
+        chosen = jnp.sum(jnp.where(taken, softmaxes(logits)[0], 0.0), axis=-1)
+        return ask(theta, agent, rollout, clock, chosen, softmaxes(y)[0])
+
+    return answers
+
+
+def _split(spec: Spec, both: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The policy's logits and those of y."""
+    return both[..., : spec.actions], both[..., spec.actions :]
+
+
+def _asking(
+    spec: Spec,
+    apply: Callable[..., jax.Array],
+    targets: TargetNetwork,
+    gamma: Number,
+    horizon: Horizon,
+    gate: Callable[[jax.Array], jax.Array],
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """`(theta, agent, rollout, clock, pi(a_t|s_t) f32[T, E], y(s_t) f32[T, E, Y]) -> (pi_hat, y_hat)`."""
+
+    def ask(theta, agent: TrainState, rollout: Rollout, clock: Clock, chosen: jax.Array, y: jax.Array):
+        after = apply(agent.parameters, rollout.next_observation, rollout.next_time)
+        next_y = softmaxes(_split(spec, after)[1])[0]
+        known = (rollout.reward, rollout.terminated, jnp.full_like(rollout.reward, gamma))
+        age = jnp.broadcast_to(horizon(clock), (*rollout.reward.shape, horizon(clock).size))
+        scalars = jnp.stack([*(x.astype(jnp.float32) for x in known), gate(chosen)], axis=-1)
+        embedded = (targets.embed(theta, gate(now)) for now in (y, next_y))
+        x = jnp.concatenate([scalars, *embedded, age], axis=-1)
+        return targets.apply(theta, x, 1.0 - rollout.ended.astype(jnp.float32))
+
+    return ask

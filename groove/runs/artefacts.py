@@ -10,13 +10,15 @@ import jax
 import numpy as np
 
 from groove import protocols
-from groove.assembly import HORIZONS, Run
+from groove.assembly import HORIZONS, FamilyParts, Run, architecture, learned_answers
 from groove.base import Theta
+from groove.config import Config
 from groove.files import curriculumfile, rulefile
 from groove.files.writing import write_text
-from groove.lifetime import schedules
+from groove.lifetime import credit, schedules
 from groove.runs.folder import RULE, SCHEDULES, assembled, versions
 from groove.runs.loop import Result
+from levels.base import Level
 
 AGENTS_SEED = 64_153
 """Of the agents that meet held-out levels, beside the run's seed."""
@@ -73,23 +75,33 @@ def evaluate_held_out(result: Result) -> list[protocols.Row]:
 def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
     """Writes `schedules.json`: what a rule does at each age, the tables behind the report's pictures."""
     settings, lifetimes = run.config, schedules.lifetimes(*run.config.life.updates)
-    courses, responses, drifts = {}, {}, []
+    courses, responses, credits, drifts = {}, {}, {}, []
     for part, own in zip(run.parts, jax.random.split(jax.random.key(schedules.SEED), len(run.parts)), strict=True):
-        course_key, response_key = jax.random.split(own)
+        course_key, response_key, credit_key = jax.random.split(own, 3)
         name, levels = part.family.name, protocols.held_out_levels(part.family, schedules.LEVELS, seed=schedules.SEED)
         lived = schedules.life_curves(part.rule, part.life, course_key, theta, levels, lifetimes)
         courses[name] = [plain(row) for row in lived]
         if settings.rule.kind == "lpg":
             answers = schedules.responses(part.rule, part.life, response_key, theta, levels, lifetimes)
             responses[name] = [plain(row) for row in answers]
+            credits[name] = plain(_credit(settings, part, credit_key, theta, levels))
     if settings.rule.kind == "lpo":
         horizon, longest = HORIZONS[settings.rule.horizon], max(2, lifetimes[-1])
         curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
         drifts = [plain(row) for row in curves]
     path = folder / SCHEDULES
-    page = {"courses": courses, "responses": responses, "drifts": drifts, "ratios": schedules.RATIOS.tolist()}
-    write_text(path, json.dumps(page) + "\n")
+    page = {"courses": courses, "responses": responses, "credits": credits, "drifts": drifts}
+    write_text(path, json.dumps({**page, "ratios": schedules.RATIOS.tolist()}) + "\n")
     return path
+
+
+def _credit(settings: Config, part: FamilyParts, key: jax.Array, theta: Theta, levels: Level) -> credit.Credit:
+    spec, name = part.family.environment.spec, part.family.name
+    answers = learned_answers(settings, spec, architecture(settings, spec, name))
+    low, high = settings.life.updates
+    decay = settings.life.gamma * settings.life.gae_lambda
+    middle = max(1, round(math.sqrt(low * high)))
+    return credit.credit(answers, part.life, part.setup.critic, key, theta, levels, lifetime=middle, decay=decay)
 
 
 def plain(row: NamedTuple) -> dict[str, object]:
@@ -97,7 +109,9 @@ def plain(row: NamedTuple) -> dict[str, object]:
 
     def value(x):
         if isinstance(x, np.ndarray):
-            return [value(float(entry)) for entry in x]
+            return value(x.tolist())
+        if isinstance(x, list):
+            return [value(entry) for entry in x]
         return None if isinstance(x, float) and not math.isfinite(x) else x
 
     return {name: value(entry) for name, entry in row._asdict().items()}
