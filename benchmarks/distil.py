@@ -166,11 +166,11 @@ def fitted(terms: np.ndarray, push: np.ndarray, names: list[str]) -> dict[str, o
     (x, y), (unseen, wanted) = (
         (terms[cut].reshape(-1, len(names)), push[cut].ravel()) for cut in (slice(half), slice(half, None))
     )
-    size = np.maximum(np.sqrt(np.mean(x**2, axis=0)), 1e-12)
-    gram, target = (x / size).T @ (x / size), (x / size).T @ y
+    scale = np.maximum(np.sqrt(np.mean(x**2, axis=0)), 1e-12)
+    gram, target = (x / scale).T @ (x / scale), (x / scale).T @ y
     found: dict[str, object] = {}
-    for count in TERMS:
-        weights = orthogonal_mp_gram(gram, target, n_nonzero_coefs=count) / size
+    for count in (size for size in TERMS if size <= len(names)):
+        weights = orthogonal_mp_gram(gram, target, n_nonzero_coefs=count) / scale
         left = wanted - unseen @ weights
         kept = {names[i]: float(f"{weights[i]:.4g}") for i in np.flatnonzero(weights)}
         found[str(count)] = {"weights": kept, "share": round(1 - float(np.mean(left**2) / np.var(wanted)), 4)}

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from rollouts import SPEC, recorded
 
-from benchmarks import curate, discovery, evolution, meta_step, quick, roofline, scaling, tune_rivals, two_processes
+from benchmarks import curate, discovery, distil, evolution, meta_step, quick, roofline, scaling, tune_rivals, two_processes
 from groove import config
+from groove.base import Clock
+from groove.nets.agents import tabular
+from groove.rules import a2c
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "buffer"))
@@ -66,6 +71,63 @@ def test_what_discovery_found_is_summed_up(tmp_path):
     assert found["above"] == {"a2c": [], "ppo": [], "ta": everywhere, "blind": [], "uniform": []}
     assert found["collapsed"] == {"a2c": [], "ppo": [], "ta": [], "blind": [2], "uniform": []}
     assert found["means_by_meta_seed"]["ta"][5] == means["ta"] and 16 < found["optimum"] < 18
+
+
+def test_an_advantage_of_one_term_is_a2c():
+    """Without its bonus for entropy: agents and critics move as A2C's do, and the weights are those of the terms."""
+    architecture, key, rollout = tabular(), jax.random.key(2), recorded(4)
+    own, other = distil.closed_form(SPEC, architecture, {"A normalised": 1.0}), a2c(SPEC, architecture, entropy_weight=0.0)
+    agent, clock = other.init_agent(key), Clock(jnp.int32(3), jnp.int32(6))
+    rows = [jax.jit(rule.update)(key, (), agent, rollout, clock)[0] for rule in (own, other)]
+    for got, want in zip(*map(jax.tree.leaves, rows), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    older = distil.closed_form(SPEC, architecture, {"A normalised n/N": 1.5, "A normalised": 0.25})
+    got = jax.jit(older.update)(key, (), agent, rollout, clock)[0].actor.parameters  # 1.5 * 3 / 6 + 0.25
+    for one, want in zip(jax.tree.leaves(got), jax.tree.leaves(rows[1].actor.parameters), strict=True):
+        np.testing.assert_allclose(one, want, rtol=1e-5, atol=1e-6)
+
+
+def test_terms_by_hand():
+    """Of three steps of one environment, of which the second ends an episode."""
+    column = lambda *values: jnp.array(values, jnp.float32)[:, None]  # noqa: E731
+    ends = jnp.array([[False], [True], [False]])
+    rollout = recorded(1, (3, 1))._replace(
+        reward=column(1, 2, 4), terminated=ends, truncated=ends & False, action=jnp.zeros((3, 1), jnp.int32)
+    )
+    logits = jnp.broadcast_to(jnp.log(jnp.array([0.5, 0.25, 0.25], jnp.float32)), (3, 1, 3))
+    clock = Clock(jnp.int32(1), jnp.int32(4))
+    terms = distil.dictionary(rollout, logits, column(1, 1, 1), column(1, 9, 3), clock, 0.5)
+    want = {
+        "1": [1, 1, 1],
+        "r": [1, 2, 4],
+        "sum 0.5^k r": [2, 2, 4],
+        "sum 0.9^k r": [2.8, 2, 4],
+        "A(0.0)": [0.5, 1, 4.5],
+        "A(0.5)": [0.75, 1, 4.5],
+        "sign A": [1, 1, 1],
+        "pi(a)": [0.5] * 3,
+        "log pi(a)": [math.log(0.5)] * 3,
+        "H": [1.5 * math.log(2)] * 3,
+        "mean r": [7 / 3] * 3,
+        "r n/N": [0.25, 0.5, 1],
+        "r pi(a)": [0.5, 1, 2],
+        "1 n/N": [0.25] * 3,
+    }
+    for name, values in want.items():
+        np.testing.assert_allclose(terms[name][:, 0], values, rtol=1e-5, err_msg=name)
+    assert "1 pi(a)" not in terms and len(terms) == len({*terms})
+
+
+def test_terms_are_found_again():
+    """The two that a push is made of, on levels that were not fitted; what is left is the noise's share of the variance."""
+    chance = np.random.default_rng(0)
+    terms, noise = chance.normal(size=(8, 500, 5)) * [1, 10, 1, 0.1, 1], chance.normal(size=(8, 500))
+    found = distil.fitted(terms, 3 * terms[..., 3] - 0.2 * terms[..., 1] + 0.1 * noise, [*"abcde"])
+    assert found["2"]["weights"] == {"b": pytest.approx(-0.2, rel=0.01), "d": pytest.approx(3, rel=0.01)}
+    assert found["1"]["weights"].keys() == {"b"} and found["2"]["share"] == pytest.approx(1 - 0.01 / 4.1, abs=2e-4)
+    push = np.concatenate([terms[:4, :, 0], -terms[4:, :, 0]])  # the second half of the levels turns it round
+    turned = distil.fitted(terms, push + 0.01 * noise, [*"abcde"])["1"]
+    assert turned["weights"] == {"a": pytest.approx(1, rel=1e-3)} and turned["share"] == pytest.approx(-3, rel=1e-2)
 
 
 def test_scores_in_small():
