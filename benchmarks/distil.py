@@ -26,12 +26,14 @@ from groove.base import Clock, Rollout, UpdateRule
 from groove.config import Config
 from groove.files import library, rulefile
 from groove.files.writing import write_text
+from groove.lifetime.credit import credit
 from groove.nets import agents
 from groove.nets.agents import Architecture
 from groove.nets.categorical import entropy, log_probability
 from groove.nets.critic import advantages, critic, normalise, over_steps
 from groove.protocols import RIVALS, Setting, named_rule
 from groove.rules.a2c import ActorCritic, a2c, policy_slope
+from groove.runs import plain
 from groove.statistics import stratified_bootstrap
 from levels.base import Spec
 
@@ -160,6 +162,17 @@ def seen(settings: Config, run: assembly.Run, place: int, theta) -> tuple[np.nda
     return np.concatenate(columns, axis=1), np.concatenate(pushes, axis=1), names
 
 
+def credited(settings: Config, part: assembly.FamilyParts, theta) -> dict[str, object]:
+    """What rewards add to pi_hat, by the steps between, and how it goes with GAE's advantage: by age, as reports show it."""
+    spec, name = part.family.environment.spec, part.family.name
+    answers = assembly.learned_answers(settings, spec, assembly.architecture(settings, spec, name))
+    levels = protocols.held_out_levels(part.family, LEVELS, seed=SEED)
+    decay = settings.life.gamma * settings.life.gae_lambda
+    key = jax.random.key(SEED)
+    found = credit(answers, part.life, part.setup.critic, key, theta, levels, lifetime=LIVES[1], decay=decay)
+    return plain(found._replace(profile=found.profile.round(4), advantage=np.empty(0), push=np.empty(0)))
+
+
 def fitted(terms: np.ndarray, push: np.ndarray, names: list[str]) -> dict[str, object]:
     """For each number of terms their weights, by the first half of the levels, and the share of variance on the second."""
     half = len(terms) // 2
@@ -238,6 +251,7 @@ def main(path: str = RULE) -> None:
     forms["both"] = fitted(*together, names)
     kept = {f"{KEPT} terms of {name}": form[str(KEPT)]["weights"] for name, form in forms.items()}
     page = {"rule": path, "levels": LEVELS, "lives": LIVES, "tasks": TASKS, "agents": AGENTS, "forms": forms}
+    page["credit"] = {part.family.name: credited(settings, part, theta) for part in run.parts}
     page["returns"] = lived(settings, theta, kept)
     write_text(RESULTS, json.dumps(page, indent=1) + "\n")
     print(json.dumps(page))

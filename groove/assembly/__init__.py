@@ -36,10 +36,10 @@ from levels.base import Family, Level
 __all__ = [
     "CELLS",
     "HORIZONS",
+    "FamilyParts",
     "Given",
     "Inputs",
     "Latents",
-    "Part",
     "Run",
     "Saved",
     "Stored",
