@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,6 +227,15 @@ def test_public_names_are_documented_and_typed(path: Path):
             assert None not in annotations, f"{where} has an argument without a type"
             named = {part.id for one in (*annotations, node.returns) for part in ast.walk(one) if isinstance(part, ast.Name)}
             assert "Any" not in named, f"{where} has Any in its signature"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "__all__" in path.read_text(encoding="utf-8")], ids=module_of)
+def test_all_that_is_listed_exists(path: Path):
+    """Each name of `__all__` once; so `from room import *` works."""
+    module = importlib.import_module(module_of(path))
+    assert len({*module.__all__}) == len(module.__all__) and not [
+        name for name in module.__all__ if not hasattr(module, name)
+    ]
 
 
 @every_file

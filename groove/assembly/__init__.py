@@ -45,7 +45,6 @@ __all__ = [
     "Stored",
     "antagonist",
     "architecture",
-    "beside",
     "build",
     "check_rule",
     "check_rules",
@@ -62,6 +61,7 @@ __all__ = [
     "score_of",
     "sizes",
     "tuned_a2c",
+    "vmap_runs",
     "watch",
 ]
 
