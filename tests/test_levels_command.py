@@ -83,6 +83,8 @@ def test_show(files, tmp_path: Path, capsys):
     ):
         assert words in shown
     assert shown.count("\nrank ") == 4
+    assert cli.main(["levels", "show", str(files[0]), "--first", "0"]) == 0
+    assert "12 of gridworld" in (facts := capsys.readouterr().out) and "rank" not in facts
     page = (tmp_path / "a.html").read_text()
     assert page.count("<img") >= 12 and "http" not in page.replace("http-equiv", "")
     assert "jax 1" in page and "highest scores" in page

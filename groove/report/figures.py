@@ -140,7 +140,7 @@ def canvases(width: float, height: float, rows: int, columns: int) -> "tuple[Fig
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
-    grid = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    grid = list(np.ravel(figure.subplots(rows, columns)))
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(FAINT)
