@@ -90,6 +90,18 @@ def test_a_tree_is_drawn_and_said():
     assert lineage.pictures(GRIDS, kept([-1] * 5)) == []
 
 
+@pytest.mark.parametrize(("parent", "dashed", "lines"), [([99, 99, 11, -1, -1], 1, 4), ([-1, 10, 11, -1, -1], 0, 2)])
+def test_an_ancestor_that_is_not_kept_is_a_dashed_box(monkeypatch: pytest.MonkeyPatch, parent, dashed: int, lines: int):
+    """At the top, with lines to its children; without one there is none. Every other line leads from parent to child."""
+    figures = []
+    monkeypatch.setattr(lineage, "finished", lambda figure: figures.append(figure) or b"")
+    assert len(lineage.pictures(GRIDS, kept(parent))) == 1
+    (axes,) = figures[0].axes
+    assert [text.get_text() for text in axes.texts].count("no longer kept") == dashed
+    assert [line.get_linestyle() for line in axes.get_lines()].count("--") == dashed and len(axes.get_lines()) == lines
+    assert axes.get_ylim() == (2.5, -0.3)
+
+
 def test_the_most_telling_changes_come_first():
     """By deviations over all that is kept: walls by 1.2 of them, the limit by a quarter; what looks the same is left out."""
     features = {"limit": [100, 140, 500, 260], "side": [7, 7, 9, 4], "walls": [0.1, 0.4, 0.3, 0.7]}

@@ -12,7 +12,7 @@ import pytest
 
 from groove import cli, config, runs
 from groove.config import Config
-from groove.runs import cost
+from groove.runs import cost, training
 
 STEPS, CHUNK = 6, 2
 
@@ -208,3 +208,23 @@ def test_devices_share_out_the_runs(three, tmp_path):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def test_devices_that_cannot_all_share_a_run(monkeypatch: pytest.MonkeyPatch):
+    """One process takes as many as can and says so; of several every device must share, and no more than members can."""
+    monkeypatch.setattr(training.jax, "devices", lambda: [None] * 4)
+    monkeypatch.setattr(training.devices, "mesh", lambda count: count)
+    said: list[str] = []
+    assert training.mesh_of(settings(members=(4,)), None, said.append) == 4 and not said
+    assert training.mesh_of(settings(members=(6,)), None, said.append) == 3
+    assert said == ["3 of 4 devices share the run: no more can share members (6,) evenly"]
+    assert training.mesh_of(settings(members=(6,)), 2, said.append) == 2 and len(said) == 1
+    with pytest.raises(ValueError, match=r"devices must be so many that they can share members \(6,\) evenly, got 4"):
+        training.mesh_of(settings(members=(6,)), 4, said.append)
+    monkeypatch.setattr(training.processes, "alone", lambda: False)
+    assert training.mesh_of(settings(members=(4,)), None, said.append) == 4
+    with pytest.raises(ValueError, match=r"all 4 devices of all processes must share a run, members \(6,\) let 3\."):
+        training.mesh_of(settings(members=(6,)), None, said.append)
+    blocks = dataclasses.replace(settings().meta, block=2)
+    with pytest.raises(ValueError, match=r"share members \(4,\) in blocks of 2 \(meta\.block\), got 4"):
+        training.mesh_of(settings(members=(4,), meta=blocks), 4, said.append)
