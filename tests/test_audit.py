@@ -230,6 +230,8 @@ def test_the_page_and_the_numbers(tmp_path: Path):
     for text in ("+1.00 (+1.00 to +1.00)", "-1.00 (-1.00 to -1.00)", "none: the score is the same on all tasks"):
         assert text in page
     assert "none: 2 tasks are too few" in page and "nan" not in page.replace("Finance", "").lower().split("base64")[0]
+    count = len(report.findings[0].serial)
+    assert f"Rank correlations over {count} tasks of R&amp;D" in page and pages._count(1, "task") == "1 task"
     assert "R&amp;D &lt;maze&gt;" in page and "&lt;i&gt;mine&lt;/i&gt;" in page and "needs &lt;b&gt;time&lt;/b&gt;." in page
     assert "<i>" not in page and "<b>" not in page and "<maze>" not in page
     order = [page.index(f'<th scope="row">{name}</th>') for name in ("follows", "unrelated", "opposes", "constant")]

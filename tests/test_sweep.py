@@ -59,10 +59,11 @@ EVOLUTION = {"evolution.sigma": 0.2, "evolution.rate": 0.009, "evolution.floor":
 QUICKLY = {"decay": 0.5}  # the rate falls so that the floor counts
 CASES: Mapping[str, Case] = {
     "gradient": Case(
-        of(BANDIT, meta={"decay": False, "clip": 0.0}),
+        of(BANDIT, meta={"decay": False, "clip": 0.0, "member_clip": 0.0}),
         {
             "meta.rate": 0.01,
             "meta.clip": 0.05,
+            "meta.member_clip": 0.1,
             "meta.entropy": 0.2,
             "meta.prediction_entropy": 0.1,
             "meta.policy_target": 0.3,

@@ -168,7 +168,8 @@ def wired(monkeypatch):
     monkeypatch.setitem(sys.modules, "wired", PARTS)
 
 
-META = {f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")}
+META = {f"meta.{name}" for name in ("rate", "clip", "member_clip", "entropy")}
+META |= {f"meta.{name}" for name in ("prediction_entropy", "policy_target", "prediction_target")}
 LIFE = {"life.gamma", "life.gae_lambda", "life.clip"}
 REPLAY = {f"curriculum.{name}" for name in ("replay", "staleness", "temperature")}
 STEPS = {"evolution.rate", "evolution.floor", "evolution.sigma"}

@@ -94,6 +94,7 @@ def _gradient(config: Config, parts: Sequence[Played]) -> MetaOptimizer:
         weights=Weights(settings.entropy, settings.prediction_entropy, settings.policy_target, settings.prediction_target),
         per_life=settings.per_life,
         fading=settings.fading,
+        member_clip=_limit(settings.member_clip),
         rematerialise=settings.rematerialise,
         block=settings.block or None,
         reproducible=config.reproducible,

@@ -192,6 +192,7 @@ def _check_rates(config: Config) -> None:
     }
     weights = {
         "meta.clip": config.meta.clip,
+        "meta.member_clip": config.meta.member_clip,
         "meta.entropy": config.meta.entropy,
         "meta.prediction_entropy": config.meta.prediction_entropy,
         "meta.policy_target": config.meta.policy_target,

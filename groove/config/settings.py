@@ -149,6 +149,8 @@ class Meta:
     """Adam's learning rate for theta."""
     clip: float = 0.0
     """Largest global norm of the meta-gradient, before Adam; 0 for no clipping."""
+    member_clip: float = 0.0
+    """Largest global norm of each member's own meta-gradient, before their mean; 0 for no clipping."""
     decay: bool = False
     """Let the learning rate fall to 0 along a cosine over the run."""
     entropy: float = 0.05

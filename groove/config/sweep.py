@@ -14,7 +14,8 @@ from groove.config.limits import MOST_RUNS, check_within
 from groove.config.settings import TABLES, Config
 
 SWEPT: tuple[str, ...] = (
-    *(f"meta.{name}" for name in ("rate", "clip", "entropy", "prediction_entropy", "policy_target", "prediction_target")),
+    *(f"meta.{name}" for name in ("rate", "clip", "member_clip", "entropy")),
+    *(f"meta.{name}" for name in ("prediction_entropy", "policy_target", "prediction_target")),
     *(f"evolution.{name}" for name in ("sigma", "rate", "floor")),
     *(f"rule.{name}" for name in ("prediction_weight", "policy_entropy")),
     *(f"life.{name}" for name in ("gamma", "gae_lambda", "clip")),

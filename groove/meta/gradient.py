@@ -84,6 +84,7 @@ def gradient(
     normalise_advantage: bool = True,
     per_life: bool = False,
     fading: bool = False,
+    member_clip: Number | None = None,
     rematerialise: bool = False,
     block: int | None = None,
     reproducible: bool = False,
@@ -108,6 +109,9 @@ def gradient(
             meta-steps, outweigh short ones.
         fading: Whether the bonus for the policy's entropy is weighted by 1 - n / N, the part of the life that is left:
             exploring pays only while there is time to use what is found, so that a clock has something to say.
+        member_clip: Largest global norm of each member's own meta-gradient, before their mean; None for no clipping. Back
+            through updates that saturate policies the gradients of a few members are hundreds of times as large as those of
+            the others, and a clip of their mean alone would leave each such step to them.
         rematerialise: Whether a backward pass recomputes each update instead of keeping it: less memory, a forward pass
             more, and other rounding.
         block: Members computed at once, to bound memory; must divide each device's share of each family's batch. By default
@@ -136,7 +140,8 @@ def gradient(
         blocks = [block or _usual_block(size, reproducible=reproducible) for size in sizes]
         rows = zip(losses, keys, live, _shares(live, per_life=per_life), blocks, strict=True)
         results = [
-            _blocked(loss, k[:, 1:], state.parameters, (players, share), size) for loss, k, players, share, size in rows
+            _blocked(loss, k[:, 1:], state.parameters, (players, share), size, member_clip)
+            for loss, k, players, share, size in rows
         ]
         members = sum(sizes) * devices.count()
         slope = jax.tree.map(lambda *sums: sum(sums[1:], sums[0]) / members, *(result[0] for result in results))
@@ -247,7 +252,7 @@ def _usual_block(members: int, *, reproducible: bool) -> int:
 
 
 def _blocked(
-    loss, keys: jax.Array, theta: Theta, members: tuple[AgentState, jax.Array], block: int
+    loss, keys: jax.Array, theta: Theta, members: tuple[AgentState, jax.Array], block: int, limit: Number | None
 ) -> tuple[Theta, AgentState, Info]:
     """Sums the gradients of all members, `block` at a time: (gradient, this device's players, their infos [B])."""
     size = members[1].size
@@ -259,7 +264,11 @@ def _blocked(
         return jnp.sum(values), aux
 
     def one(batch):
-        return jax.grad(total, has_aux=True)(theta, *batch)
+        if limit is None:
+            return jax.grad(total, has_aux=True)(theta, *batch)
+        slopes, (players, infos) = jax.vmap(jax.grad(loss, has_aux=True), (None, 0, 0))(theta, *batch)
+        slopes, clipped = _clipped(slopes, limit)
+        return slopes, (players, {**infos, "clipped": clipped})
 
     if block == size:
         slope, aux = one((keys, members))
@@ -270,6 +279,14 @@ def _blocked(
         aux = jax.tree.map(lambda leaf: leaf.reshape(size, *leaf.shape[2:]), aux)
     players, infos = aux
     return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), devices.gather(slopes)), players, infos
+
+
+def _clipped(slopes: Theta, limit: Number) -> tuple[Theta, jax.Array]:
+    """The sum of slopes [B, ...], each scaled down to a global norm of `limit`, and which of them were: f32[B]."""
+    squares = sum(jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(slopes))
+    norm = jnp.sqrt(squares)
+    scale = limit / jnp.maximum(norm, limit)
+    return jax.tree.map(lambda leaf: jnp.tensordot(scale, leaf, axes=1), slopes), (norm > limit).astype(jnp.float32)
 
 
 def _info(slope: Theta, infos: list[Mapping[str, jax.Array]]) -> Info:

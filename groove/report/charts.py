@@ -130,6 +130,7 @@ def _method(config: Config) -> tuple[str, str]:
     meta, settings = config.meta, config.evolution
     if meta.method == "gradient":
         decay, clip = ", cosine decay" if meta.decay else "", f", gradient clipped at {meta.clip:g}" if meta.clip else ""
+        clip += f", each life's own before that at {meta.member_clip:g}" if meta.member_clip else ""
         of = "of exact returns, " if meta.objective == "exact" else ""
         fading = f"; a bonus of {meta.entropy:g} for entropy that fades with n/N" if meta.fading else ""
         return "Meta-gradient", f"{of}through {meta.updates} updates; Adam at {meta.rate:g}{decay}{clip}{fading}"
