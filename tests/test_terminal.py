@@ -17,7 +17,8 @@ from groove.report import terminal
 from groove.runs import Metrics
 from groove.statistics import Interval
 
-RUN = dataclasses.replace(config.QUICK, members=(48, 16), meta_steps=400)
+REGRET = dataclasses.replace(config.QUICK.curriculum, score="regret")
+RUN = dataclasses.replace(config.QUICK, members=(48, 16), meta_steps=400, curriculum=REGRET)
 
 ROWS = [
     Row(family, 10, rule, Interval(low, low + 0.1, low + 0.25))

@@ -25,8 +25,8 @@ QUICK = Config(
     bandits=Bandits(actor_rate=12.0, antagonist_rate=20.0, antagonist_entropy=0.0),
     rule=Rule(width=32, horizon="scaled"),
     life=Life(updates=(5, 100), environments=8),
-    meta=Meta(objective="exact", rate=5e-3, clip=0.5, decay=True, fading=True, per_life=True),
-    curriculum=Curriculum(capacity=1000, replay=0.25, temperature=1.0),
+    meta=Meta(objective="exact", rate=5e-3, member_clip=1.0, decay=True, fading=True, per_life=True),
+    curriculum=Curriculum(score="normalised-regret", capacity=1000, temperature=1.0),
 )
 """All of groove at once, in three minutes on two cores: TA-LPG by exact meta-gradients on a curriculum by algorithmic
 regret, for lives of very different lengths. Widths, learning rates and sizes are its own, chosen on other levels than those
