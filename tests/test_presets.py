@@ -179,7 +179,7 @@ BIG = {name for name, settings in config.PRESETS.items() if cost.environment_ste
 
 
 def test_presets_of_paper_scale_ask():
-    assert {"lpg", "groove", "ta-lpg", "lpo", "ta-lpo"} == BIG
+    assert {"lpg", "groove", "ta-lpg", "ta-groove", "lpo", "ta-lpo"} == BIG
 
 
 @pytest.mark.parametrize("name", ["ppo", "dpo"])

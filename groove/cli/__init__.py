@@ -32,7 +32,7 @@ USAGE = """usage: groove train [preset] [flags]     meta-train a rule; `groove t
 
 presets: quick (the default; three minutes on two cores); discover (a quarter of an hour or two);
          ta-lpg-small, lpo-small, ta-lpo-small (ten minutes);
-         lpg, groove, ta-lpg, lpo, ta-lpo (of paper scale)
+         lpg, groove, ta-lpg, lpo, ta-lpo, ta-groove (of paper scale)
 """
 
 

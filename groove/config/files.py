@@ -73,7 +73,9 @@ def _texts(path: Path, found: object, name: str) -> dict[str, str]:
     return found
 
 
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType({"Config": ("reproducible",), "Meta": ("objective", "fading", "member_clip")})
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"Config": ("reproducible",), "Meta": ("objective", "fading", "member_clip")}
+)
 """Fields that files of earlier versions lack: by default they mean what was so before. Read-only."""
 
 

@@ -43,6 +43,19 @@ DISCOVER = dataclasses.replace(
 )
 """`quick` with half as many lives again, three times as long: what rules that come with groove are learned by."""
 
+TA_GROOVE = dataclasses.replace(
+    DISCOVER,
+    name="ta-groove",
+    members=(448, 64),
+    meta_steps=5000,
+    checkpoint_every=10,
+    grids=Grids(actor_rate=80.0, antagonist_entropy=0.03),
+    rule=dataclasses.replace(DISCOVER.rule, width=256),
+    life=Life(updates=(10, 250)),
+    meta=dataclasses.replace(DISCOVER.meta, rematerialise=True, block=16),
+)
+"""`discover` at the scale of GROOVE: its grids, nets, batch and environments, and the lives of TA-LPG. For a GPU."""
+
 TA_LPG = Config(
     name="ta-lpg",
     meta_steps=2500,
@@ -127,7 +140,7 @@ PPO's drift: from an untrained net evolution mostly shrank the drift, and learne
 PRESETS: Mapping[str, Config] = MappingProxyType(
     {
         config.name: config
-        for config in (QUICK, DISCOVER, LPG, GROOVE, TA_LPG, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)
+        for config in (QUICK, DISCOVER, LPG, GROOVE, TA_LPG, TA_GROOVE, LPO, TA_LPO, TA_LPG_SMALL, LPO_SMALL, TA_LPO_SMALL)
     }
 )
 """Named configurations. Read-only."""
@@ -159,6 +172,20 @@ PROVENANCE: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "ta-lpg": {
             OURS: (*_HERE[1:], "evolution.block"),
             "GROOVE's": ("families", "grids", "rule.width", "rule.predictions", "life.environments", "life.steps"),
+        },
+        "ta-groove": {
+            OURS: (
+                *_HERE,
+                "families",
+                "members",
+                "bandits",
+                "rule.horizon",
+                "meta",
+                "curriculum.score",
+                "curriculum.temperature",
+            ),
+            "GROOVE's": ("grids", "rule.width", "rule.predictions", "life.environments", "life.steps"),
+            "TA-LPG's": ("life.updates",),
         },
         "lpo": {OURS: (*_HERE, "families", "evolution.block"), _PPO: (*_USUAL, "life.updates")},
         "ta-lpo": {
@@ -197,7 +224,7 @@ def smoke(config: Config) -> Config:
         chains=dataclasses.replace(config.chains, length=(2, 4)),
         rule=dataclasses.replace(config.rule, width=4, predictions=3, drift_width=4, epochs=2, minibatches=2),
         life=dataclasses.replace(config.life, updates=(4, 4), environments=2, steps=5),
-        meta=dataclasses.replace(config.meta, updates=2),
+        meta=dataclasses.replace(config.meta, updates=2, block=0),
         evolution=dataclasses.replace(config.evolution, block=1, population=0, parents=2, probes=1),
         curriculum=dataclasses.replace(
             config.curriculum, capacity=4, antagonists=2, episodes=2, window=11, latent_steps=2, latent_batch=4
