@@ -34,8 +34,8 @@ RATES = (
     "evolution.sigma", "evolution.rate", "evolution.decay",
 )  # fmt: skip
 WEIGHTS = (
-    "meta.clip", "meta.member_clip", "meta.entropy", "meta.prediction_entropy", "meta.policy_target", "meta.prediction_target",
-    "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy", "gymnax.antagonist_entropy",
+    "meta.clip", "meta.member_clip", "meta.entropy", "meta.prediction_entropy", "meta.policy_target",
+    "meta.prediction_target", "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy", "gymnax.antagonist_entropy",
     "rule.policy_entropy",
 )  # fmt: skip
 SHARES = (

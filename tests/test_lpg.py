@@ -1,5 +1,6 @@
 """LPG: its inputs and update by hand, and the meta-gradient against finite differences."""
 
+import dataclasses
 import math
 
 import jax
@@ -9,6 +10,7 @@ import optax
 import pytest
 from rollouts import SPEC, recorded
 
+from groove import assembly, config
 from groove.base import Clock, Origin, Outcome, Rollout, Task
 from groove.lifetime import Lifetime, Member
 from groove.meta import FamilySetup, Weights, gradient
@@ -117,6 +119,28 @@ def test_horizon_inputs():
     ends = [Clock(jnp.int32(n), jnp.int32(40)) for n in (0, 39)]
     assert [horizon.fraction(clock).tolist() for clock in ends] == [[0.0], [np.float32(39 / 40)]]
     assert bool(jnp.isfinite(horizon.remaining(Clock(jnp.int32(40), jnp.int32(40)))).all())
+
+
+@pytest.mark.parametrize(
+    ("update", "lifetime", "seen"), [(75, 300, 100), (1, 4, 5), (10, 40, 40), (1, 5, 5), (99, 100, 100)]
+)
+def test_no_other_lives_than_those_of_training_are_known(update: int, lifetime: int, seen: int):
+    """At the same part of them; within the range nothing changes, to the last bit."""
+    known = jax.jit(horizon.within(horizon.fraction_and_log, 5, 100))(Clock(jnp.int32(update), jnp.int32(lifetime)))
+    assert known.tolist() == [np.float32(update / lifetime), jnp.log(jnp.float32(seen))]
+
+
+@pytest.mark.parametrize(("name", "held"), [("scaled", True), ("fraction-and-log", False)])
+def test_rules_of_runs_know_the_lives_of_their_run(name: str, held: bool):
+    """By our own inputs; the papers' are what the papers say."""
+    settings = config.smoke(config.preset("quick"))
+    settings = dataclasses.replace(settings, rule=dataclasses.replace(settings.rule, horizon=name))
+    settings = dataclasses.replace(settings, life=dataclasses.replace(settings.life, updates=(4, 16)))
+    rule = assembly.learned_rule(settings, SPEC, PLAIN)
+    theta, agent = rule.init(jax.random.key(0)), rule.init_agent(jax.random.key(1))
+    update = jax.jit(lambda clock: rule.update(jax.random.key(2), theta, agent, recorded(3), clock)[1]["pi_hat_size"])
+    short, long = (float(update(Clock(jnp.int32(lifetime // 2), jnp.int32(lifetime)))) for lifetime in (16, 64))
+    assert (short == long) == held
 
 
 def test_one_step_towards_the_prediction_by_hand():

@@ -65,7 +65,7 @@ def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> Upda
             spec,
             architecture,
             width=settings.drift_width,
-            horizon=HORIZONS[settings.horizon],
+            horizon=horizon_of(config),
             ppo_start=settings.ppo_start,
             epochs=settings.epochs,
             minibatches=settings.minibatches,
@@ -81,15 +81,21 @@ def learned_rule(config: Config, spec: Spec, architecture: Architecture) -> Upda
         predictions=settings.predictions,
         gamma=config.life.gamma,
         prediction_weight=settings.prediction_weight,
-        horizon=HORIZONS[settings.horizon],
+        horizon=horizon_of(config),
         stop_inputs=settings.stop_inputs,
     )
 
 
 def learned_answers(config: Config, spec: Spec, architecture: Architecture) -> Answers:
     """What the configuration's rule, an LPG, asks of agents of an architecture."""
-    horizon = HORIZONS[config.rule.horizon]
-    return rules.lpg_answers(spec, architecture, targets=_targets(config), gamma=config.life.gamma, horizon=horizon)
+    told = horizon_of(config)
+    return rules.lpg_answers(spec, architecture, targets=_targets(config), gamma=config.life.gamma, horizon=told)
+
+
+def horizon_of(config: Config) -> horizon.Horizon:
+    """What the rule knows of the lifetime; the papers' inputs as they are, our own within the lives of training."""
+    found = HORIZONS[config.rule.horizon]
+    return horizon.within(found, *config.life.updates) if config.rule.horizon == "scaled" else found
 
 
 def _targets(config: Config) -> TargetNetwork:

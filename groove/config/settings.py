@@ -98,8 +98,8 @@ class Rule:
     prediction_weight: float = 0.5
     """alpha_y, weight of the prediction's loss in the agent's update."""
     horizon: Literal["none", "fraction", "fraction-and-log", "scaled", "remaining"] = "none"
-    """What the rule knows of the lifetime. fraction-and-log: TA-LPG; scaled: the same, both within -1 and 1 for usual lives;
-    fraction: TA-LPO; remaining: log(N - n)."""
+    """What the rule knows of the lifetime. fraction-and-log: TA-LPG; scaled: the same, both within -1 and 1 for usual lives,
+    and no N beyond those of training; fraction: TA-LPO; remaining: log(N - n)."""
     stop_inputs: bool = False
     """Stop the meta-gradient at the inputs pi and y (LPG)."""
     drift_width: int = 128

@@ -38,3 +38,24 @@ def scaled(clock: Clock) -> jax.Array:
 def remaining(clock: Clock) -> jax.Array:
     """The updates that are left, [log(N - n)]: f32[1]; the logarithm keeps long lives within the range of short ones."""
     return jnp.log(jnp.maximum(clock.lifetime - clock.update, 1).astype(jnp.float32))[None]
+
+
+def within(horizon: Horizon, low: int, high: int) -> Horizon:
+    """The same, but a life of fewer than `low` or more than `high` updates looks like one of so many, at the same n / N.
+
+    A net that was trained on such lives alone never sees another N: beyond them it would have to guess.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from groove.base import Clock
+        >>> from groove.rules import horizon
+        >>> known = horizon.within(horizon.fraction_and_log, 5, 100)
+        >>> bool(jnp.array_equal(known(Clock(jnp.int32(150), jnp.int32(300))), known(Clock(jnp.int32(50), jnp.int32(100)))))
+        True
+    """
+
+    def known(clock: Clock) -> jax.Array:
+        lifetime = jnp.clip(clock.lifetime, low, high)
+        return horizon(Clock(clock.update * (lifetime / clock.lifetime), lifetime))
+
+    return known

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from groove import protocols
-from groove.assembly import HORIZONS, FamilyParts, Run, architecture, learned_answers
+from groove.assembly import FamilyParts, Run, architecture, horizon_of, learned_answers
 from groove.base import Theta
 from groove.config import Config
 from groove.files import curriculumfile, rulefile
@@ -86,7 +86,7 @@ def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
             responses[name] = [plain(row) for row in answers]
             credits[name] = plain(_credit(settings, part, credit_key, theta, levels))
     if settings.rule.kind == "lpo":
-        horizon, longest = HORIZONS[settings.rule.horizon], max(2, lifetimes[-1])
+        horizon, longest = horizon_of(settings), max(2, lifetimes[-1])
         curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
         drifts = [plain(row) for row in curves]
     path = folder / SCHEDULES
