@@ -35,8 +35,8 @@ RATES = (
 )  # fmt: skip
 WEIGHTS = (
     "meta.clip", "meta.member_clip", "meta.entropy", "meta.prediction_entropy", "meta.policy_target",
-    "meta.prediction_target", "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy", "gymnax.antagonist_entropy",
-    "rule.policy_entropy",
+    "meta.prediction_target", "rule.prediction_weight", "grids.antagonist_entropy", "bandits.antagonist_entropy",
+    "gymnax.antagonist_entropy", "rule.policy_entropy",
 )  # fmt: skip
 SHARES = (
     "evolution.novelty",
