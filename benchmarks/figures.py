@@ -1,7 +1,7 @@
 """The pictures that the README files show, drawn anew into `benchmarks/results/figures`.
 
 `python -m benchmarks.figures` draws those of the loop, of an agent before and after it was taught by `shipped/quick`, of
-levels, and of the committed results of `benchmarks.discovery`, `benchmarks.horizons` and `benchmarks.curricula`.
+levels, and of the committed results of `benchmarks.discovery`, `distil`, `horizons` and `curricula`.
 `python -m benchmarks.figures RUN` also puts figures of the report of a run of `quick` side by side, from its folder RUN.
 Keys: the bytes of each picture, of which none may have more than `MOST_BYTES`.
 """
@@ -185,6 +185,35 @@ def discovery() -> bytes:
     return finished(figure)
 
 
+def learned() -> bytes:
+    """What a reward adds to the push on an action before it, at three ages, and how far closed forms take agents."""
+    found = json.loads((RESULTS / "distilled.json").read_text(encoding="utf-8"))
+    figure, grid = canvases(6.8, 5.2, 2, 2)
+    for place, (family, title) in enumerate((("gridworld", "grids"), ("bernoulli-bandit", "bandits"))):
+        above, below, credit = grid[place], grid[2 + place], found["credit"][family]
+        steps = np.arange(len(credit["profile"][0]))
+        above.axhline(0, color=GREY, linewidth=0.6)
+        for age, profile, pale in zip(credit["age"], credit["profile"], (0.35, 0.65, 1.0), strict=True):
+            above.plot(steps, np.array(profile, float), color=COLOURS[1], alpha=pale, label=f"n/N = {age:.2g}")
+        above.plot(steps, credit["profile"][0][0] * credit["decay"] ** steps, "--", color=GREY, linewidth=1, label="GAE")
+        above.set(xlabel="steps from action to reward", title="")
+        above.set_title(title, fontsize=9, loc="left", color=INK)
+        names = {"a2c": "A2C, tuned", "ppo": "PPO, tuned", "learned": "learned", f"4 terms of {family}": "four terms of it"}
+        rows = {
+            name: {
+                n: dict(zip(("low", "point", "high"), row, strict=True)) for n, row in found["returns"][family][rule].items()
+            }
+            for rule, name in names.items()
+        }
+        _courses(below, rows, [INK, GREY, COLOURS[1], COLOURS[0]], (5, 100))
+        below.set_xlabel("updates of a lifetime")
+    grid[0].set_ylabel("d push / d reward")
+    grid[1].legend(frameon=False, fontsize=7.5, loc="upper right")
+    grid[2].set_ylabel("exact return, IQM")
+    grid[3].legend(frameon=False, fontsize=7.5, loc="lower right")
+    return finished(figure)
+
+
 def _courses(axes, rows, inks: Sequence[str], trained: tuple[float, float]) -> None:
     """Points with intervals at each lifetime, by name; shaded are the lifetimes of training."""
     for place, (name, own) in enumerate(rows.items()):
@@ -276,7 +305,12 @@ def main(words: Sequence[str]) -> None:
     """Draws all pictures into their folder."""
     FOLDER.mkdir(exist_ok=True)
     made = {"walk.gif": taught(), "loop.png": loop(), "levels.png": gallery()}
-    made |= {"discovery.png": discovery(), "horizons.png": horizons(), "curricula.png": curricula()}
+    made |= {
+        "discovery.png": discovery(),
+        "horizons.png": horizons(),
+        "curricula.png": curricula(),
+        "learned.png": learned(),
+    }
     if words:
         made["report.png"] = report(Path(words[0]))
     for name, content in made.items():
