@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import chex
@@ -104,8 +105,9 @@ def held_out(run: Run, key: jax.Array, untrained: Theta, trained: Theta) -> list
         trained: Theta after it.
     """
     keys = jax.random.split(key, len(run.parts))
-    rows = [_family(run, part, k, untrained, trained) for part, k in zip(run.parts, keys, strict=True)]
-    return [result for row in rows for result in row]
+    with ThreadPoolExecutor(len(run.parts)) as pool:  # for compiling, which takes most of the time, each has one core
+        rows = pool.map(lambda part, own: _family(run, part, own, untrained, trained), run.parts, keys)
+        return [result for row in rows for result in row]
 
 
 def held_out_levels(family: Family, tasks: int, seed: int = HELD_OUT_SEED) -> Level:
