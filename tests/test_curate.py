@@ -25,7 +25,9 @@ from levels.bandit import bernoulli_bandit
 from levels.gridworld import gridworld
 
 ROOT = Path(__file__).parents[1]
-SMALL = dataclasses.replace(config.smoke(config.QUICK), life=config.Life(updates=(1, 4), environments=2, steps=5))
+SCORED = dataclasses.replace(config.smoke(config.QUICK).curriculum, score="regret")
+LIFE = config.Life(updates=(1, 4), environments=2, steps=5)
+SMALL = dataclasses.replace(config.smoke(config.QUICK), life=LIFE, curriculum=SCORED)
 BANDITS = bernoulli_bandit(arms=3, pulls=(5, 5))
 GRIDS = gridworld(height=4, width=4, objects=2, episode_limit=10)
 PLAN = Curation(SMALL, "bernoulli-bandit", rule="random", count=10, size=4, block=4)

@@ -48,7 +48,7 @@ EVOLVED = {**UNIFORM, "meta.method": "evolution"}
 BASES: dict[str, Config] = {
     name: changed(SMALL, fields)
     for name, fields in {
-        "regret": {},
+        "regret": {"curriculum.score": "regret"},
         "plain": UNIFORM,
         "decayed": {**UNIFORM, "meta.decay": True},
         "constant": {**UNIFORM, "meta.decay": False},
