@@ -26,7 +26,8 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
 def settings(method: str, **changes: object) -> Config:
     """The smallest run with replayed regret, whose lives end in the course of a chunk."""
     small = config.smoke(preset({"gradient": "quick"}.get(method, "ta-lpg-small")))
-    small = dataclasses.replace(small, meta=dataclasses.replace(small.meta, objective="sampled", rate=1e-3))
+    if method == "gradient":
+        small = dataclasses.replace(small, meta=dataclasses.replace(small.meta, objective="sampled", rate=1e-3))
     found = dataclasses.replace(
         small,
         name="custom",
