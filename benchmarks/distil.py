@@ -26,7 +26,7 @@ from groove.base import Clock, Rollout, UpdateRule
 from groove.config import Config
 from groove.files import library, rulefile
 from groove.files.writing import write_text
-from groove.lifetime.credit import credit
+from groove.lifetime.credit import watched
 from groove.nets import agents
 from groove.nets.agents import Architecture
 from groove.nets.categorical import entropy, log_probability
@@ -34,6 +34,7 @@ from groove.nets.critic import advantages, critic, normalise, over_steps
 from groove.protocols import RIVALS, Setting, named_rule
 from groove.rules.a2c import ActorCritic, a2c, policy_slope
 from groove.runs import plain
+from groove.runs.artefacts import credit_of
 from groove.statistics import stratified_bootstrap
 from levels.base import Spec
 
@@ -124,7 +125,7 @@ def seen(settings: Config, run: assembly.Run, place: int, theta) -> tuple[np.nda
     part = run.parts[place]
     spec, name = part.family.environment.spec, part.family.name
     made = assembly.architecture(settings, spec, name)
-    answers, watching = assembly.learned_answers(settings, spec, made), part.setup.critic
+    answers = assembly.learned_answers(settings, spec, made)
     apply, value_apply = (
         over_steps(made.network(spec, width).apply) for width in (spec.actions + settings.rule.predictions, 1)
     )
@@ -134,21 +135,12 @@ def seen(settings: Config, run: assembly.Run, place: int, theta) -> tuple[np.nda
     @jax.jit
     def shown(keys, levels, updates, lifetime):
         def one(key, level):
-            begin_key, critic_key, life_key, rollout_key = jax.random.split(key, 4)
-
-            def update(n, both):
-                member, learner = both
-                member, rollout, _ = part.life.update(jax.random.fold_in(life_key, n), theta, member, level)
-                return member, watching.update(learner, rollout, watching.advantage(learner, rollout)[1])[0]
-
-            born = part.life.begin(begin_key, level, lifetime), watching.init(critic_key)
-            member, learner = jax.lax.fori_loop(0, updates, update, born)
-            rollout = part.life.rollout(rollout_key, member, level)[1]
-            logits = apply(member.agent.parameters, rollout.observation, rollout.time)[..., : spec.actions]
+            agent, learner, rollout = watched(part.life, part.setup.critic, key, theta, level, lifetime, updates)
+            logits = apply(agent.parameters, rollout.observation, rollout.time)[..., : spec.actions]
             clock = Clock(updates, lifetime)
             terms = dictionary(rollout, logits, *values(value_apply, learner, rollout), clock, settings.life.gamma)
             names[:] = terms
-            return jnp.stack([*terms.values()], axis=-1), answers(theta, member.agent, rollout, clock)[0]
+            return jnp.stack([*terms.values()], axis=-1), answers(theta, agent, rollout, clock)[0]
 
         return jax.vmap(one)(keys, levels)
 
@@ -164,12 +156,7 @@ def seen(settings: Config, run: assembly.Run, place: int, theta) -> tuple[np.nda
 
 def credited(settings: Config, part: assembly.FamilyParts, theta) -> dict[str, object]:
     """What rewards add to pi_hat, by the steps between, and how it goes with GAE's advantage: by age, as reports show it."""
-    spec, name = part.family.environment.spec, part.family.name
-    answers = assembly.learned_answers(settings, spec, assembly.architecture(settings, spec, name))
-    levels = protocols.held_out_levels(part.family, LEVELS, seed=SEED)
-    decay = settings.life.gamma * settings.life.gae_lambda
-    key = jax.random.key(SEED)
-    found = credit(answers, part.life, part.setup.critic, key, theta, levels, lifetime=LIVES[1], decay=decay)
+    found = credit_of(settings, part, jax.random.key(SEED), theta, protocols.held_out_levels(part.family, LEVELS, seed=SEED))
     return plain(found._replace(profile=found.profile.round(4), advantage=np.empty(0), push=np.empty(0)))
 
 

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from groove.base import Agent, Clock, Rollout, Theta
+from groove.base.ranges import Number
 from groove.lifetime.life import Lifetime
+from groove.nets.agents import TrainState
 from groove.nets.critic import Critic
 from levels.base import Level
 
@@ -58,6 +60,22 @@ def profile(push: Callable[[jax.Array], jax.Array], rollout: Rollout) -> tuple[j
     return jax.lax.scan(add, (nothing, nothing), number)[0]
 
 
+def watched(
+    life: Lifetime, critic: Critic, key: jax.Array, theta: Theta, level: Level, lifetime: jax.Array, updates: Number
+) -> tuple[Agent, TrainState, Rollout]:
+    """An agent after some updates of its life, a critic that learned from their rollouts, and the next rollout."""
+    begin_key, critic_key, life_key, rollout_key = jax.random.split(key, 4)
+
+    def update(n, both):
+        member, learner = both
+        member, rollout, _ = life.update(jax.random.fold_in(life_key, n), theta, member, level)
+        return member, critic.update(learner, rollout, critic.advantage(learner, rollout)[1])[0]
+
+    born = life.begin(begin_key, level, lifetime), critic.init(critic_key)
+    member, learner = jax.lax.fori_loop(0, updates, update, born)
+    return member.agent, learner, life.rollout(rollout_key, member, level)[1]
+
+
 def credit(
     answers: Callable[[Theta, Agent, Rollout, Clock], tuple[jax.Array, jax.Array]],
     life: Lifetime,
@@ -85,17 +103,8 @@ def credit(
     updates = np.minimum(np.round(np.array(AGES) * lifetime), lifetime - 1).astype(np.int32)
 
     def grown(key, level):
-        begin_key, critic_key, life_key, rollout_key = jax.random.split(key, 4)
-
-        def update(n, both):
-            member, learner = both
-            member, rollout, _ = life.update(jax.random.fold_in(life_key, n), theta, member, level)
-            return member, critic.update(learner, rollout, critic.advantage(learner, rollout)[1])[0]
-
-        born = life.begin(begin_key, level, jnp.int32(lifetime)), critic.init(critic_key)
-        member, learner = jax.lax.fori_loop(0, max(1, lifetime // 2), update, born)
-        rollout = life.rollout(rollout_key, member, level)[1]
-        return member.agent, rollout, critic.advantage(learner, rollout)[0]
+        agent, learner, rollout = watched(life, critic, key, theta, level, jnp.int32(lifetime), max(1, lifetime // 2))
+        return agent, rollout, critic.advantage(learner, rollout)[0]
 
     def asked(agent, rollout, update):
         def push(reward):

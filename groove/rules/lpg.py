@@ -17,6 +17,9 @@ from groove.nets.recurrent import Cell
 from groove.rules.horizon import Horizon, none
 from levels.base import Spec
 
+Answers: TypeAlias = Callable[[Theta, TrainState, Rollout, Clock], tuple[jax.Array, jax.Array]]
+"""`(theta, agent, rollout, clock) -> (pi_hat f32[T, E], y_hat f32[T, E, Y])`, y_hat as logits."""
+
 
 class TargetNetwork(NamedTuple):
     """The learned part of LPG.
@@ -76,10 +79,6 @@ def recurrent_targets(
         return _linear(theta["policy"], hidden)[..., 0], _linear(theta["prediction"], hidden)
 
     return TargetNetwork(init, embed, apply, predictions)
-
-
-Answers: TypeAlias = Callable[[Theta, TrainState, Rollout, Clock], tuple[jax.Array, jax.Array]]
-"""`(theta, agent, rollout, clock) -> (pi_hat f32[T, E], y_hat f32[T, E, Y])`, y_hat as logits."""
 
 
 def _width(targets: TargetNetwork | None, predictions: int | None) -> int:

@@ -84,7 +84,7 @@ def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
         if settings.rule.kind == "lpg":
             answers = schedules.responses(part.rule, part.life, response_key, theta, levels, lifetimes)
             responses[name] = [plain(row) for row in answers]
-            credits[name] = plain(_credit(settings, part, credit_key, theta, levels))
+            credits[name] = plain(credit_of(settings, part, credit_key, theta, levels))
     if settings.rule.kind == "lpo":
         horizon, longest = horizon_of(settings), max(2, lifetimes[-1])
         curves = schedules.drifts(theta, horizon, lifetime=longest, ppo_start=settings.rule.ppo_start)
@@ -95,7 +95,8 @@ def save_schedules(run: Run, folder: Path, theta: Theta) -> Path:
     return path
 
 
-def _credit(settings: Config, part: FamilyParts, key: jax.Array, theta: Theta, levels: Level) -> credit.Credit:
+def credit_of(settings: Config, part: FamilyParts, key: jax.Array, theta: Theta, levels: Level) -> credit.Credit:
+    """What the push of a run's LPG is made of, over lives as long as the geometric mean of its range."""
     spec, name = part.family.environment.spec, part.family.name
     answers = learned_answers(settings, spec, architecture(settings, spec, name))
     low, high = settings.life.updates
