@@ -150,7 +150,7 @@ def test_agreement_is_not_asked_for_twice(compiled: list, capsys: pytest.Capture
     """And nothing is compiled for it."""
     cost.confirm(config.GROOVE, agreed=True, ask=never)
     assert not compiled
-    assert capsys.readouterr().out == "groove: 3e+10 steps of environments, 427 times those of quick.\n"
+    assert capsys.readouterr().out == "groove: 3e+10 steps of environments, 512 times those of quick.\n"
 
 
 def test_yes_starts_and_no_does_not(compiled: list, capsys: pytest.CaptureFixture[str]):

@@ -84,7 +84,7 @@ def card(name: str) -> str:
         >>> from groove.cli.parts import card
         >>> learned, _, what = card("shipped/quick").partition(": ")
         >>> learned, what
-        ('learned by quick, seed 0, 1500 meta-steps', 'lpg, knows scaled; lives of 5 to 100 updates on gridworld and \
+        ('learned by quick, seed 0, 1250 meta-steps', 'lpg, knows scaled; lives of 5 to 100 updates on gridworld and \
 bernoulli-bandit')
     """
     metadata = load_rule_file(locate(name))[1]

@@ -19,7 +19,7 @@ QUICK = Config(
     name="quick",
     families=("gridworld", "bernoulli-bandit"),
     members=(48, 16),
-    meta_steps=1500,
+    meta_steps=1250,
     checkpoint_every=15,
     grids=Grids(side=(4, 6), objects=3, limit=(20, 50), actor_rate=80.0, antagonist_entropy=0.03),
     bandits=Bandits(actor_rate=12.0, antagonist_rate=20.0, antagonist_entropy=0.0),

@@ -25,7 +25,7 @@ def environment_steps(config: Config) -> float:
     Example:
         >>> from groove import config
         >>> from groove.runs import cost
-        >>> cost.environment_steps(config.QUICK) == 1500 * 64 * 5 * 8 * 20
+        >>> cost.environment_steps(config.QUICK) == 1250 * 64 * 5 * 8 * 20
         True
     """
     probing = 0.0
